@@ -1,0 +1,118 @@
+"""Where everything of a run lies on disk: one place for the names of its files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from automl.data.files import replace_atomically
+
+STUDY_NAME = "search"
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A run's folder, `runs/<name>-<time>`; its properties are the paths of its files, which need not exist."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The run's name: its folder's."""
+        return self.path.resolve().name
+
+    @property
+    def space(self) -> Path:
+        """The search-space file as it was submitted."""
+        return self.path / "space.yaml"
+
+    @property
+    def manifest(self) -> Path:
+        """Versions, hardware, data and budget."""
+        return self.path / "manifest.json"
+
+    @property
+    def journal(self) -> Path:
+        """The Optuna study: the one source of truth about trials."""
+        return self.path / "study.journal"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one process that drives this run."""
+        return self.path / "driver.lock"
+
+    @property
+    def floor(self) -> Path:
+        """The linear baseline's figures."""
+        return self.path / "floor.json"
+
+    @property
+    def finalists(self) -> Path:
+        """Test figures of the best trials."""
+        return self.path / "finalists.json"
+
+    @property
+    def report(self) -> Path:
+        """The HTML report."""
+        return self.path / "report.html"
+
+    @property
+    def best_model(self) -> Path:
+        """The best model's package."""
+        return self.path / "best_model"
+
+    def leaderboard(self, extension: str) -> Path:
+        """The leaderboard as `csv`, `json`, `parquet` or `md`."""
+        return self.path / f"leaderboard.{extension}"
+
+    def trial(self, number: int) -> TrialDirectory:
+        """The folder of trial `number`."""
+        return TrialDirectory(self.path / "trials" / str(number))
+
+    def trials(self) -> Iterator[tuple[int, TrialDirectory]]:
+        """Every trial folder there is, as (number, folder)."""
+        for folder in sorted((self.path / "trials").glob("[0-9]*")):
+            if folder.name.isdigit():
+                yield int(folder.name), TrialDirectory(folder)
+
+
+@dataclass(frozen=True)
+class TrialDirectory:
+    """One trial's folder, `trials/<number>`."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The trial's configuration."""
+        return self.path / "config.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON line for each epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def weights(self) -> Path:
+        """Weights of the best epoch so far (safetensors)."""
+        return self.path / "model.safetensors"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Everything that an unfinished trial needs to go on."""
+        return self.path / "checkpoint.pt"
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write `content` as readable JSON, whole or not at all."""
+    with replace_atomically(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read what `write_json` wrote."""
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
