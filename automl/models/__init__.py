@@ -1,0 +1,39 @@
+"""The families that a search chooses from: each a file with its default space and one module built from a plain config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+
+from automl.models.cnn import Cnn, TextCnn
+from automl.models.cnn_rnn import CnnRnn, TextCnnRnn
+from automl.models.rnn import Rnn, TextRnn
+from automl.space import Section
+
+FAMILIES: dict[str, type[Section]] = {"cnn": Cnn, "rnn": Rnn, "cnn_rnn": CnnRnn}
+
+_MODULES: dict[str, Callable[[Mapping[str, Any], int, int], nn.Module]] = {
+    "cnn": TextCnn,
+    "rnn": TextRnn,
+    "cnn_rnn": TextCnnRnn,
+}
+
+
+def build(model: Mapping[str, Any], *, vocabulary: int, classes: int) -> nn.Module:
+    """Build the network of a configuration's `model` section, `{family: {setting: value}}`.
+
+    Its forward takes tokens int64 [B, L] (0 is padding) and lengths int64 [B], each at least 1, and gives
+    logits float32 [B, classes]. Raises KeyError for a family that is not registered.
+    """
+    ((family, settings),) = model.items()
+    return _MODULES[family](settings, vocabulary, classes)
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Trainable numbers in `module`."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+
+
+__all__ = ["FAMILIES", "build", "count_parameters"]

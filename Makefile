@@ -1,0 +1,44 @@
+# Two commands from a fresh clone: `make quickstart` and `make test`. Needs Python 3.11 or later; nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: help quickstart test lint clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make quickstart   install, then search tweet-sentiment models and print the leaderboard (about 8 minutes)"
+	@echo "make test         install the development tools, then lint, types, layering and tests"
+	@echo "make clean        remove the virtual environment, example data and runs"
+
+quickstart: $(VENV)/.installed data/tweets/train.parquet
+	$(BIN)/automl run search_spaces/tweet_sentiment.yaml
+
+data/tweets/train.parquet: | $(VENV)/.installed
+	$(BIN)/automl examples tweets --output data/tweets
+
+test: lint
+	$(BIN)/pytest
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "automl needs Python 3.11 or later; name one with: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) -e '.[examples]'
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) -e '.[examples,dev]'
+	@touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) data/tweets runs

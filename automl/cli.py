@@ -1,0 +1,195 @@
+"""The `automl` command: progress on stderr, results on stdout; exit code 0 done, 1 failed, 2 wrong use."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from automl import verbs
+from automl.space import UserError
+
+app = typer.Typer(
+    help="Search architectures and hyperparameters of CNNs and RNNs; read the leaderboard; use the best model.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+FAILED, WRONG_USE = 1, 2
+
+
+class Format(StrEnum):
+    """How a result is printed."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    md = "md"
+
+
+class TextFormat(StrEnum):
+    """For people or for programs."""
+
+    text = "text"
+    json = "json"
+
+
+Space = Annotated[Path, typer.Argument(metavar="SPACE", help="The search-space file (YAML).")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Replace a value of the file; repeatable.")
+]
+Trials = Annotated[int | None, typer.Option(min=1, help="How many trials.")]
+TimeBudget = Annotated[str | None, typer.Option(metavar="TIME", help="How long, e.g. 90s, 20m, 1h30m.")]
+Address = Annotated[
+    str | None, typer.Option(metavar="ADDRESS", help="A Ray cluster; without it a local Ray is started and stopped.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+Top = Annotated[int, typer.Option(min=1, help="How many trials to list.")]
+
+
+@app.command()
+def check(
+    space: Space,
+    overrides: Overrides = None,
+    format: Annotated[TextFormat, typer.Option(help="Output format.")] = TextFormat.text,
+) -> None:
+    """Validate a search-space file and its data; show its parameters and sample configurations."""
+    checked = verbs.check(space, overrides=overrides or ())
+    if format is TextFormat.json:
+        _print_json(checked.as_json())
+    else:
+        Console().print(checked.as_text(), soft_wrap=False)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of search-space files, for editors."""
+    _print_json(verbs.schema())
+
+
+@app.command()
+def run(
+    space: Space,
+    output: Annotated[Path | None, typer.Option(help="The run directory to make [runs/NAME-TIME].")] = None,
+    trials: Trials = None,
+    time_budget: TimeBudget = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    overrides: Overrides = None,
+    address: Address = None,
+    quiet: Quiet = False,
+) -> None:
+    """Prepare the data, search, write the run directory, print the leaderboard."""
+    result = verbs.run(
+        space,
+        output=output,
+        trials=trials,
+        time_budget=time_budget,
+        seed=seed,
+        overrides=overrides or (),
+        address=address,
+        quiet=quiet,
+    )
+    _conclude(result)
+
+
+@app.command()
+def resume(
+    run: Run, trials: Trials = None, time_budget: TimeBudget = None, address: Address = None, quiet: Quiet = False
+) -> None:
+    """Go on with an interrupted run; --trials or --time-budget give a finished one more budget."""
+    _conclude(verbs.resume(run, trials=trials, time_budget=time_budget, address=address, quiet=quiet))
+
+
+@app.command()
+def leaderboard(
+    run: Run, top: Top = 20, format: Annotated[Format, typer.Option(help="Output format.")] = Format.table
+) -> None:
+    """Print the trials of a run, best first, and the linear floor."""
+    if format is Format.table:
+        verbs.print_leaderboard(run, top=top)
+    else:
+        sys.stdout.write(verbs.format_leaderboard(run, format.value, top=top))
+
+
+@app.command()
+def report(run: Run) -> None:
+    """Write report.html of a run again and print where it is."""
+    print(verbs.report(run))
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run directory or a best_model directory.")],
+    input: Annotated[Path, typer.Argument(metavar="INPUT", help="Rows to label: CSV, Parquet or JSON Lines.")],
+    output: Annotated[Path | None, typer.Option(help="Where to write, in the input's format [stdout].")] = None,
+    text: Annotated[str | None, typer.Option(metavar="COLUMN", help="The text column [as in training].")] = None,
+) -> None:
+    """Label rows: the same rows in the same order and format, with a label and probabilities."""
+    verbs.predict_file(model, input, output=output, text=text)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run directory or a best_model directory.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Labelled rows: CSV, Parquet or JSON Lines.")],
+    text: Annotated[str | None, typer.Option(metavar="COLUMN", help="The text column [as in training].")] = None,
+    label: Annotated[str | None, typer.Option(metavar="COLUMN", help="The label column [as in training].")] = None,
+    format: Annotated[TextFormat, typer.Option(help="Output format.")] = TextFormat.text,
+) -> None:
+    """Measure a model on labelled rows."""
+    evaluation = verbs.evaluate(model, data, text=text, label=label)
+    if format is TextFormat.json:
+        _print_json(evaluation)
+    else:
+        verbs.print_evaluation(evaluation)
+
+
+@app.command()
+def examples(
+    name: Annotated[verbs.Example, typer.Argument(metavar="NAME", help="tweets")],
+    output: Annotated[Path | None, typer.Option(help="The folder to write [data/NAME].")] = None,
+) -> None:
+    """Write an example data set as train, validation and test Parquet files."""
+    print(verbs.examples(name, output=output))
+
+
+def _conclude(result: verbs.RunResult) -> None:
+    """Print the leaderboard, say where everything is and what to do next; exit 1 unless the run finished."""
+    verbs.print_leaderboard(result.path, top=10)
+    notes = Console(stderr=True, highlight=False, soft_wrap=True)
+    notes.print(f"\nreport      {result.path / 'report.html'}", markup=False)
+    if (result.path / "best_model").exists():
+        notes.print(f"best model  {result.path / 'best_model'}", markup=False)
+        notes.print(f"try it      automl predict {result.path} your.csv", markup=False)
+    if result.status == "interrupted":
+        notes.print(f"stopped; go on with: automl resume {result.path}", markup=False)
+    if result.status == "failed":
+        notes.print(f"the search failed: {result.reason}", markup=False)
+    if result.status != "finished":
+        raise typer.Exit(FAILED)
+
+
+def _print_json(content: object) -> None:
+    print(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def main() -> None:
+    """Run the command; a mistake of the user is one clear message and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        print(f"automl: {error}", file=sys.stderr)
+        sys.exit(WRONG_USE)
+    except KeyboardInterrupt:
+        print("automl: stopped at once", file=sys.stderr)
+        sys.exit(FAILED)
+    except BrokenPipeError:
+        sys.exit(FAILED)

@@ -1,0 +1,94 @@
+"""C-LSTM: a convolution extracts features, a recurrent network models their sequence (Zhou et al. 2015)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from automl.models.layers import (
+    ACTIVATIONS,
+    MaskedPooling,
+    Pooling,
+    Recurrence,
+    TextConvolutions,
+    TextFamily,
+    TokenEmbedding,
+    dense_head,
+    token_mask,
+)
+from automl.models.cnn import KernelSizes
+from automl.models.rnn import Cell
+from automl.space import Choice, IntRange, Searchable
+
+
+class CnnRnn(TextFamily):
+    """A convolution extracts features, an LSTM or GRU models their sequence, a dense head classifies."""
+
+    kernel_sizes: Searchable[KernelSizes] = Field(
+        Choice(choice=[[2], [3], [2, 3]]), description="Tokens that the convolutions see at once."
+    )
+    channels: Searchable[Annotated[int, Field(ge=1)]] = Field(
+        IntRange(int=(64, 192), log=True), description="Features for each kernel size."
+    )
+    stride: Searchable[Annotated[int, Field(ge=1, le=8)]] = Field(
+        Choice(choice=[1, 2]), description="Tokens joined by max pooling before the recurrence; 1 for none."
+    )
+    cell: Searchable[Cell] = Field(Choice(choice=["lstm", "gru"]), description="The recurrent unit.")
+    hidden: Searchable[Annotated[int, Field(ge=1)]] = Field(
+        IntRange(int=(32, 128), log=True), description="Units in each direction."
+    )
+    bidirectional: Searchable[bool] = Field(
+        Choice(choice=[True, False]), description="Whether to read the text backwards as well."
+    )
+    pooling: Searchable[Pooling] = Field(
+        Choice(choice=["max", "attention"]), description="How the states become one vector."
+    )
+
+
+class TextCnnRnn(nn.Module):
+    """Tokens int64 [B, L] and lengths int64 [B] to logits float [B, C]."""
+
+    def __init__(self, settings: Mapping[str, Any], vocabulary: int, classes: int) -> None:
+        super().__init__()
+        size, dropout = settings["embedding"], settings["dropout"]
+        self.stride: int = settings["stride"]
+        self.embedding = TokenEmbedding(vocabulary, size, settings["token_dropout"], dropout)
+        self.convolutions = TextConvolutions(size, settings["channels"], settings["kernel_sizes"])
+        self.activation = ACTIVATIONS[settings["activation"]]()
+        self.dropout = nn.Dropout(dropout)
+        self.recurrence = Recurrence(
+            settings["cell"],
+            self.convolutions.features,
+            settings["hidden"],
+            1,
+            settings["bidirectional"],
+            dropout,
+        )
+        self.pooling = MaskedPooling(settings["pooling"], self.recurrence.features)
+        self.head = dense_head(
+            self.recurrence.features * self.pooling.width,
+            settings["head"],
+            classes,
+            settings["activation"],
+            dropout,
+        )
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        features = self.activation(self.convolutions(self.embedding(tokens)))
+        mask = token_mask(lengths, tokens.shape[1])
+        if self.stride > 1:
+            features, lengths = _max_over(features.masked_fill(~mask.unsqueeze(-1), float("-inf")), lengths, self.stride)
+            mask = token_mask(lengths, features.shape[1])
+        features = features.masked_fill(~mask.unsqueeze(-1), 0.0)
+        states = self.recurrence(self.dropout(features), lengths)
+        logits: Tensor = self.head(self.pooling(states, mask))
+        return logits
+
+
+def _max_over(features: Tensor, lengths: Tensor, stride: int) -> tuple[Tensor, Tensor]:
+    """The maximum of every `stride` positions: [B, L, F] and [B] to [B, ceil(L / stride), F] and [B]."""
+    pooled = nn.functional.max_pool1d(features.transpose(1, 2), stride, ceil_mode=True).transpose(1, 2)
+    return pooled, (lengths + stride - 1) // stride

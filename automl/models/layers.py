@@ -1,0 +1,201 @@
+"""Pieces that the families share: embedding, masked pooling, recurrence that padding cannot touch, the dense head.
+
+Shapes: B rows in a batch, L tokens in its longest row, E embedding size, F feature size, C classes.
+Masks are bool [B, L], true at real tokens. No output of a model depends on the padding of its batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from automl.space import Choice, FloatRange, IntRange, Searchable, Section
+
+Activation = Literal["relu", "gelu", "silu", "tanh"]
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+}
+
+Pooling = Literal["max", "mean", "max_mean", "attention"]
+
+
+class TextFamily(Section):
+    """What every family of networks for text lets a file set or search."""
+
+    embedding: Searchable[Annotated[int, Field(ge=1)]] = Field(
+        IntRange(int=(64, 256), log=True), description="Size of a token's vector."
+    )
+    token_dropout: Searchable[Annotated[float, Field(ge=0, lt=1)]] = Field(
+        FloatRange(float=(0.0, 0.4)), description="Share of whole tokens dropped in training."
+    )
+    dropout: Searchable[Annotated[float, Field(ge=0, lt=1)]] = Field(
+        FloatRange(float=(0.0, 0.6)), description="Dropout on the vectors, between layers and in the head."
+    )
+    activation: Searchable[Activation] = Field(
+        Choice(choice=["relu", "gelu", "tanh"]), description="Activation of convolutions and of the dense head."
+    )
+    head: Searchable[Annotated[int, Field(ge=0)]] = Field(
+        0, description="Units of the dense head's hidden layer; 0 for none."
+    )
+
+
+def token_mask(lengths: Tensor, longest: int) -> Tensor:
+    """Bool [B, L], true at the first `lengths` [B] positions of each row."""
+    return torch.arange(longest, device=lengths.device)[None, :] < lengths[:, None]
+
+
+class TokenEmbedding(nn.Module):
+    """Token ids [B, L] to vectors [B, L, E]; padding is zero.
+
+    In training a share of the tokens is dropped whole (each occurrence on its own), and of a row's vectors the same
+    share of elements at every position (Gal and Ghahramani 2016, section 4, who drop word types), which also costs
+    less than a mask for every element.
+    """
+
+    def __init__(self, vocabulary: int, size: int, token_dropout: float, dropout: float) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, size, padding_idx=0)
+        nn.init.normal_(self.embedding.weight, std=size**-0.5)
+        with torch.no_grad():
+            self.embedding.weight[0].zero_()
+        self.token_dropout = token_dropout
+        self.dropout = dropout
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        vectors: Tensor = self.embedding(tokens)
+        if not self.training:
+            return vectors
+        rows, longest, size = vectors.shape
+        keep_tokens = _keep((rows, longest, 1), self.token_dropout, vectors)
+        keep_elements = _keep((rows, 1, size), self.dropout, vectors)
+        return vectors * (keep_tokens * keep_elements)
+
+
+def _keep(shape: tuple[int, ...], dropout: float, like: Tensor) -> Tensor:
+    """A mask of zeros, a share `dropout` of it, and else 1 / (1 - dropout)."""
+    return (torch.rand(shape, device=like.device) >= dropout).to(like.dtype) / (1.0 - dropout)
+
+
+class TextConvolutions(nn.Module):
+    """Convolutions of several widths side by side: [B, L, E] to [B, L, channels * widths], zero beyond both ends.
+
+    Computed as two-dimensional convolutions of height 1, whose channels-last layout is just [B, L, E]: no
+    transposed copies, 15 to 50 % less time for a step on a CPU than `Conv1d`.
+    """
+
+    def __init__(self, size: int, channels: int, kernel_sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList(nn.Conv2d(size, channels, (1, kernel)) for kernel in kernel_sizes)
+        self.to(memory_format=torch.channels_last)
+        self.features = channels * len(kernel_sizes)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        outputs = []
+        for convolution in self.convolutions:
+            around = convolution.kernel_size[1] - 1
+            padded = nn.functional.pad(vectors, (0, 0, around // 2, around - around // 2))
+            outputs.append(convolution(padded.unsqueeze(1).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).squeeze(1))
+        return torch.cat(outputs, dim=-1)
+
+
+class MaskedPooling(nn.Module):
+    """Features [B, L, F] and mask [B, L] to one vector a row [B, `width` * F]."""
+
+    def __init__(self, kind: Pooling, features: int) -> None:
+        super().__init__()
+        self.kind = kind
+        self.width = 2 if kind == "max_mean" else 1
+        self.score = nn.Linear(features, 1) if kind == "attention" else None
+
+    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
+        if self.score is not None:
+            scores = self.score(features).squeeze(-1).masked_fill(~mask, float("-inf"))
+            return _weighted_sum(scores.softmax(dim=1), features)
+        pooled = []
+        if self.kind != "mean":
+            pooled.append(features.masked_fill(~mask.unsqueeze(-1), float("-inf")).amax(dim=1))
+        if self.kind != "max":
+            pooled.append(_weighted_sum(mask / mask.sum(dim=1, keepdim=True), features))
+        return torch.cat(pooled, dim=1)
+
+
+def _weighted_sum(weights: Tensor, features: Tensor) -> Tensor:
+    """[B, L] and [B, L, F] to [B, F]; a padded position has weight 0 and finite features."""
+    return torch.bmm(weights.unsqueeze(1).to(features.dtype), features).squeeze(1)
+
+
+class Recurrence(nn.Module):
+    """LSTM or GRU layers over [B, L, F] that give [B, L, hidden * directions].
+
+    The backward direction runs over rows reversed within their own length. So rows need no packing, which costs
+    a quarter more time on a CPU and forbids compiling, and padding still never reaches an output.
+    """
+
+    def __init__(
+        self,
+        cell: Literal["lstm", "gru"],
+        features: int,
+        hidden: int,
+        layers: int,
+        bidirectional: bool,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        make = nn.LSTM if cell == "lstm" else nn.GRU
+        directions = 2 if bidirectional else 1
+        widths = [features] + [hidden * directions] * (layers - 1)
+        self.forwards = nn.ModuleList(make(width, hidden, batch_first=True) for width in widths)
+        self.backwards = nn.ModuleList(
+            make(width, hidden, batch_first=True) for width in (widths if bidirectional else [])
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.features = hidden * directions
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        reverse = None
+        if len(self.backwards):
+            positions = torch.arange(inputs.shape[1], device=inputs.device)
+            reverse = (lengths[:, None] - 1 - positions[None, :]).clamp(min=0).unsqueeze(-1)
+        for layer, forwards in enumerate(self.forwards):
+            if layer:
+                inputs = self.dropout(inputs)
+            outputs, _ = forwards(inputs)
+            if reverse is not None:
+                backwards, _ = self.backwards[layer](_reorder(inputs, reverse))
+                outputs = torch.cat([outputs, _reorder(backwards, reverse)], dim=-1)
+            inputs = outputs
+        return inputs
+
+
+def _reorder(features: Tensor, order: Tensor) -> Tensor:
+    return features.gather(1, order.expand(-1, -1, features.shape[-1]))
+
+
+def last_states(outputs: Tensor, lengths: Tensor, bidirectional: bool) -> Tensor:
+    """The state after a row's last token, and for the backward direction after its first: [B, F] from [B, L, F]."""
+    rows = torch.arange(outputs.shape[0], device=outputs.device)
+    last = outputs[rows, lengths - 1]
+    if not bidirectional:
+        return last
+    hidden = outputs.shape[-1] // 2
+    return torch.cat([last[:, :hidden], outputs[:, 0, hidden:]], dim=-1)
+
+
+def dense_head(features: int, hidden: int, classes: int, activation: Activation, dropout: float) -> nn.Module:
+    """[B, features] to logits [B, C], through one hidden layer where `hidden` is more than 0."""
+    if hidden == 0:
+        return nn.Sequential(nn.Dropout(dropout), nn.Linear(features, classes))
+    return nn.Sequential(
+        nn.Dropout(dropout),
+        nn.Linear(features, hidden),
+        ACTIVATIONS[activation](),
+        nn.Dropout(dropout),
+        nn.Linear(hidden, classes),
+    )

@@ -1,0 +1,67 @@
+"""Recurrent networks: LSTM (Hochreiter and Schmidhuber 1997) or GRU (Cho et al. 2014) over the tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from automl.models.layers import (
+    Activation,
+    MaskedPooling,
+    Recurrence,
+    TextFamily,
+    TokenEmbedding,
+    dense_head,
+    last_states,
+    token_mask,
+)
+from automl.space import Choice, IntRange, Searchable
+
+Cell = Literal["lstm", "gru"]
+
+
+class Rnn(TextFamily):
+    """LSTM or GRU layers over the tokens, their states pooled."""
+
+    cell: Searchable[Cell] = Field(Choice(choice=["lstm", "gru"]), description="The recurrent unit.")
+    hidden: Searchable[Annotated[int, Field(ge=1)]] = Field(
+        IntRange(int=(32, 128), log=True), description="Units in each direction of each layer."
+    )
+    layers: Searchable[Annotated[int, Field(ge=1, le=8)]] = Field(1, description="Recurrent layers.")
+    bidirectional: Searchable[bool] = Field(
+        Choice(choice=[True, False]), description="Whether to read the text backwards as well."
+    )
+    activation: Searchable[Activation] = Field("relu", description="Activation of the dense head, where it has units.")
+    pooling: Searchable[Literal["last", "max", "mean", "max_mean", "attention"]] = Field(
+        Choice(choice=["last", "max", "attention"]), description="How the states become one vector."
+    )
+
+
+class TextRnn(nn.Module):
+    """Tokens int64 [B, L] and lengths int64 [B] to logits float [B, C]."""
+
+    def __init__(self, settings: Mapping[str, Any], vocabulary: int, classes: int) -> None:
+        super().__init__()
+        size, dropout = settings["embedding"], settings["dropout"]
+        self.bidirectional: bool = settings["bidirectional"]
+        self.embedding = TokenEmbedding(vocabulary, size, settings["token_dropout"], dropout)
+        self.recurrence = Recurrence(
+            settings["cell"], size, settings["hidden"], settings["layers"], self.bidirectional, dropout
+        )
+        features = self.recurrence.features
+        pooling = settings["pooling"]
+        self.pooling = None if pooling == "last" else MaskedPooling(pooling, features)
+        width = 1 if self.pooling is None else self.pooling.width
+        self.head = dense_head(features * width, settings["head"], classes, settings["activation"], dropout)
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        states = self.recurrence(self.embedding(tokens), lengths)
+        if self.pooling is None:
+            text = last_states(states, lengths, self.bidirectional)
+        else:
+            text = self.pooling(states, token_mask(lengths, tokens.shape[1]))
+        logits: Tensor = self.head(text)
+        return logits

@@ -1,0 +1,84 @@
+"""manifest.json: what was asked, on what it ran, and how much of the budget is used."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from automl.data import Prepared
+from automl.search.ray_session import Capacity
+from automl.space import SearchSpec
+from automl.training.run_directory import RunDirectory, read_json, write_json
+
+SCHEMA_VERSION = 1
+PACKAGES = ("torch", "ray", "optuna", "numpy", "pyarrow", "tokenizers", "scikit-learn")
+
+
+def create_manifest(
+    run: RunDirectory,
+    spec: SearchSpec,
+    prepared: Prepared,
+    capacity: Capacity,
+    *,
+    space_file: Path,
+    space_hash: str,
+    overrides: Sequence[str],
+) -> None:
+    """Write the manifest of a run that is about to start."""
+    content: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "run": run.name,
+        "name": spec.name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "status": "running",
+        "automl_version": version("automl"),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "git_commit": _git_commit(space_file.resolve().parent),
+        "hardware": {
+            "cpus": capacity.cpus,
+            "gpus": capacity.gpus,
+            "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            "platform": platform.platform(),
+        },
+        "seed": spec.search.seed,
+        "space_file": str(space_file),
+        "space_hash": space_hash,
+        "overrides": list(overrides),
+        "working_directory": str(Path.cwd()),
+        "task": spec.task,
+        "data": {
+            "fingerprint": prepared.fingerprint,
+            "classes": list(prepared.classes),
+            "profile": prepared.profile,
+        },
+        "prepared": str(prepared.path),
+        "metric": spec.search.metric,
+        "mode": spec.search.mode,
+        "rungs": list(spec.search.early_stopping.rungs()),
+        "max_epochs": spec.search.max_epochs,
+        "budget": {"trials": spec.search.trials, "time_budget_seconds": spec.search.time_budget_seconds},
+        "used": {"trials": 0, "seconds": 0.0},
+    }
+    write_json(run.manifest, content)
+
+
+def update_manifest(run: RunDirectory, **changes: Any) -> None:
+    """Replace top-level entries of the manifest."""
+    write_json(run.manifest, {**read_json(run.manifest), **changes})
+
+
+def _git_commit(folder: Path) -> str | None:
+    """The commit of the repository that holds the search-space file, if one does."""
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip()

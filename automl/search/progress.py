@@ -1,0 +1,133 @@
+"""What a person sees while a search runs: a live panel on a terminal, else a plain line every few seconds."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from automl.search.ledger import Progress
+
+PLAIN_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Status:
+    """One look at a running search; `floor` is the linear baseline's validation score once it is known."""
+
+    progress: Progress
+    metric: str
+    seconds: float
+    time_budget: float | None
+    floor: float | None
+    message: str = ""
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `45s`, `3m 05s` or `2h 05m`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+
+
+def plain_line(status: Status) -> str:
+    """Everything in one line, for logs."""
+    progress = status.progress
+    parts = [
+        f"{duration(status.seconds)}{_of_time(status)}",
+        f"{progress.finished}/{progress.budget} trials",
+        f"{progress.running} running, {progress.completed} completed, {progress.stopped} stopped, "
+        f"{progress.failed} failed",
+        _best(status),
+    ]
+    if status.floor is not None:
+        parts.append(f"linear floor {status.floor:.4f}")
+    if status.message:
+        parts.append(status.message)
+    return " | ".join(parts)
+
+
+def panel(status: Status) -> Table:
+    """The same as a small table of labelled lines that fits 80 columns."""
+    progress = status.progress
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    done = progress.finished / progress.budget
+    if status.time_budget:
+        done = max(done, min(1.0, status.seconds / status.time_budget))
+    filled = round(30 * done)
+    table.add_row("budget", Text("━" * filled, "green") + Text("━" * (30 - filled), "dim") + Text(f" {done:.0%}"))
+    table.add_row("trials", f"{progress.finished} of {progress.budget} finished, {progress.running} running")
+    table.add_row(
+        "", f"{progress.completed} completed, {progress.stopped} stopped early, {progress.failed} failed"
+    )
+    table.add_row("time", f"{duration(status.seconds)}{_of_time(status)}")
+    table.add_row("best", _best(status))
+    floor = "being trained" if status.floor is None else f"{status.floor:.4f} {status.metric}"
+    table.add_row("linear floor", floor)
+    if status.message:
+        table.add_row("", status.message)
+    return table
+
+
+def _of_time(status: Status) -> str:
+    if not status.time_budget:
+        return ""
+    return f" of {duration(status.time_budget)} ({duration(max(0.0, status.time_budget - status.seconds))} left)"
+
+
+def _best(status: Status) -> str:
+    progress = status.progress
+    if progress.best is None:
+        return "no finished trial yet"
+    return f"{status.metric} {progress.best:.4f} (trial {progress.best_number}, {progress.best_family})"
+
+
+@contextmanager
+def show(look: Callable[[], Status], *, quiet: bool = False) -> Iterator[None]:
+    """Show what `look` sees on stderr for the time of the block, from a thread of its own."""
+    if quiet:
+        yield
+        return
+    console = Console(stderr=True)
+    over = threading.Event()
+    if console.is_terminal:
+        with Live(console=console, refresh_per_second=4, get_renderable=lambda: panel(look())):
+            yield
+        return
+
+    def lines() -> None:
+        while not over.wait(PLAIN_SECONDS):
+            console.print(plain_line(look()), soft_wrap=True, highlight=False, markup=False)
+
+    thread = threading.Thread(target=lines, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        console.print(plain_line(look()), soft_wrap=True, highlight=False, markup=False)
+
+
+class Clock:
+    """Seconds that a run has used, over all its starts."""
+
+    def __init__(self, used_before: float) -> None:
+        self._used_before = used_before
+        self._started = time.monotonic()
+
+    def seconds(self) -> float:
+        """Seconds used so far."""
+        return self._used_before + time.monotonic() - self._started

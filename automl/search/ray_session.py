@@ -1,0 +1,92 @@
+"""A Ray to run on: one of our own that is started and stopped here, or a cluster that is named. Never one found by chance."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import ray
+import torch
+
+from automl.space import SearchSpec, UserError
+
+OBJECT_STORE_BYTES = 256 * 1024 * 1024  # trials read data from disk, so little passes through the store
+
+# Read when Ray and Tune start. Trials are in the journal and in their folders, so none of Tune's own files are wanted;
+# the memory monitor would end a whole experiment instead of one trial.
+_ENVIRONMENT = {
+    "RAY_memory_monitor_refresh_ms": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """CPUs and GPUs that a search may use."""
+
+    cpus: float
+    gpus: float
+
+
+def local_capacity() -> Capacity:
+    """What this machine has for this process."""
+    return Capacity(cpus=len(os.sched_getaffinity(0)), gpus=torch.cuda.device_count())
+
+
+def check_request(spec: SearchSpec, capacity: Capacity) -> int:
+    """How many trials may run at once; raises UserError where not even one fits."""
+    asked = spec.resources.per_trial
+    for name, wanted, there in (("cpus", asked.cpus, capacity.cpus), ("gpus", asked.gpus, capacity.gpus)):
+        if wanted > there:
+            raise UserError(
+                f"resources.per_trial.{name} asks for {wanted:g}, but there {'is' if there == 1 else 'are'} "
+                f"{there:g}; lower it, or name a cluster with --address"
+            )
+    fits = math.floor(capacity.cpus / asked.cpus + 1e-9)
+    if asked.gpus > 0:
+        fits = min(fits, math.floor(capacity.gpus / asked.gpus + 1e-9))
+    limit = spec.resources.max_concurrent
+    return max(1, fits if limit == "auto" else min(fits, limit))
+
+
+@contextmanager
+def ray_session(address: str | None) -> Iterator[Capacity]:
+    """Ray for the time of the block: a local one of our own, stopped at its end, or the cluster at `address`.
+
+    Raises UserError where the cluster cannot be reached.
+    """
+    os.environ.update({name: os.environ.get(name, value) for name, value in _ENVIRONMENT.items()})
+    for name in ("ray", "ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    here = local_capacity()
+    try:
+        if address is None:
+            ray.init(
+                address="local",
+                num_cpus=int(here.cpus),
+                num_gpus=int(here.gpus),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=OBJECT_STORE_BYTES,
+            )
+        else:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        where = "a local Ray" if address is None else f"the Ray cluster at {address}"
+        raise UserError(f"cannot start on {where}: {str(error).strip().splitlines()[0]}") from error
+    try:
+        there = ray.cluster_resources()
+        yield Capacity(cpus=there.get("CPU", 0.0), gpus=there.get("GPU", 0.0))
+    finally:
+        ray.shutdown()
