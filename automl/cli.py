@@ -44,12 +44,14 @@ class TextFormat(StrEnum):
 Space = Annotated[Path, typer.Argument(metavar="SPACE", help="The search-space file (YAML).")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Replace a value of the file; repeatable.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY.PATH=VALUE", help="Replace a value of the file; repeatable."),
 ]
 Trials = Annotated[int | None, typer.Option(min=1, help="How many trials.")]
 TimeBudget = Annotated[str | None, typer.Option(metavar="TIME", help="How long, e.g. 90s, 20m, 1h30m.")]
 Address = Annotated[
-    str | None, typer.Option(metavar="ADDRESS", help="A Ray cluster; without it a local Ray is started and stopped.")
+    str | None,
+    typer.Option(metavar="ADDRESS", help="A Ray cluster; without it a local Ray is started and stopped."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 Top = Annotated[int, typer.Option(min=1, help="How many trials to list.")]
@@ -102,7 +104,11 @@ def run(
 
 @app.command()
 def resume(
-    run: Run, trials: Trials = None, time_budget: TimeBudget = None, address: Address = None, quiet: Quiet = False
+    run: Run,
+    trials: Trials = None,
+    time_budget: TimeBudget = None,
+    address: Address = None,
+    quiet: Quiet = False,
 ) -> None:
     """Go on with an interrupted run; --trials or --time-budget give a finished one more budget."""
     _conclude(verbs.resume(run, trials=trials, time_budget=time_budget, address=address, quiet=quiet))

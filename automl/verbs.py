@@ -81,7 +81,13 @@ def run(
         with driving(directory):
             shutil.copyfile(space, directory.space)
             create_manifest(
-                directory, spec, prepared, capacity, space_file=space, space_hash=_hash(space), overrides=overrides
+                directory,
+                spec,
+                prepared,
+                capacity,
+                space_file=space,
+                space_hash=_hash(space),
+                overrides=overrides,
             )
             return _search(spec, directory, prepared, address=address, quiet=quiet)
     except UserError:

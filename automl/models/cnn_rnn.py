@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from torch import Tensor, nn
 
+from automl.models.cnn import KernelSizes
 from automl.models.layers import (
     ACTIVATIONS,
     MaskedPooling,
@@ -19,7 +20,6 @@ from automl.models.layers import (
     dense_head,
     token_mask,
 )
-from automl.models.cnn import KernelSizes
 from automl.models.rnn import Cell
 from automl.space import Choice, IntRange, Searchable
 
@@ -80,7 +80,9 @@ class TextCnnRnn(nn.Module):
         features = self.activation(self.convolutions(self.embedding(tokens)))
         mask = token_mask(lengths, tokens.shape[1])
         if self.stride > 1:
-            features, lengths = _max_over(features.masked_fill(~mask.unsqueeze(-1), float("-inf")), lengths, self.stride)
+            features, lengths = _max_over(
+                features.masked_fill(~mask.unsqueeze(-1), float("-inf")), lengths, self.stride
+            )
             mask = token_mask(lengths, features.shape[1])
         features = features.masked_fill(~mask.unsqueeze(-1), 0.0)
         states = self.recurrence(self.dropout(features), lengths)

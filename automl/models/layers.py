@@ -39,7 +39,8 @@ class TextFamily(Section):
         FloatRange(float=(0.0, 0.6)), description="Dropout on the vectors, between layers and in the head."
     )
     activation: Searchable[Activation] = Field(
-        Choice(choice=["relu", "gelu", "tanh"]), description="Activation of convolutions and of the dense head."
+        Choice(choice=["relu", "gelu", "tanh"]),
+        description="Activation of convolutions and of the dense head.",
     )
     head: Searchable[Annotated[int, Field(ge=0)]] = Field(
         0, description="Units of the dense head's hidden layer; 0 for none."

@@ -122,9 +122,7 @@ def search(
     return _outcome(ledger, stop)
 
 
-def _fit(
-    spec: SearchSpec, ledger: Ledger, searcher: LedgerSearcher, scheduler: LedgerScheduler, stop: Stop
-) -> None:
+def _fit(spec: SearchSpec, ledger: Ledger, searcher: LedgerSearcher, scheduler: LedgerScheduler, stop: Stop) -> None:
     """Give the ledger's trials to Ray Tune; start it afresh, a bounded number of times, should it die."""
     per_trial = spec.resources.per_trial
     for attempt in range(1, MAX_FIT_ATTEMPTS + 1):

@@ -26,12 +26,8 @@ def open_study(path: Path, *, mode: str) -> optuna.Study:
     # A lock that a killed process left behind would block for 30 s; the run's own lock already excludes others.
     Path(f"{path}.lock").unlink(missing_ok=True)
     try:
-        storage = JournalStorage(
-            JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path)))
-        )
-        study = optuna.create_study(
-            storage=storage, study_name=STUDY_NAME, direction=direction, load_if_exists=True
-        )
+        storage = JournalStorage(JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path))))
+        study = optuna.create_study(storage=storage, study_name=STUDY_NAME, direction=direction, load_if_exists=True)
     except (json.JSONDecodeError, KeyError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is damaged and cannot be read as a study: {error}") from error
     if study.direction.name.lower() != direction:
@@ -68,5 +64,10 @@ def make_sampler(spec: SearchSpec, number: int) -> optuna.samplers.BaseSampler:
     if spec.search.sampler == "random":
         return optuna.samplers.RandomSampler(seed=seed)
     return optuna.samplers.TPESampler(
-        seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=10, warn_independent_sampling=False
+        seed=seed,
+        multivariate=True,
+        group=True,
+        constant_liar=True,
+        n_startup_trials=10,
+        warn_independent_sampling=False,
     )

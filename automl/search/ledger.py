@@ -140,9 +140,7 @@ class Ledger:
         return True
 
     def _survives(self, number: int, rung: int) -> bool:
-        earlier = [
-            values[rung] for other, values in self._values.items() if other != number and rung in values
-        ]
+        earlier = [values[rung] for other, values in self._values.items() if other != number and rung in values]
         factor = self.spec.search.early_stopping.reduction_factor
         return asha.survives(self._values[number][rung], earlier, factor, maximize=self.maximize)
 

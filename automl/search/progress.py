@@ -69,9 +69,7 @@ def panel(status: Status) -> Table:
     filled = round(30 * done)
     table.add_row("budget", Text("━" * filled, "green") + Text("━" * (30 - filled), "dim") + Text(f" {done:.0%}"))
     table.add_row("trials", f"{progress.finished} of {progress.budget} finished, {progress.running} running")
-    table.add_row(
-        "", f"{progress.completed} completed, {progress.stopped} stopped early, {progress.failed} failed"
-    )
+    table.add_row("", f"{progress.completed} completed, {progress.stopped} stopped early, {progress.failed} failed")
     table.add_row("time", f"{duration(status.seconds)}{_of_time(status)}")
     table.add_row("best", _best(status))
     floor = "being trained" if status.floor is None else f"{status.floor:.4f} {status.metric}"

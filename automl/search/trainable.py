@@ -154,8 +154,7 @@ def _begin(assignment: Assignment) -> _RunningTrial:
 def _finite(line: dict[str, Any]) -> dict[str, Any]:
     """The line with null for what is not finite, which JSON cannot say."""
     return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in line.items()
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in line.items()
     }
 
 

@@ -66,9 +66,7 @@ def start(
     )
 
 
-def train_epoch(
-    training: Training, interrupted: Callable[[], bool] = lambda: False
-) -> dict[str, float] | None:
+def train_epoch(training: Training, interrupted: Callable[[], bool] = lambda: False) -> dict[str, float] | None:
     """Train one epoch and measure on validation; None where `interrupted` became true in mid-epoch.
 
     Gives epoch (from 1), train_loss (the trial's own loss, mean over rows), the figures of `compute_metrics` on the
@@ -96,9 +94,7 @@ def train_epoch(
     }
 
 
-def _pass_over(
-    training: Training, generator: np.random.Generator, interrupted: Callable[[], bool]
-) -> float | None:
+def _pass_over(training: Training, generator: np.random.Generator, interrupted: Callable[[], bool]) -> float | None:
     """One pass over the train rows; the mean loss, NaN as soon as it is not finite, None if interrupted."""
     module, optimizer, settings = training.module, training.optimizer, training.settings
     ((_, optimizer_settings),) = settings["optimizer"].items()

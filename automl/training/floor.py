@@ -28,7 +28,11 @@ def fit_floor(prepared: Prepared, clean: Mapping[str, Any], *, metric: str, maxi
     clock = time.perf_counter()
     features = {}
     vectorizer = TfidfVectorizer(
-        ngram_range=(1, 2), min_df=2, sublinear_tf=True, lowercase=False, token_pattern=r"(?u)\b\w+\b|[^\w\s]+"
+        ngram_range=(1, 2),
+        min_df=2,
+        sublinear_tf=True,
+        lowercase=False,
+        token_pattern=r"(?u)\b\w+\b|[^\w\s]+",
     )
     for split in ("train", "validation", "test"):
         texts = prepared.texts(split)

@@ -23,7 +23,10 @@ def build_optimizer(optimizer: Mapping[str, Any], module: nn.Module) -> torch.op
     decayed, plain = [], []
     for parameter in module.parameters():
         (plain if parameter.ndim < 2 or id(parameter) in embeddings else decayed).append(parameter)
-    groups = [{"params": decayed, "weight_decay": settings["weight_decay"]}, {"params": plain, "weight_decay": 0.0}]
+    groups = [
+        {"params": decayed, "weight_decay": settings["weight_decay"]},
+        {"params": plain, "weight_decay": 0.0},
+    ]
     rate = settings["learning_rate"]
     if name == "adamw":
         return torch.optim.AdamW(groups, lr=rate, fused=True)

@@ -1,0 +1,64 @@
+"""A search space as `automl check` shows it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from rich.markup import escape
+from rich.tree import Tree
+
+from automl.space.ranges import Choice, FloatRange, IntRange, Range
+from automl.space.sections import Alternatives, SearchSpec, Section
+from automl.space.suggest import SEARCHED, parameters
+
+
+def space_tree(spec: SearchSpec) -> Tree:
+    """Every setting, fixed or searched, alternatives as branches; reads well at 80 columns."""
+    tree = Tree(f"[bold]{escape(spec.name)}[/bold]  {spec.task}", guide_style="dim")
+    for name in SEARCHED:
+        _grow(tree, name, getattr(spec, name))
+    return tree
+
+
+def _grow(tree: Tree, name: str, value: Any) -> None:
+    if isinstance(value, Alternatives):
+        named = value.named()
+        label = name if len(named) == 1 else f"{name}  [cyan]one of {len(named)}[/cyan]"
+        branch = tree.add(label)
+        for alternative, section in named.items():
+            _grow(branch, f"[bold]{alternative}[/bold]", section)
+    elif isinstance(value, Section):
+        branch = tree.add(name)
+        for field in type(value).model_fields:
+            _grow(branch, field, getattr(value, field))
+    elif isinstance(value, Range):
+        tree.add(f"{name}  [green]{escape(describe_range(value))}[/green]")
+    else:
+        tree.add(f"[dim]{name}  {escape(json.dumps(value, ensure_ascii=False))}[/dim]")
+
+
+def describe_range(value: Range) -> str:
+    """`0.001 to 0.1, log`, `32 to 128, step 32`, or `one of a, b`."""
+    if isinstance(value, FloatRange | IntRange):
+        low, high = value.ends
+        scale = ", log" if value.log else f", step {value.step:g}" if value.step else ""
+        return f"{low:g} to {high:g}{scale}"
+    assert isinstance(value, Choice)
+    return "one of " + ", ".join(json.dumps(option, ensure_ascii=False).strip('"') for option in value.choice)
+
+
+def space_json(spec: SearchSpec) -> dict[str, Any]:
+    """The parameters of the space for programs."""
+    return {
+        "name": spec.name,
+        "task": spec.task,
+        "parameters": [
+            {
+                "name": parameter.name,
+                "range": parameter.range.model_dump(by_alias=True, exclude_defaults=True),
+                "when": [{"parameter": name, "is": chosen} for name, chosen in parameter.when],
+            }
+            for parameter in parameters(spec)
+        ],
+    }

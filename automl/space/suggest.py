@@ -1,0 +1,89 @@
+"""A search space as an Optuna define-by-run function, and as a list of its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+
+from automl.space.ranges import Choice, FloatRange, IntRange, Range, choice_key
+from automl.space.sections import Alternatives, SearchSpec, Section
+
+SEARCHED = ("data", "model", "training")
+
+Condition = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One searched parameter; it exists in trials where every (parameter, name) of `when` was chosen."""
+
+    name: str
+    range: FloatRange | IntRange | Choice
+    when: tuple[Condition, ...]
+
+
+def suggest(spec: SearchSpec, trial: optuna.trial.BaseTrial) -> dict[str, Any]:
+    """The configuration that `trial` proposes: task, data, model and training with a value for each range.
+
+    Of named alternatives only the chosen one is in it. Parameters are asked for in the order of the sections' fields,
+    so the same trial always gives the same configuration; a stored trial gives the one it was made with.
+    """
+    config = {name: _resolved(trial, getattr(spec, name), name) for name in SEARCHED}
+    return {"task": spec.task, **config}
+
+
+def _resolved(trial: optuna.trial.BaseTrial, value: Any, path: str) -> Any:
+    if isinstance(value, FloatRange):
+        return trial.suggest_float(path, *value.ends, log=value.log, step=value.step)
+    if isinstance(value, IntRange):
+        return trial.suggest_int(path, *value.ends, log=value.log, step=value.step or 1)
+    if isinstance(value, Choice):
+        options = choice_options(value)
+        return options[trial.suggest_categorical(path, list(options))]
+    if isinstance(value, Alternatives):
+        named = value.named()
+        names = list(named)
+        chosen = str(trial.suggest_categorical(path, names)) if len(names) > 1 else names[0]
+        return {chosen: _resolved(trial, named[chosen], f"{path}.{chosen}")}
+    if isinstance(value, Section):
+        return {name: _resolved(trial, getattr(value, name), f"{path}.{name}") for name in type(value).model_fields}
+    return value
+
+
+def choice_options(value: Choice) -> dict[Any, Any]:
+    """What Optuna chooses from, to what is meant: scalars as they are, else (lists; 1 beside true) their JSON text."""
+    scalars = all(option is None or isinstance(option, bool | int | float | str) for option in value.choice)
+    if scalars and len(set(value.choice)) == len(value.choice):
+        return {option: option for option in value.choice}
+    return {choice_key(option): option for option in value.choice}
+
+
+def parameters(spec: SearchSpec) -> list[Parameter]:
+    """All parameters of the space in the order in which they are asked for."""
+    return [found for name in SEARCHED for found in _parameters(getattr(spec, name), name, ())]
+
+
+def _parameters(value: Any, path: str, when: tuple[Condition, ...]) -> Iterator[Parameter]:
+    if isinstance(value, Range):
+        assert isinstance(value, FloatRange | IntRange | Choice)
+        yield Parameter(path, value, when)
+    elif isinstance(value, Alternatives):
+        named = value.named()
+        if len(named) > 1:
+            yield Parameter(path, Choice(choice=list(named)), when)
+        for name, section in named.items():
+            condition = (*when, (path, name)) if len(named) > 1 else when
+            yield from _parameters(section, f"{path}.{name}", condition)
+    elif isinstance(value, Section):
+        for name in type(value).model_fields:
+            yield from _parameters(getattr(value, name), f"{path}.{name}", when)
+
+
+def sample_configs(spec: SearchSpec, count: int, *, seed: int) -> list[dict[str, Any]]:
+    """`count` configurations drawn at random."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    return [suggest(spec, study.ask()) for _ in range(count)]
