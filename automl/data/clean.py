@@ -1,0 +1,72 @@
+"""Texts cleaned step by step, in one order: encoding, HTML, URLs, user names, numbers, case, white space."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import ftfy
+from selectolax.lexbor import LexborHTMLParser
+
+_TAG = re.compile(r"<(?:[a-zA-Z][^<>]*|/[a-zA-Z][^<>]*|!--.*?--|![a-zA-Z][^<>]*)>", re.DOTALL)
+_URL = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
+_USER = re.compile(r"(?<![\w@])@\w+")
+_NUMBER = re.compile(r"(?<![\w<])[+-]?\d+(?:[.,:]\d+)*%?(?!\w)")
+_SPACE = re.compile(r"\s+")
+
+Step = Callable[[str], str]
+
+
+def clean_texts(texts: Iterable[str], clean: Mapping[str, Any]) -> Iterator[str]:
+    """Clean each text as the `clean` section of a configuration says."""
+    steps = cleaning_steps(clean)
+    for text in texts:
+        for step in steps:
+            text = step(text)
+        yield text
+
+
+def cleaning_steps(clean: Mapping[str, Any]) -> list[Step]:
+    """The steps of a `clean` section in the order in which they apply."""
+    steps: list[Step] = []
+    if clean["fix_encoding"]:
+        steps.append(fix_encoding)
+    if clean["strip_html"]:
+        steps.append(strip_html)
+    for name, pattern, mark in (
+        ("urls", _URL, " <url> "),
+        ("user_names", _USER, " <user> "),
+        ("numbers", _NUMBER, " <number> "),
+    ):
+        if clean[name] != "keep":
+            steps.append(_replacing(pattern, mark if clean[name] == "replace" else " "))
+    if clean["lowercase"]:
+        steps.append(str.lower)
+    steps.append(normalise_space)
+    return steps
+
+
+def fix_encoding(text: str) -> str:
+    """Mend text that was decoded with the wrong encoding, once or several times (ftfy)."""
+    return ftfy.fix_text(text, unescape_html=False)
+
+
+def strip_html(text: str) -> str:
+    """Text without tags, comments, scripts and styles, with entities resolved; `a < b` and `<3` are left alone."""
+    if "<" in text and _TAG.search(text):
+        tree = LexborHTMLParser(text)
+        tree.strip_tags(["script", "style", "head", "noscript", "template"], recursive=True)
+        body = tree.body
+        return body.text(separator=" ") if body is not None else ""
+    return html.unescape(text) if "&" in text else text
+
+
+def normalise_space(text: str) -> str:
+    """One blank for every run of white space, none at the ends."""
+    return _SPACE.sub(" ", text).strip()
+
+
+def _replacing(pattern: re.Pattern[str], replacement: str) -> Step:
+    return lambda text: pattern.sub(replacement, text)

