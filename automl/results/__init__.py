@@ -1,0 +1,4 @@
+"""Results."""
+
+
+def finish(run): ...

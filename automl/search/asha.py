@@ -10,16 +10,6 @@ import math
 from collections.abc import Sequence
 
 
-def rungs(max_epochs: int, grace_period: int, reduction_factor: int) -> tuple[int, ...]:
-    """The epochs after which a trial may be stopped: grace_period times powers of the factor, below `max_epochs`."""
-    found = []
-    epoch = grace_period
-    while epoch < max_epochs:
-        found.append(epoch)
-        epoch *= reduction_factor
-    return tuple(found)
-
-
 def survives(value: float, earlier: Sequence[float], reduction_factor: int, *, maximize: bool) -> bool:
     """Whether a trial with `value` goes on beyond a rung that trials with `earlier` values have reached before.
 

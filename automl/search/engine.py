@@ -92,6 +92,7 @@ def search(
             folder=str(run.trial(proposal.number).path.resolve()),
             stop_file=str(stop_file.resolve()),
             cache=str(cache.resolve()),
+            working_directory=str(Path.cwd()),
             threads=max(1, int(spec.resources.per_trial.cpus)),
         )
 
@@ -135,7 +136,13 @@ def _fit(spec: SearchSpec, ledger: Ledger, searcher: LedgerSearcher, scheduler: 
                 tune_config=tune.TuneConfig(
                     search_alg=searcher, scheduler=scheduler, num_samples=remaining, reuse_actors=True
                 ),
-                run_config=tune.RunConfig(name="search", storage_path=scratch, verbose=0, stop=stop),
+                run_config=tune.RunConfig(
+                    name="search",
+                    storage_path=scratch,
+                    verbose=0,
+                    stop=stop,
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+                ),
             )
             try:
                 tuner.fit()

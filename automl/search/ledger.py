@@ -15,7 +15,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from automl.search import asha
+from automl.search.asha import survives
 from automl.search.journal import make_sampler
 from automl.space import SearchSpec, suggest
 
@@ -141,8 +141,9 @@ class Ledger:
 
     def _survives(self, number: int, rung: int) -> bool:
         earlier = [values[rung] for other, values in self._values.items() if other != number and rung in values]
-        factor = self.spec.search.early_stopping.reduction_factor
-        return asha.survives(self._values[number][rung], earlier, factor, maximize=self.maximize)
+        asha = self.spec.search.early_stopping.asha
+        assert asha is not None  # without it there are no rungs
+        return survives(self._values[number][rung], earlier, asha.reduction_factor, maximize=self.maximize)
 
     def fail(self, number: int, reason: str) -> None:
         """Write that a trial failed and why."""

@@ -66,8 +66,6 @@ def ray_session(address: str | None) -> Iterator[Capacity]:
     Raises UserError where the cluster cannot be reached.
     """
     os.environ.update({name: os.environ.get(name, value) for name, value in _ENVIRONMENT.items()})
-    for name in ("ray", "ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     here = local_capacity()
     try:
         if address is None:
@@ -85,6 +83,9 @@ def ray_session(address: str | None) -> Iterator[Capacity]:
     except (ConnectionError, ValueError, RuntimeError) as error:
         where = "a local Ray" if address is None else f"the Ray cluster at {address}"
         raise UserError(f"cannot start on {where}: {str(error).strip().splitlines()[0]}") from error
+    # What Ray logs of a trial's fault is in the journal, in words for people; what ends the search is raised.
+    for name in ("ray", "ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         there = ray.cluster_resources()
         yield Capacity(cpus=there.get("CPU", 0.0), gpus=there.get("GPU", 0.0))

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+from contextlib import chdir
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -40,6 +41,7 @@ class Assignment:
     folder: str
     stop_file: str
     cache: str
+    working_directory: str
     threads: int
 
 
@@ -122,7 +124,9 @@ class _RunningTrial:
 
 def _begin(assignment: Assignment) -> _RunningTrial:
     torch.set_num_threads(assignment.threads)
-    prepared = _prepared(json.dumps(assignment.config["data"], sort_keys=True), assignment.seed, assignment.cache)
+    data = json.dumps(assignment.config["data"], sort_keys=True)
+    with chdir(assignment.working_directory):  # the file names its data relative to there
+        prepared = _prepared(data, assignment.seed, assignment.cache)
     folder = TrialDirectory(Path(assignment.folder))
     folder.path.mkdir(parents=True, exist_ok=True)
     write_json(folder.config, assignment.config)

@@ -7,6 +7,8 @@ import numpy.typing as npt
 import torch
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
 
+DIGITS = 6  # torchmetrics counts in float32, whose further digits are noise
+
 
 def compute_metrics(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> dict[str, float]:
     """Measure `probabilities` float32 [rows, classes] against `labels` int64 [rows], which has at least one row.
@@ -20,9 +22,10 @@ def compute_metrics(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[
     classes = probabilities.shape[1]
     chosen = scores.argmax(dim=1)
     likelihood = scores[torch.arange(len(truth)), truth].double().clamp(min=1e-12)
-    return {
+    figures = {
         "accuracy": multiclass_accuracy(chosen, truth, classes, average="micro").item(),
         "balanced_accuracy": multiclass_accuracy(chosen, truth, classes, average="macro").item(),
         "macro_f1": multiclass_f1_score(chosen, truth, classes, average="macro").item(),
         "loss": -likelihood.log().mean().item(),
     }
+    return {name: round(value, DIGITS) for name, value in figures.items()}
