@@ -6,10 +6,12 @@ import json
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from automl import verbs
 from automl.space import UserError
@@ -139,7 +141,9 @@ def predict(
     text: Annotated[str | None, typer.Option(metavar="COLUMN", help="The text column [as in training].")] = None,
 ) -> None:
     """Label rows: the same rows in the same order and format, with a label and probabilities."""
-    verbs.predict_file(model, input, output=output, text=text)
+    skipped = verbs.predict(model, input, output=output, text=text)
+    if skipped:
+        print(f"automl: {skipped:,} rows have no text and got no label", file=sys.stderr)
 
 
 @app.command()
@@ -155,7 +159,7 @@ def evaluate(
     if format is TextFormat.json:
         _print_json(evaluation)
     else:
-        verbs.print_evaluation(evaluation)
+        _print_evaluation(evaluation)
 
 
 @app.command()
@@ -181,6 +185,21 @@ def _conclude(result: verbs.RunResult) -> None:
         notes.print(f"the search failed: {result.reason}", markup=False)
     if result.status != "finished":
         raise typer.Exit(FAILED)
+
+
+def _print_evaluation(evaluation: dict[str, Any]) -> None:
+    for name, value in evaluation["metrics"].items():
+        print(f"{name:<18} {value:.4f}")
+    skipped = f", {evaluation['skipped']:,} without text or label left out" if evaluation["skipped"] else ""
+    print(f"{'rows':<18} {evaluation['rows']:,}{skipped}")
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("class")
+    for name in ("precision", "recall", "f1", "rows"):
+        table.add_column(name, justify="right")
+    for name, figures in evaluation["per_class"].items():
+        shares = [f"{figures[key]:.3f}" for key in ("precision", "recall", "f1")]
+        table.add_row(Text(name), *shares, f"{figures['rows']:,}")
+    Console(highlight=False).print(table)
 
 
 def _print_json(content: object) -> None:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Sequence
 from contextlib import chdir
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import platformdirs
+from rich.console import Console, Group
+from rich.text import Text
 
-from automl.results import finish
-from automl.space import SearchSpec, UserError, load, sample_configs
+from automl.space import SearchSpec, UserError, json_schema, load, parameters, sample_configs, space_json, space_tree
 from automl.training.run_directory import RunDirectory, read_json
+
+if TYPE_CHECKING:
+    from automl.data import Prepared
+    from automl.results.package import Model
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,54 @@ def load_space(space: str | Path, overrides: Sequence[str] = ()) -> SearchSpec:
     from automl.models import FAMILIES
 
     return load(Path(space), FAMILIES, overrides)
+
+
+class Example(StrEnum):
+    """Data sets that `examples` writes."""
+
+    tweets = "tweets"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A valid search space, the data it names found in order, and configurations drawn from it at random."""
+
+    spec: SearchSpec
+    samples: list[dict[str, Any]]
+
+    def as_json(self) -> dict[str, Any]:
+        """Parameters and samples for programs."""
+        return {**space_json(self.spec), "samples": self.samples}
+
+    def as_text(self) -> Group:
+        """The tree of settings and the samples for a terminal."""
+        count = len(parameters(self.spec))
+        parts: list[Any] = [space_tree(self.spec), Text(f"\n{count} searched parameters; samples:", style="bold")]
+        for number, sample in enumerate(self.samples, start=1):
+            chosen = {"model": sample["model"], "training": sample["training"]}
+            parts.append(Text(f"{number}. {json.dumps(chosen)}"))
+        return Group(*parts)
+
+
+def check(space: str | Path, *, overrides: Sequence[str] = (), samples: int = 5) -> Checked:
+    """Validate a search-space file, the files and columns that it names, and the resources it asks for.
+
+    Raises UserError (SpaceError with all problems and their places) where anything is wrong. Nothing is written.
+    """
+    from automl.data.tables import find_files, require_columns
+
+    spec = load_space(space, overrides)
+    for files in (spec.data.train, spec.data.validation, spec.data.test):
+        for path in find_files(files) if isinstance(files, list) else []:
+            require_columns(path, [spec.data.text, spec.data.label])
+    return Checked(spec, sample_configs(spec, samples, seed=spec.search.seed))
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of search-space files."""
+    from automl.models import FAMILIES
+
+    return json_schema(FAMILIES)
 
 
 def run(
@@ -128,6 +183,74 @@ def resume(
         return _search(spec, directory, prepared, address=address, quiet=quiet)
 
 
+def leaderboard(run: str | Path) -> list[dict[str, Any]]:
+    """The rows of a run's leaderboard, best first, the linear floor last; `pandas.DataFrame(rows)` makes a table."""
+    from automl.results.leaderboard import floor_row, rows
+    from automl.results.study import read_run
+
+    record = read_run(open_run(run))
+    floor = floor_row(record)
+    return rows(record) + ([floor] if floor else [])
+
+
+def format_leaderboard(run: str | Path, kind: str, *, top: int | None = None) -> str:
+    """The leaderboard as `csv`, `json` or `md`, of the best `top` trials."""
+    from automl.results.leaderboard import format_leaderboard as formatted
+    from automl.results.study import read_run
+
+    return formatted(read_run(open_run(run)), kind, top)
+
+
+def print_leaderboard(run: str | Path, *, top: int) -> None:
+    """Print the leaderboard for people."""
+    from automl.results.leaderboard import render_table
+    from automl.results.study import read_run
+
+    Console(highlight=False).print(render_table(read_run(open_run(run)), top))
+
+
+def report(run: str | Path) -> Path:
+    """Write a run's finalists, leaderboard, best model and report again; gives the report's path."""
+    from automl.results import finish
+
+    return finish(open_run(run)).directory.report
+
+
+def load_model(path: str | Path) -> Model:
+    """The model of a run directory or of a best_model directory; `.predict(texts)` labels raw texts."""
+    from automl.results.package import load_model as loaded
+
+    return loaded(path)
+
+
+def predict(model: str | Path, input: str | Path, *, output: str | Path | None = None, text: str | None = None) -> int:
+    """Label the rows of a CSV, Parquet or JSON Lines file; writes the same format to `output` or stdout.
+
+    Gives the number of rows that have no text and therefore no label. Raises UserError for wrong input.
+    """
+    from automl.results.predict import predict_file
+
+    return predict_file(load_model(model), Path(input), None if output is None else Path(output), text=text)
+
+
+def evaluate(
+    model: str | Path, data: str | Path, *, text: str | None = None, label: str | None = None
+) -> dict[str, Any]:
+    """Measure a model on labelled rows: rows, metrics, figures of each class, confusion matrix."""
+    from automl.results.predict import evaluate_file
+
+    return evaluate_file(load_model(model), str(data), text=text, label=label)
+
+
+def examples(name: str, *, output: str | Path | None = None) -> Path:
+    """Write an example data set as Parquet into `output` (default `data/<name>`); gives the folder."""
+    from automl.data.examples import write_tweets
+
+    folder = Path(output) if output else Path("data") / Example(name)
+    write_tweets(folder)
+    return folder
+
+
 def open_run(run: str | Path) -> RunDirectory:
     """The run directory at `run`; raises UserError where it is none."""
     directory = RunDirectory(Path(run).resolve())
@@ -138,7 +261,10 @@ def open_run(run: str | Path) -> RunDirectory:
     return directory
 
 
-def _search(spec: SearchSpec, directory: RunDirectory, prepared: Any, *, address: str | None, quiet: bool) -> RunResult:
+def _search(
+    spec: SearchSpec, directory: RunDirectory, prepared: Prepared, *, address: str | None, quiet: bool
+) -> RunResult:
+    from automl.results import finish
     from automl.search.engine import search
     from automl.search.manifest import update_manifest
 
@@ -161,7 +287,7 @@ def _first_config(spec: SearchSpec) -> dict[str, Any]:
     return sample_configs(spec, 1, seed=0)[0]
 
 
-def _prepare(spec: SearchSpec) -> Any:
+def _prepare(spec: SearchSpec) -> Prepared:
     from automl.data import prepare
 
     return prepare(_first_config(spec)["data"], seed=spec.search.seed, cache=cache_directory())

@@ -50,7 +50,7 @@ def cleaning_steps(clean: Mapping[str, Any]) -> list[Step]:
 
 def fix_encoding(text: str) -> str:
     """Mend text that was decoded with the wrong encoding, once or several times (ftfy)."""
-    return ftfy.fix_text(text, unescape_html=False)
+    return str(ftfy.fix_text(text, unescape_html=False))
 
 
 def strip_html(text: str) -> str:

@@ -16,8 +16,9 @@ from automl.data.clean import clean_texts
 
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
 PADDING_ID, UNKNOWN_ID = 0, 1
+
 # Marks of cleaning, words with their apostrophes, tags and names; then runs of anything else, such as :-) and !!!
-WORDS = r"<(?:url|user|number)>|[#@]?\w+(?:['’]\w+)*|[^\w\s]+"
+WORDS = r"<(?:url|user|number)>|[#@]?\w+(?:['’]\w+)*|[^\w\s]+"  # noqa: RUF001
 SHORTEST_AUTO, LONGEST_AUTO = 8, 1024
 CHUNK_ROWS = 4096
 

@@ -100,7 +100,7 @@ def write_source(data: Mapping[str, Any], seed: int, folder: Path) -> None:
     for split, found in counts.items():
         if sum(found) == 0:
             raise UserError(f"the {split} data has no usable row")
-    profile = {
+    profile: dict[str, Any] = {
         "rows": {split: sum(found) for split, found in counts.items()},
         "classes": {split: dict(zip(classes, found, strict=True)) for split, found in counts.items()},
         "bad_rows": bad,

@@ -1,4 +1,4 @@
-"""Tables on disk, read in batches of rows in their own order: Parquet, CSV, JSON Lines and Arrow; gzip for the text ones."""
+"""Tables on disk, read in batches of rows in their own order: Parquet, CSV, JSON Lines, Arrow; text also gzipped."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
@@ -105,9 +105,10 @@ def read_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[p
         raise UserError(f"cannot read {path}: {_reason(error)}") from error
 
 
-def open_text(path: Path) -> IO[bytes]:
+def open_text(path: Path) -> Any:
     """A text table's bytes, unpacked where it ends in `.gz`."""
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+    opened: Any = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+    return opened
 
 
 def _read_csv(path: Path, columns: Sequence[str] | None, delimiter: str) -> Iterator[pa.RecordBatch]:

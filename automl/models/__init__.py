@@ -1,4 +1,4 @@
-"""The families that a search chooses from: each a file with its default space and one module built from a plain config."""
+"""The families that a search chooses from: each a file with its default space and its network."""
 
 from __future__ import annotations
 

@@ -94,13 +94,15 @@ class TextConvolutions(nn.Module):
     def __init__(self, size: int, channels: int, kernel_sizes: Sequence[int]) -> None:
         super().__init__()
         self.convolutions = nn.ModuleList(nn.Conv2d(size, channels, (1, kernel)) for kernel in kernel_sizes)
-        self.to(memory_format=torch.channels_last)
+        for convolution in self.convolutions:
+            convolution.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.kernel_sizes = tuple(kernel_sizes)
         self.features = channels * len(kernel_sizes)
 
     def forward(self, vectors: Tensor) -> Tensor:
         outputs = []
-        for convolution in self.convolutions:
-            around = convolution.kernel_size[1] - 1
+        for kernel, convolution in zip(self.kernel_sizes, self.convolutions, strict=True):
+            around = kernel - 1
             padded = nn.functional.pad(vectors, (0, 0, around // 2, around - around // 2))
             outputs.append(convolution(padded.unsqueeze(1).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).squeeze(1))
         return torch.cat(outputs, dim=-1)

@@ -1,4 +1,4 @@
-"""The search itself: Ray Tune runs what the ledger proposes until the budget is used, the user stops it, or it fails."""
+"""The search itself: Ray Tune runs what the ledger proposes until the budget is used or the user stops it."""
 
 from __future__ import annotations
 

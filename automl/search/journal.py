@@ -28,7 +28,12 @@ def open_study(path: Path, *, mode: str) -> optuna.Study:
     Path(f"{path}.lock").unlink(missing_ok=True)
     try:
         storage = JournalStorage(JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path))))
-        study = optuna.create_study(storage=storage, study_name=STUDY_NAME, direction=direction, load_if_exists=True)
+        study = optuna.create_study(
+            storage=storage,
+            study_name=STUDY_NAME,
+            direction=optuna.study.StudyDirection[direction.upper()],
+            load_if_exists=True,
+        )
     except (json.JSONDecodeError, KeyError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is damaged and cannot be read as a study: {error}") from error
     if study.direction.name.lower() != direction:

@@ -75,13 +75,14 @@ class Ledger:
                 self._failed.add(trial.number)
             else:
                 self._families[trial.number] = trial.user_attrs.get("family", "")
+            if trial.state != TrialState.FAIL:
                 self._note_best(trial.number)
         self.progress = self._progress()
 
     # -- asking
 
     def next(self) -> Proposal | None:
-        """The next trial to run: first those that an interruption left unfinished, then new ones; None after the last."""
+        """The next trial to run: first those that an interruption left unfinished, then new ones; then None."""
         if self._unfinished:
             number = self._unfinished.pop(0)
         elif len(self._values) < self.spec.search.trials:
@@ -130,6 +131,7 @@ class Ledger:
         if epoch not in self._values[number]:
             self._open[number].report(value, step=epoch)
             self._values[number][epoch] = value
+            self._note_best(number)
         if epoch >= self.spec.search.max_epochs:
             self._close(number, TrialState.COMPLETE)
             return False
@@ -152,7 +154,7 @@ class Ledger:
             self._close(number, TrialState.FAIL, reason)
 
     def end_of_budget(self) -> list[int]:
-        """Rank the running trials at what they reached and give their numbers; what reached nothing stays unfinished."""
+        """Rank the running trials at what they reached, give their numbers; what reached nothing stays unfinished."""
         reached = [number for number in self._open if self._values[number]]
         for number in reached:
             self._close(number, TrialState.PRUNED, "time budget")
@@ -174,9 +176,12 @@ class Ledger:
         self._states[state] += 1
         if state == TrialState.FAIL:
             self._failed.add(number)
+            if self._best is not None and self._best[1] == number:
+                self._best = None
+                for other in self._values.keys() - self._failed:
+                    self._note_best(other)
         else:
             self._failures.clear()
-            self._note_best(number)
         self.progress = self._progress()
 
     # -- reading

@@ -1,4 +1,4 @@
-"""A Ray to run on: one of our own that is started and stopped here, or a cluster that is named. Never one found by chance."""
+"""A Ray to run on: one of our own, started and stopped here, or a cluster that is named; never one found by chance."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ CHECKPOINT_SECONDS = 10.0  # an interrupted trial loses at most about so much tr
 
 @dataclass(frozen=True)
 class Assignment:
-    """What a worker needs to know of a trial; travels as JSON, for Ray Tune gives meanings of its own to nested configs."""
+    """What a worker needs to know of a trial; travels as JSON, for Ray Tune reads meanings into nested configs."""
 
     number: int
     config: dict[str, Any]
@@ -97,7 +97,7 @@ class _RunningTrial:
         if known < self.training.epoch:
             self.assignment = Assignment(**{**vars(self.assignment), "epochs_known": known + 1})
             return self._result(known + 1)
-        line = train_epoch(self.training, lambda: Path(self.assignment.stop_file).exists())
+        line: dict[str, Any] | None = train_epoch(self.training, lambda: Path(self.assignment.stop_file).exists())
         if line is None:
             return {"interrupted": True}
         line["worker"] = f"{platform.node()}-{os.getpid()}"

@@ -1,0 +1,1 @@
+"""One trial: the fit loop, its metrics and what it writes; knows no Ray."""

@@ -66,7 +66,7 @@ def start(
     )
 
 
-def train_epoch(training: Training, interrupted: Callable[[], bool] = lambda: False) -> dict[str, float] | None:
+def train_epoch(training: Training, interrupted: Callable[[], bool] = lambda: False) -> dict[str, Any] | None:
     """Train one epoch and measure on validation; None where `interrupted` became true in mid-epoch.
 
     Gives epoch (from 1), train_loss (the trial's own loss, mean over rows), the figures of `compute_metrics` on the
@@ -118,7 +118,7 @@ def _pass_over(training: Training, generator: np.random.Generator, interrupted: 
             )
             loss = training.loss(logits.float(), labels)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         if settings["gradient_clip"] is not None:
             nn.utils.clip_grad_norm_(module.parameters(), settings["gradient_clip"])
         optimizer.step()

@@ -20,7 +20,8 @@ def build_optimizer(optimizer: Mapping[str, Any], module: nn.Module) -> torch.op
     """
     ((name, settings),) = optimizer.items()
     embeddings = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
-    decayed, plain = [], []
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
     for parameter in module.parameters():
         (plain if parameter.ndim < 2 or id(parameter) in embeddings else decayed).append(parameter)
     groups = [
@@ -45,7 +46,7 @@ def learning_rate_factor(schedule: Mapping[str, Any], step: int, total_steps: in
     ((name, settings),) = schedule.items()
     if name == "constant":
         return 1.0
-    warmup_steps = settings["warmup"] * total_steps
+    warmup_steps: float = settings["warmup"] * total_steps
     if step < warmup_steps:
         return (step + 1) / (warmup_steps + 1)
     done = (step - warmup_steps) / max(1.0, total_steps - warmup_steps)

@@ -1,0 +1,84 @@
+"""The model card that goes with the best model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from automl.results.intervals import wilson_interval
+from automl.results.leaderboard import verdict
+from automl.results.study import RunRecord, TrialRecord
+
+
+def model_card(record: RunRecord, best: TrialRecord, config: Mapping[str, Any]) -> str:
+    """README.md of a best model: what it is, how good, on what, how it was found, how to use it."""
+    profile = record.manifest["data"]["profile"]
+    figures = (record.finalists or {"trials": {}})["trials"].get(str(best.number), {})
+    columns = [split for split in ("validation", "test") if figures.get(split)]
+    table = [f"| | {' | '.join(columns)} |", "| --- |" + " ---: |" * len(columns)]
+    for name in figures[columns[0]] if columns else []:
+        table.append(f"| {name} | {' | '.join(f'{figures[split][name]:.4f}' for split in columns)} |")
+    rows = profile["rows"]
+    test = figures.get("test")
+    interval = ""
+    if test and rows.get("test"):
+        low, high = wilson_interval(test["accuracy"], rows["test"])
+        interval = f"\nTest accuracy has a 95 % interval of {low:.3f} to {high:.3f} ({rows['test']:,} rows, Wilson)."
+    counts = profile["classes"]["train"]
+    used, hardware = record.manifest["used"], record.manifest["hardware"]
+    ended = [trial for trial in record.trials if trial.status != "running"]
+    stopped = sum(trial.status == "stopped" for trial in ended)
+    classes = "\n".join(f"- `{name}`: {count:,} of the training rows" for name, count in counts.items())
+    return f"""# {record.manifest["name"]}: {best.family}
+
+{config["task"].replace("_", " ").capitalize()} into {len(config["classes"])} classes from the text alone.
+
+{classes}
+
+## How good it is
+
+{chr(10).join(table)}
+{interval}
+{verdict(record)}
+
+The validation rows chose this model among {len(ended)} and chose its best epoch, so its validation figures are
+optimistic. The test rows were used once, after the search.
+
+## Use
+
+```
+automl predict . your.csv          # a column {config["text_column"]!r} with the texts
+```
+
+```python
+import automl
+model = automl.load_model(".")
+model.predict(["a text of yours"])
+```
+
+`model.safetensors` holds the weights, `config.json` the architecture and the classes, `tokenizer.json` (Hugging Face
+format) and `encoder.json` the whole preparation of raw texts.
+
+## Data
+
+Rows: {", ".join(f"{split} {count:,}" for split, count in rows.items())}; fingerprint
+ `{record.manifest["data"]["fingerprint"]}`. Texts are cut after {profile["max_length"]} tokens.
+
+## Limits
+
+- It knows the classes above and no others, and gives one of them to any text in any language.
+- Words that the training texts do not have are unknown to it.
+- Its probabilities are not calibrated.
+- Rows that are not like the training rows may be classified worse than the figures above say.
+
+## How it was found
+
+Trial {best.number} of run `{record.directory.name}`, best epoch {best.best_epoch} of {best.epochs}; {len(ended)}
+trials, {stopped} of them stopped early, in {used["seconds"] / 60:.1f} minutes on {hardware["cpus"]:g} CPUs and
+{hardware["gpus"]:g} GPUs with automl {record.manifest["automl_version"]}, seed {record.manifest["seed"]}.
+
+```json
+{json.dumps({name: best.config[name] for name in ("model", "training")}, indent=2)}
+```
+"""

@@ -1,0 +1,217 @@
+"""The leaderboard: every trial that has ended, best first, and the linear floor, for people and for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from automl.data.files import replace_atomically
+from automl.results.intervals import wilson_interval
+from automl.results.study import RunRecord
+
+SCHEMA_VERSION = 1
+FLOOR = "floor"
+
+_SCHEMA = pa.schema(
+    [
+        ("rank", pa.int64()),
+        ("trial", pa.int64()),
+        ("status", pa.string()),
+        ("family", pa.string()),
+        ("epochs", pa.int64()),
+        ("score", pa.float64()),
+        ("test_score", pa.float64()),
+        ("parameters", pa.int64()),
+        ("train_seconds", pa.float64()),
+        ("error", pa.string()),
+        ("stopped_by", pa.string()),
+        ("config", pa.string()),
+    ]
+)
+
+
+def rows(record: RunRecord) -> list[dict[str, Any]]:
+    """A row for each trial that has ended, best first; failed trials come last and have no rank.
+
+    `score` is the best validation metric over the trial's epochs, `test_score` that metric on the test set (only
+    for finalists), `error` why it failed, `stopped_by` what stopped it early.
+    """
+    measured = record.finalists["trials"] if record.finalists else {}
+    found = []
+    for rank, trial in enumerate((trial for trial in record.trials if trial.status != "running"), start=1):
+        test = (measured.get(str(trial.number)) or {}).get("test")
+        scored = trial.status != "failed" and trial.score is not None
+        found.append(
+            {
+                "rank": rank if scored else None,
+                "trial": trial.number,
+                "status": trial.status,
+                "family": trial.family,
+                "epochs": trial.epochs,
+                "score": trial.score if scored else None,
+                "test_score": test[record.metric] if test and scored else None,
+                "parameters": trial.parameters,
+                "train_seconds": trial.train_seconds,
+                "error": trial.reason if trial.status == "failed" else None,
+                "stopped_by": trial.reason if trial.status == "stopped" else None,
+                "config": dict(trial.config),
+            }
+        )
+    return found
+
+
+def floor_row(record: RunRecord) -> dict[str, Any] | None:
+    """The linear floor in the shape of a row, without rank and trial number; None before it is trained."""
+    if record.floor is None:
+        return None
+    test = record.floor["test"]
+    return {
+        "rank": None,
+        "trial": None,
+        "status": FLOOR,
+        "family": record.floor["name"],
+        "epochs": None,
+        "score": record.floor["validation"][record.metric],
+        "test_score": test[record.metric] if test else None,
+        "parameters": record.floor["parameters"],
+        "train_seconds": record.floor["train_seconds"],
+        "error": None,
+        "stopped_by": None,
+        "config": record.floor["settings"],
+    }
+
+
+def verdict(record: RunRecord) -> str:
+    """Whether the best searched model beats the linear floor, in one sentence; empty before both are known."""
+    if record.floor is None or not record.ranked:
+        return ""
+    best, metric = record.ranked[0], record.metric
+    measured = (record.finalists or {"trials": {}})["trials"].get(str(best.number)) or {}
+    found = []
+    for split in ("validation", "test"):
+        mine = best.score if split == "validation" else (measured.get("test") or {}).get(metric)
+        floors = (record.floor[split] or {}).get(metric)
+        if mine is None or floors is None:
+            continue
+        beats = mine > floors if record.maximize else mine < floors
+        found.append((split, beats, f"{mine:.4f} against {floors:.4f}"))
+    parts = [
+        f"{'beats' if beats else 'does not beat'} the linear floor on {split} ({pair})" for split, beats, pair in found
+    ]
+    sentence = f"The best searched model {' and '.join(parts)}."
+    rows_tested = record.manifest["data"]["profile"]["rows"].get("test")
+    test = (measured.get("test") or {}).get("accuracy")
+    if test is not None and rows_tested:
+        low, high = wilson_interval(test, rows_tested)
+        sentence += f" Its test accuracy is {test:.4f}, 95 % interval {low:.3f} to {high:.3f} on {rows_tested:,} rows"
+        floors = (record.floor["test"] or {}).get("accuracy")
+        near = floors is not None and low <= floors <= high
+        sentence += ", which the floor's lies within: the difference may be chance." if near else "."
+    return sentence
+
+
+def format_leaderboard(record: RunRecord, kind: str, top: int | None = None) -> str:
+    """The leaderboard as `csv`, `json` or `md` text; `top` limits the trials, never the floor."""
+    trials, floor = rows(record)[:top], floor_row(record)
+    if kind == "json":
+        content = {
+            "schema_version": SCHEMA_VERSION,
+            "run": record.directory.name,
+            "metric": record.metric,
+            "mode": record.manifest["mode"],
+            "trials": trials,
+            "floor": floor,
+        }
+        return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    lines = trials + ([floor] if floor else [])
+    if kind == "csv":
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, fieldnames=_SCHEMA.names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(_flat(line) for line in lines)
+        return buffer.getvalue()
+    if kind == "md":
+        return _markdown(record, lines)
+    raise ValueError(f"no format is called {kind!r}")
+
+
+def write_leaderboard(record: RunRecord) -> None:
+    """Write leaderboard.csv, .json, .md and .parquet, each whole or not at all."""
+    for kind in ("csv", "json", "md"):
+        with replace_atomically(record.directory.leaderboard(kind)) as temporary:
+            temporary.write_text(format_leaderboard(record, kind), encoding="utf-8")
+    floor = floor_row(record)
+    lines = [_flat(line) for line in rows(record) + ([floor] if floor else [])]
+    with replace_atomically(record.directory.leaderboard("parquet")) as temporary:
+        pa.parquet.write_table(pa.Table.from_pylist(lines, schema=_SCHEMA), temporary)
+
+
+def render_table(record: RunRecord, top: int) -> Group:
+    """The leaderboard for a terminal of 80 columns or more."""
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("rank", "trial", "family", "validation", "test", "epochs", "time"):
+        table.add_column(name, justify="left" if name == "family" else "right", no_wrap=True)
+    table.add_column("status", overflow="fold")
+    ended = rows(record)
+    for row in ended[:top]:
+        table.add_row(*_cells(row))
+    floor = floor_row(record)
+    if floor:
+        cells = _cells(floor)
+        cells[2], cells[7] = "linear", "TF-IDF + logistic"
+        table.add_row(*cells, style="cyan")
+    metric = f"{record.metric}, {'more' if record.maximize else 'less'} is better; test is measured for the best only"
+    notes = [Text(metric, style="dim")]
+    if len(ended) > top:
+        notes.append(
+            Text(f"{len(ended) - top} more: automl leaderboard {record.directory.path} --top {len(ended)}", style="dim")
+        )
+    said = verdict(record)
+    return Group(table, *notes, *([Text(said)] if said else []))
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    return [
+        _number(row["rank"], "d"),
+        _number(row["trial"], "d"),
+        row["family"],
+        _number(row["score"], ".4f"),
+        _number(row["test_score"], ".4f"),
+        _number(row["epochs"], "d"),
+        "" if row["train_seconds"] is None else f"{row['train_seconds']:.0f}s",
+        status_text(row),
+    ]
+
+
+def status_text(row: dict[str, Any]) -> str:
+    """`completed`, `stopped at epoch 3`, `stopped at epoch 3: time budget` or `failed: why`."""
+    if row["status"] == "stopped":
+        by_rung = str(row["stopped_by"]).startswith("asha")
+        return f"stopped at epoch {row['epochs']}" + ("" if by_rung else f": {row['stopped_by']}")
+    return f"failed: {row['error']}" if row["status"] == "failed" else str(row["status"])
+
+
+def _number(value: Any, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "config": json.dumps(row["config"], ensure_ascii=False)}
+
+
+def _markdown(record: RunRecord, lines: list[dict[str, Any]]) -> str:
+    header = ["rank", "trial", "family", f"validation {record.metric}", "test", "epochs", "time", "status"]
+    text = [f"# Leaderboard of {record.directory.name}", "", f"| {' | '.join(header)} |", "|" + " --- |" * len(header)]
+    for line in lines:
+        cells = [cell.replace("|", "\\|").replace("\n", " ") for cell in _cells(line)]
+        text.append(f"| {' | '.join(cells)} |")
+    said = verdict(record)
+    return "\n".join([*text, "", said]).rstrip() + "\n"

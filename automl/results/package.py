@@ -1,0 +1,114 @@
+"""The best model as a folder that needs nothing else of the run: raw texts in, labels and probabilities out."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from automl.data import Encoder, load_encoder
+from automl.data.files import replace_folder
+from automl.results.card import model_card
+from automl.results.finalists import prepared_data
+from automl.results.study import RunRecord
+from automl.space import UserError
+from automl.training.inference import default_device, load_weights, predict_probabilities
+from automl.training.run_directory import RunDirectory, read_json, write_json
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A label and the probability of every class, in the order of the model's classes."""
+
+    label: str
+    probabilities: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model with the whole preparation inside."""
+
+    classes: tuple[str, ...]
+    text_column: str
+    label_column: str
+    encoder: Encoder
+    module: nn.Module
+
+    def predict_probabilities(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Probabilities float32 [texts, classes] of raw texts."""
+        if not texts:
+            return np.zeros((0, len(self.classes)), dtype=np.float32)
+        return predict_probabilities(self.module, self.encoder.encode(texts), device=default_device())
+
+    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        """The most probable label of each raw text, with the probabilities of all."""
+        return [
+            Prediction(self.classes[int(row.argmax())], dict(zip(self.classes, map(float, row), strict=True)))
+            for row in self.predict_probabilities(texts)
+        ]
+
+
+def write_best_model(record: RunRecord) -> Path | None:
+    """Write `best_model/` of the trial that ranks first; None, and nothing written, where no trial has weights."""
+    best = next((trial for trial in record.ranked if record.directory.trial(trial.number).weights.exists()), None)
+    if best is None or record.finalists is None:
+        return None
+    prepared = prepared_data(record, best.config)
+    figures = record.finalists["trials"][str(best.number)]
+    with replace_folder(record.directory.best_model) as folder:
+        shutil.copyfile(record.directory.trial(best.number).weights, folder / "model.safetensors")
+        prepared.encoder().save(folder)
+        config = {
+            "format_version": FORMAT_VERSION,
+            "task": record.manifest["task"],
+            "classes": list(prepared.classes),
+            "text_column": best.config["data"]["text"],
+            "label_column": best.config["data"]["label"],
+            "vocabulary": prepared.vocabulary,
+            "run": record.directory.name,
+            "trial": best.number,
+            "config": dict(best.config),
+        }
+        write_json(folder / "config.json", config)
+        write_json(folder / "metrics.json", figures)
+        (folder / "README.md").write_text(model_card(record, best, config), encoding="utf-8")
+    return record.directory.best_model
+
+
+def load_model(path: str | Path) -> Model:
+    """Load the model of a run directory or of a best_model directory; nothing is unpickled.
+
+    Raises UserError where there is none, or where it is damaged or of a later version.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise UserError(f"there is no model or run directory {path}")
+    if RunDirectory(folder).manifest.is_file():
+        folder = RunDirectory(folder).best_model
+        if not folder.is_dir():
+            raise UserError(f"the run {path} has no best model yet: no trial has ended")
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{path} is neither a run directory nor a model directory: it has no config.json")
+    try:
+        config = read_json(folder / "config.json")
+        if config["format_version"] > FORMAT_VERSION:
+            raise UserError(f"{folder} was written by a later version of automl; upgrade to use it")
+        encoder = load_encoder(folder)
+        module = load_weights(
+            config["config"],
+            vocabulary=config["vocabulary"],
+            classes=len(config["classes"]),
+            path=folder / "model.safetensors",
+        )
+    except (KeyError, ValueError, OSError) as error:
+        raise UserError(f"the model in {folder} is damaged: {error}") from error
+    return Model(
+        tuple(config["classes"]), config["text_column"], config["label_column"], encoder, module.to(default_device())
+    )

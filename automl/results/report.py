@@ -1,0 +1,95 @@
+"""report.html: one file that needs no network, with what was asked, what was found and how sure that is."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from automl.data.files import replace_atomically
+from automl.results.figures import importance_bars, learning_curves, optimisation_history
+from automl.results.importance import FEWEST_TRIALS, importances
+from automl.results.leaderboard import floor_row, rows, status_text, verdict
+from automl.results.predict import per_class
+from automl.results.study import RunRecord
+
+
+def write_report(record: RunRecord) -> None:
+    """Write report.html of a run, whole or not at all; it works at any stage of a run."""
+    templates = resources.files("automl.results") / "templates"
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: (templates / name).read_text(encoding="utf-8")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = lambda value, form: "" if value is None else format(value, form)
+    page = environment.get_template("report.html").render(
+        **_content(record),
+        plotly=Markup(get_plotlyjs()),
+        style=Markup((templates / "report.css").read_text(encoding="utf-8")),
+        script=Markup((templates / "report.js").read_text(encoding="utf-8")),
+    )
+    with replace_atomically(record.directory.report) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def _content(record: RunRecord) -> dict[str, Any]:
+    manifest = record.manifest
+    trials = rows(record)
+    best = record.ranked[0] if record.ranked else None
+    measured = (record.finalists or {}).get("trials", {})
+    confusion = (record.finalists or {}).get("confusion")
+    classes = manifest["data"]["classes"]
+    found = importances(record)
+    figures = {"curves": learning_curves(record), "history": optimisation_history(record)}
+    figures |= {f"importance{number}": importance_bars(importance) for number, importance in enumerate(found)}
+    epochs = sum(trial.epochs for trial in record.trials)
+    full = manifest["max_epochs"] * len(record.trials)
+    return {
+        "run": record.directory.name,
+        "manifest": manifest,
+        "metric": record.metric,
+        "verdict": verdict(record),
+        "best": best,
+        "best_test": (measured.get(str(best.number)) or {}).get("test") if best else None,
+        "best_config": list(_flatten({name: best.config[name] for name in ("model", "training", "data")}))
+        if best
+        else [],
+        "floor": floor_row(record),
+        "trials": [{**trial, "status_text": status_text(trial)} for trial in trials],
+        "statuses": Counter(trial.status for trial in record.trials),
+        "failures": Counter(trial.reason for trial in record.trials if trial.status == "failed").most_common(),
+        "epochs": epochs,
+        "full_epochs": full,
+        "seconds": sum(trial.train_seconds or 0.0 for trial in record.trials),
+        "importances": found,
+        "fewest": FEWEST_TRIALS,
+        "confusion": confusion,
+        "confusion_split": (record.finalists or {}).get("split"),
+        "per_class": per_class(confusion, classes) if confusion else {},
+        "classes": classes,
+        "figures": {name: _embedded(figure) for name, figure in figures.items()},
+    }
+
+
+def _embedded(figure: Mapping[str, Any]) -> Markup:
+    """JSON that is safe inside a script element."""
+    text = json.dumps(figure, allow_nan=False, ensure_ascii=True)
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            shown = f"{value:.5g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
+            yield f"{prefix}{name}", shown

@@ -1,0 +1,147 @@
+"""A run as its files tell it: the manifest, the trials of the study, the linear floor, the leaders' test figures."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from automl.space import UserError
+from automl.training.run_directory import STUDY_NAME, RunDirectory, read_json
+
+STATUSES = {
+    TrialState.COMPLETE: "completed",
+    TrialState.PRUNED: "stopped",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "running",
+}
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial; `values` are the metric after each epoch (from 1), `score` the best of them."""
+
+    number: int
+    status: str
+    family: str
+    score: float | None
+    values: Mapping[int, float]
+    parameters: int | None
+    train_seconds: float | None
+    reason: str
+    config: Mapping[str, Any]
+    started: datetime | None
+    finished: datetime | None
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that were trained and measured."""
+        return max(self.values, default=0)
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The first epoch that reached the score: the one whose weights are kept."""
+        return next((epoch for epoch, value in sorted(self.values.items()) if value == self.score), None)
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """Everything that a leaderboard or a report is made of; `trials` are ranked, best first, failed ones last."""
+
+    directory: RunDirectory
+    manifest: Mapping[str, Any]
+    trials: tuple[TrialRecord, ...]
+    study: optuna.Study
+    floor: Mapping[str, Any] | None
+    finalists: Mapping[str, Any] | None
+
+    @property
+    def metric(self) -> str:
+        """What the search looked for."""
+        return str(self.manifest["metric"])
+
+    @property
+    def maximize(self) -> bool:
+        """Whether more of it is better."""
+        return bool(self.manifest["mode"] == "max")
+
+    @property
+    def ranked(self) -> tuple[TrialRecord, ...]:
+        """The trials that have ended with a score, best first."""
+        ended = ("completed", "stopped")
+        return tuple(trial for trial in self.trials if trial.status in ended and trial.score is not None)
+
+
+def read_run(directory: RunDirectory) -> RunRecord:
+    """Read a run directory, also while it is being written; raises UserError where it is none or is damaged."""
+    if not directory.manifest.is_file():
+        raise UserError(f"{directory.path} is no run directory: it has no manifest.json")
+    manifest = read_json(directory.manifest)
+    study = load_study(directory.journal)
+    maximize = manifest["mode"] == "max"
+    trials = [_record(trial, maximize) for trial in study.get_trials(deepcopy=False)]
+    return RunRecord(
+        directory=directory,
+        manifest=manifest,
+        trials=tuple(sorted(trials, key=lambda trial: _rank_key(trial, maximize))),
+        study=study,
+        floor=read_json(directory.floor) if directory.floor.exists() else None,
+        finalists=read_json(directory.finalists) if directory.finalists.exists() else None,
+    )
+
+
+def load_study(journal: Path) -> optuna.Study:
+    """The study of a journal file, read from a copy that ends with the last whole line, so nothing is written to it."""
+    if not journal.is_file():
+        raise UserError(f"{journal.parent} has no {journal.name}: the run ended before its first trial")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    scratch = Path(tempfile.mkdtemp(prefix="automl-study-"))
+    try:
+        content = journal.read_bytes()
+        copy = scratch / journal.name
+        copy.write_bytes(content[: content.rfind(b"\n") + 1])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            stored = optuna.load_study(study_name=STUDY_NAME, storage=JournalStorage(JournalFileBackend(str(copy))))
+        study = optuna.create_study(study_name=STUDY_NAME, direction=stored.direction)
+        study.add_trials(stored.get_trials(deepcopy=False))
+        return study
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{journal} cannot be read as a study: {error}") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _record(trial: FrozenTrial, maximize: bool) -> TrialRecord:
+    values = trial.intermediate_values
+    attributes = trial.user_attrs
+    return TrialRecord(
+        number=trial.number,
+        status=STATUSES[trial.state],
+        family=attributes.get("family", ""),
+        score=(max if maximize else min)(values.values()) if values else None,
+        values=dict(values),
+        parameters=attributes.get("parameters"),
+        train_seconds=attributes.get("train_seconds"),
+        reason=attributes.get("reason", ""),
+        config=attributes.get("config", {}),
+        started=trial.datetime_start,
+        finished=trial.datetime_complete,
+    )
+
+
+def _rank_key(trial: TrialRecord, maximize: bool) -> tuple[int, float, int]:
+    group = {"completed": 0, "stopped": 0, "running": 1, "failed": 2}[trial.status]
+    score = float("inf") if trial.score is None else -trial.score if maximize else trial.score
+    return group, score, trial.number
