@@ -107,8 +107,8 @@ def read_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[p
 
 def open_text(path: Path) -> Any:
     """A text table's bytes, unpacked where it ends in `.gz`."""
-    opened: Any = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
-    return opened
+    opener: Any = gzip.open if path.suffix == ".gz" else open
+    return opener(path, "rb")
 
 
 def _read_csv(path: Path, columns: Sequence[str] | None, delimiter: str) -> Iterator[pa.RecordBatch]:

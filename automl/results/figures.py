@@ -63,6 +63,7 @@ def learning_curves(record: RunRecord) -> dict[str, Any]:
         "annotations": notes,
         "hovermode": "closest",
         "legend": {"orientation": "h", "y": -0.2},
+        "height": 440,
     }
     return {"data": traces, "layout": layout}
 
@@ -98,7 +99,8 @@ def optimisation_history(record: RunRecord) -> dict[str, Any]:
         "layout": {
             "xaxis": {"title": {"text": "trial"}},
             "yaxis": {"title": {"text": f"validation {record.metric}"}},
-            "legend": {"orientation": "h", "y": -0.2},
+            "legend": {"orientation": "h", "y": -0.25},
+            "height": 340,
         },
     }
 

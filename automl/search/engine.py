@@ -68,7 +68,8 @@ def search(
 ) -> Outcome:
     """Run trials until the budget of `spec` is used, going on from what `run`'s journal holds.
 
-    `prepared` and `clean` are what the linear floor is trained on. The caller holds the run (`driving`) and has written its manifest. Ctrl-C or SIGTERM ends it in good order.
+    `prepared` and `clean` are what the linear floor is trained on. The caller holds the run (`driving`) and has
+    written its manifest. Ctrl-C or SIGTERM ends it in good order.
     Raises UserError where the resources that a trial asks for are not there.
     """
     study = open_study(run.journal, mode=spec.search.mode)

@@ -67,14 +67,13 @@ def _problem(document: Document, kind: type[BaseModel], error: dict[str, Any]) -
         known = section.model_fields if section else {}
         valid = [field.alias or field_name for field_name, field in known.items()]
         return document.problem(path, f"unknown key {name!r}{nearest(name, valid)}", at_key=True)
+    if error["type"] == "missing" and isinstance(path[-1], int):
+        return document.problem(path[:-1], f"{_setting(path)}: expected two numbers: [low, high]")
     if error["type"] == "missing":
         where = ".".join(str(part) for part in path[:-1])
         message = f"{path[-1]!r} is missing" + (f" in {where!r}" if where else " at the top of the file")
         return document.problem(path[:-1], message, at_key=True)
-    setting = [part for part in path if isinstance(part, str)]
-    while setting and setting[-1] in RANGES:
-        setting.pop()
-    name = ".".join(setting)
+    name = _setting(path)
     message = explain(error)
     if error["type"] == "literal_error" and isinstance(error["input"], str):
         options = error["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
@@ -82,16 +81,29 @@ def _problem(document: Document, kind: type[BaseModel], error: dict[str, Any]) -
     return document.problem(path, f"{name}: {message}" if name else message)
 
 
+def _setting(path: Key) -> str:
+    """The dotted name of the setting at `path`, without what is inside its range."""
+    names = [part for part in path if isinstance(part, str)]
+    while names and names[-1] in RANGES:
+        names.pop()
+    return ".".join(names)
+
+
 def _path_in_file(document: Document, location: Sequence[str | int]) -> Key:
-    """Pydantic's location without what is not in the file: the branch of a `Searchable` that it took."""
+    """Pydantic's location without what is not in the file: the branch (`fixed`, `int`, ...) that a value took."""
     path: list[str | int] = []
     here: Any = document.data
-    for part in location:
-        inside = part in here if isinstance(here, dict) else isinstance(here, list) and isinstance(part, int)
-        if not inside and part in (*RANGES, "fixed"):
+    inside_range = False
+    for position, part in enumerate(location):
+        last = position == len(location) - 1
+        known = here if isinstance(here, dict) else range(len(here)) if isinstance(here, list) else ()
+        if part in RANGES and part in known and not inside_range and not last:
+            inside_range = True
+            continue
+        if part not in known and part in (*RANGES, "fixed"):
             continue
         path.append(part)
-        here = here[part] if inside else None  # a key that is missing
+        here = here[part] if part in known else None  # a key that is missing
     return tuple(path)
 
 

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+POSITIVE = "good great lovely wonderful happy excellent delightful brilliant".split()
+NEGATIVE = "bad awful terrible sad horrible poor dreadful nasty".split()
+NEUTRAL = "the flight was on monday at noon from gate seven to boston with a bag".split()
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test reads or writes the user's own cache; all of them share one, as runs do."""
+    shared = tmp_path_factory.getbasetemp() / "cache"
+    monkeypatch.setenv("AUTOML_CACHE", str(shared))
+
+
+def make_texts(rows: int, seed: int, noise: float = 0.1) -> list[dict[str, str]]:
+    """Sentences whose label one can see: most have a positive or a negative word among neutral ones."""
+    generator = np.random.default_rng(seed)
+    found = []
+    for _ in range(rows):
+        label = ("negative", "positive")[int(generator.integers(2))]
+        words = list(generator.choice(NEUTRAL, size=int(generator.integers(3, 12))))
+        mood = POSITIVE if (label == "positive") != (generator.random() < noise) else NEGATIVE
+        words.insert(int(generator.integers(len(words) + 1)), str(generator.choice(mood)))
+        found.append({"text": " ".join(words), "label": label})
+    return found
+
+
+def write_jsonl(path: Path, rows: list[dict[str, str]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+SMALL_SPACE = """
+name: small
+data:
+  train: {folder}/train.jsonl
+  validation: {folder}/validation.jsonl
+  test: {folder}/test.jsonl
+model:
+  cnn: {{embedding: 8, channels: {{int: [4, 8]}}, kernel_sizes: {{choice: [[2], [1, 2]]}}}}
+  rnn: {{embedding: 8, hidden: {{int: [4, 8]}}, bidirectional: false}}
+training:
+  optimizer: {{adamw: {{learning_rate: {{float: [0.001, 0.05], log: true}}}}}}
+  batch_size: 32
+search:
+  trials: {trials}
+  early_stopping: {{asha: {{max_epochs: {epochs}, grace_period: 1, reduction_factor: 2}}}}
+resources: {{per_trial: {{cpus: 1}}}}
+"""
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("small")
+    for seed, (split, rows) in enumerate({"train": 400, "validation": 120, "test": 120}.items()):
+        write_jsonl(folder / f"{split}.jsonl", make_texts(rows, seed))
+    return folder
+
+
+def write_space(path: Path, data: Path, *, trials: int = 4, epochs: int = 4, extra: str = "") -> Path:
+    path.write_text(SMALL_SPACE.format(folder=data, trials=trials, epochs=epochs) + extra, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def small_space(tmp_path: Path, small_data: Path) -> Path:
+    return write_space(tmp_path / "space.yaml", small_data)
+
+
+def browser_required() -> bool:
+    return bool(os.environ.get("AUTOML_REQUIRE_BROWSER"))

@@ -1,0 +1,182 @@
+"""Broken files: each mistake is found, placed, and said in words that help."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from automl.models import FAMILIES
+from automl.space import SpaceError, UserError, load, parse
+
+GOOD = """\
+name: movies
+task: text_classification
+data:
+  train: train.csv
+  validation: 0.2
+  text: review
+  label: sentiment
+  clean: {lowercase: {choice: [true, false]}}
+  tokenizer: {word: {vocabulary: 5000}}
+model:
+  cnn: {}
+  rnn: {hidden: {int: [64, 256], log: true}, cell: lstm}
+training:
+  optimizer:
+    adamw: {learning_rate: {float: [1e-4, 1e-2], log: true}}
+    sgd: {}
+  batch_size: {choice: [32, 64]}
+search:
+  metric: accuracy
+  trials: 40
+  time_budget: 20m
+  early_stopping: {asha: {max_epochs: 9}}
+resources: {per_trial: {cpus: 1, gpus: 0}, max_concurrent: auto}
+"""
+
+BROKEN = [
+    ("learning_rate", "learnin_rate", (15, 13), "unknown key 'learnin_rate'; did you mean 'learning_rate'?"),
+    ("[1e-4, 1e-2]", "[1e-2, 1e-4]", (15, 36), "a range goes from a lower to a higher end; got [0.01, 0.0001]"),
+    ("[64, 256]", "[0, 256]", (12, 23), "model.rnn.hidden: a log range begins above 0; got 0"),
+    ("[64, 256]", "[64.5, 256]", (12, 24), "model.rnn.hidden: expected a whole number; got 64.5"),
+    ("[64, 256]", "[64]", (12, 23), "model.rnn.hidden: expected two numbers: [low, high]"),
+    ("[64, 256], log", "[64, 256], lgo", (12, 34), "unknown key 'lgo'; did you mean 'log'?"),
+    ("[64, 256], log: true", "[64, 256], step: 100", (12, 23), "steps of 100 from 64 do not meet 256"),
+    ("[64, 256], log: true", "[64, 256], log: true, step: 64", (12, 23), "a range has log or step, not both"),
+    ("[1e-4, 1e-2]", "[1e-4, .inf]", (15, 43), "expected a finite number"),
+    ("[1e-4, 1e-2], log: true", "[-1, 1]", (15, 28), "the range gives -1.0: expected more than 0"),
+    ("{choice: [32, 64]}", "{choice: [32, x]}", (17, 15), 'the range gives "x": expected a whole number'),
+    ("{choice: [32, 64]}", "{choice: []}", (17, 24), "expected at least one entry; got []"),
+    ("{choice: [32, 64]}", "{choice: [32, 32]}", (17, 24), "choice lists 32 more than once"),
+    ("{choice: [32, 64]}", "{float: [32, 64]}", (17, 15), "the range gives 32.0: expected a whole number"),
+    ("{choice: [32, 64]}", "sixty", (17, 15), 'training.batch_size: expected a whole number; got "sixty"'),
+    ("{choice: [32, 64]}", "0", (17, 15), "training.batch_size: expected at least 1; got 0"),
+    ("{choice: [32, 64]}", "'64'", (17, 15), 'expected a whole number; got "64"'),
+    ("metric: accuracy", "metric: acuracy", (19, 11), "unknown value 'acuracy'; did you mean 'accuracy'?"),
+    ("  rnn:", "  rmn:", (12, 3), "unknown key 'rmn'; did you mean 'rnn'?"),
+    ("  cnn: {}", "  transformer: {}", (11, 3), "unknown key 'transformer'; expected cnn, rnn or cnn_rnn"),
+    ("cell: lstm", "cell: ltsm", (12, 52), "unknown value 'ltsm'; did you mean 'lstm'?"),
+    ("trials: 40", "trials: 40.5", (20, 11), "search.trials: expected a whole number; got 40.5"),
+    ("trials: 40", "trials: {int: [1, 2]}", (20, 11), "search.trials: expected a whole number"),
+    ("time_budget: 20m", "time_budget: 20", (21, 16), "say the unit of 20: 20s, 20m or 20h"),
+    ("time_budget: 20m", "time_budget: soon", (21, 16), "expected a time such as 90s"),
+    ("max_epochs: 9", "max_epochs: 2, grace_period: 3", (22, 26), "grace_period 3 is more than max_epochs 2"),
+    ("{asha: {max_epochs: 9}}", "{asha: {}, none: {}}", (22, 19), "one way of early stopping, asha or none"),
+    ("  train: train.csv\n", "", (3, 1), "'train' is missing in 'data'"),
+    ("validation: 0.2", "validation: 2", (5, 15), "expected a fraction between 0 and 1; got 2"),
+    ("name: movies", "name: ../movies", (1, 7), "a name is 1 to 64 letters"),
+    ("task: text_classification", "task: regression", (2, 7), "unknown value 'regression'; expected text_classification"),
+    ("cpus: 1", "cpus: 0", (23, 31), "resources.per_trial.cpus: expected more than 0; got 0"),
+    ("max_concurrent: auto", "max_concurrent: all", (23, 60), "expected auto or a whole number of at least 1"),
+    ("  metric: accuracy", "  metric: accuracy\n  metric: loss", (20, 3), "'metric' is given twice here"),
+    ("  batch_size", "\tbatch_size", (17, 1), "a tab cannot indent YAML; use spaces"),
+    ("  batch_size: {", "  batch_size: {{", (18, 1), "not valid YAML"),
+    ("  optimizer:\n", "  optimizer: {}\n  other:\n", (14, 14), "expected at least one of adamw, sgd"),
+    ("lowercase: {choice: [true, false]}", "lowercase: 1", (8, 22), "expected true or false; got 1"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "place", "words"), BROKEN, ids=[case[1][:30] for case in BROKEN])
+def test_a_mistake_is_found_where_it_is(old: str, new: str, place: tuple[int, int], words: str) -> None:
+    assert old in GOOD
+    with pytest.raises(SpaceError) as caught:
+        parse(GOOD.replace(old, new, 1), FAMILIES, file="movies.yaml")
+    problem = caught.value.problems[0]
+    assert words in problem.message
+    assert (problem.line, problem.column) == place
+    assert problem.source == GOOD.replace(old, new, 1).splitlines()[place[0] - 1]
+    assert str(caught.value).startswith(f"movies.yaml:{place[0]}:{place[1]}: ")
+
+
+def test_all_mistakes_are_said_at_once_in_the_order_of_the_file() -> None:
+    text = GOOD.replace("train: train.csv", "trian: train.csv").replace("trials: 40", "trials: none")
+    with pytest.raises(SpaceError) as caught:
+        parse(text, FAMILIES)
+    assert [problem.line for problem in caught.value.problems] == [3, 4, 20]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "the file is empty"),
+        ("- a\n- b", "expected a mapping at the top"),
+        ("a: " + "[" * 5000 + "]" * 5000, "nested too deeply"),
+        ("\n".join(" " * depth + f"a{depth}:" for depth in range(1500)), "nested"),
+        ("a: &a [*a]\nname: x", "is missing"),
+        ("a0: &a0 [x, x]\n" + "\n".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 40)), "aliases"),
+        ("1: 2", "a name is text; put 1 in quotes"),
+        ("? [1, 2]\n: 3", "a name is text"),
+        ("name: !!python/object/apply:os.system [exit]", "is missing"),
+        ("name: a: b", "not valid YAML"),
+        ("\x00", "not valid YAML"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_hostile_text_ends_quickly_in_a_clear_error(text: str, words: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(SpaceError) as caught:
+        parse(text, FAMILIES)
+    assert words in str(caught.value)
+    assert time.monotonic() - began < 20
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "movies.yaml").write_text(GOOD, encoding="utf-8")
+    with pytest.raises(UserError, match=r"no search-space file .*movie\.yaml; did you mean .*movies\.yaml"):
+        load(tmp_path / "movie.yaml", FAMILIES)
+    with pytest.raises(UserError, match="is a folder"):
+        load(tmp_path, FAMILIES)
+    (tmp_path / "latin.yaml").write_bytes("name: caf\xe9".encode("latin-1"))
+    with pytest.raises(SpaceError, match=r"latin\.yaml:1:10: the file is not UTF-8"):
+        load(tmp_path / "latin.yaml", FAMILIES)
+    (tmp_path / "big.yaml").write_text("#" * 10_000_000)
+    with pytest.raises(UserError, match="larger than 256 KiB"):
+        load(tmp_path / "big.yaml", FAMILIES)
+    (tmp_path / "bom.yaml").write_bytes(b"\xef\xbb\xbf" + GOOD.encode())
+    assert load(tmp_path / "bom.yaml", FAMILIES).name == "movies"
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("search.trials", "expected key.path=value"),
+        ("serch.trials=3", "--set serch.trials=3: unknown key 'serch'; did you mean 'search'?"),
+        ("search.trials=many", "--set search.trials=many: search.trials: expected a whole number"),
+        ("model.rnn.hidden={int: [4, 2]}", "a range goes from a lower to a higher end"),
+        ("search.trials={", "not valid YAML"),
+    ],
+)
+def test_a_wrong_override_is_named(override: str, words: str) -> None:
+    with pytest.raises(UserError) as caught:
+        parse(GOOD, FAMILIES, overrides=[override])
+    assert words in str(caught.value)
+
+
+def test_overrides_replace_values_and_ranges() -> None:
+    spec = parse(GOOD, FAMILIES, overrides=["search.trials=3", "model.rnn.hidden={int: [4, 8]}", "training.loss.focal={}"])
+    assert spec.search.trials == 3
+    assert spec.model.named()["rnn"].hidden.ends == (4, 8)  # type: ignore[attr-defined]
+    assert list(spec.training.loss.named()) == ["focal"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(max_size=200))
+def test_any_text_is_a_space_or_a_space_error(text: str) -> None:
+    try:
+        parse(text, FAMILIES)
+    except SpaceError as error:
+        assert str(error)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, len(GOOD) - 1), st.text(max_size=5), st.integers(0, 10))
+def test_a_damaged_file_is_a_space_or_a_space_error(position: int, inserted: str, removed: int) -> None:
+    text = GOOD[:position] + inserted + GOOD[position + removed :]
+    try:
+        parse(text, FAMILIES)
+    except SpaceError as error:
+        assert all(problem.message for problem in error.problems)
