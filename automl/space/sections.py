@@ -77,14 +77,16 @@ def _whole_or_auto(value: Any) -> Any:
     raise PydanticCustomError("auto", "expected auto or a whole number of at least 1")
 
 
-Files = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1), BeforeValidator(_listed)]
-_FILES_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+_FILES_SCHEMA = [{"type": "string", "minLength": 1}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]
+_FRACTION_SCHEMA = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
+Files = Annotated[
+    list[Annotated[str, Field(min_length=1)]],
+    Field(min_length=1),
+    BeforeValidator(_listed),
+    WithJsonSchema({"anyOf": _FILES_SCHEMA}),
+]
 FractionOrFiles = Annotated[
-    Any,
-    BeforeValidator(_number_or_files),
-    WithJsonSchema(
-        {"anyOf": [{"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}, *_FILES_SCHEMA["anyOf"]]}
-    ),
+    Any, BeforeValidator(_number_or_files), WithJsonSchema({"anyOf": [_FRACTION_SCHEMA, *_FILES_SCHEMA]})
 ]
 WholeOrAuto = Annotated[
     Any,

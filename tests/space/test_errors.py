@@ -69,7 +69,12 @@ BROKEN = [
     ("  train: train.csv\n", "", (3, 1), "'train' is missing in 'data'"),
     ("validation: 0.2", "validation: 2", (5, 15), "expected a fraction between 0 and 1; got 2"),
     ("name: movies", "name: ../movies", (1, 7), "a name is 1 to 64 letters"),
-    ("task: text_classification", "task: regression", (2, 7), "unknown value 'regression'; expected text_classification"),
+    (
+        "task: text_classification",
+        "task: regression",
+        (2, 7),
+        "unknown value 'regression'; expected text_classification",
+    ),
     ("cpus: 1", "cpus: 0", (23, 31), "resources.per_trial.cpus: expected more than 0; got 0"),
     ("max_concurrent: auto", "max_concurrent: all", (23, 60), "expected auto or a whole number of at least 1"),
     ("  metric: accuracy", "  metric: accuracy\n  metric: loss", (20, 3), "'metric' is given twice here"),
@@ -157,7 +162,9 @@ def test_a_wrong_override_is_named(override: str, words: str) -> None:
 
 
 def test_overrides_replace_values_and_ranges() -> None:
-    spec = parse(GOOD, FAMILIES, overrides=["search.trials=3", "model.rnn.hidden={int: [4, 8]}", "training.loss.focal={}"])
+    spec = parse(
+        GOOD, FAMILIES, overrides=["search.trials=3", "model.rnn.hidden={int: [4, 8]}", "training.loss.focal={}"]
+    )
     assert spec.search.trials == 3
     assert spec.model.named()["rnn"].hidden.ends == (4, 8)  # type: ignore[attr-defined]
     assert list(spec.training.loss.named()) == ["focal"]

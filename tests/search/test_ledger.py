@@ -1,0 +1,185 @@
+"""The ledger without Ray: what it proposes, what the study holds afterwards, and that a crash anywhere loses nothing."""
+
+from __future__ import annotations
+
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from optuna.trial import TrialState
+
+from automl.models import FAMILIES
+from automl.search.journal import cut_torn_tail, open_study
+from automl.search.ledger import Ledger
+from automl.space import SearchSpec, UserError, parse
+
+SPACE = """
+name: x
+data: {train: t.csv}
+model: {cnn: {}, rnn: {}}
+search: {trials: 12, sampler: SAMPLER, early_stopping: {asha: {max_epochs: 4, reduction_factor: 2}}}
+"""
+
+
+def spec_with(sampler: str = "random") -> SearchSpec:
+    return parse(SPACE.replace("SAMPLER", sampler), FAMILIES)
+
+
+def result(epoch: int, value: float) -> dict[str, Any]:
+    return {"epoch": epoch, "accuracy": value, "train_seconds": 1.0 * epoch, "parameters": 10}
+
+
+def curve(number: int) -> list[float]:
+    """What a trial reports: fixed by its number, as training is by its seed; one diverges, one raises."""
+    generator = random.Random(number)
+    level = generator.random()
+    return [math.nan if number == 3 and epoch == 2 else level + epoch / 100 for epoch in range(1, 5)]
+
+
+def play(ledger: Ledger, stop_after: int | None = None) -> int:
+    """Run the ledger's trials one after another; stop dead after so many calls. Gives the calls that were made."""
+    calls = 0
+
+    def over() -> bool:
+        nonlocal calls
+        calls += 1
+        return stop_after is not None and calls >= stop_after
+
+    while True:
+        if over():
+            return calls
+        proposal = ledger.next()
+        if proposal is None:
+            return calls
+        for epoch, value in enumerate(curve(proposal.number), start=1):
+            if epoch <= proposal.epochs:
+                continue
+            if over():
+                return calls
+            news = {"error": "ValueError: boom"} if proposal.number == 5 else result(epoch, value)
+            if not ledger.record(proposal.number, news):
+                break
+
+
+def snapshot(study: optuna.Study) -> list[tuple[Any, ...]]:
+    return [
+        (trial.number, trial.state, trial.params, trial.intermediate_values, trial.value, trial.user_attrs)
+        for trial in study.trials
+    ]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...]]:
+    study = open_study(tmp_path_factory.mktemp("study") / "study.journal", mode="max")
+    play(Ledger(study, spec_with()))
+    return snapshot(study)
+
+
+def test_states_are_the_truth(undisturbed: list[tuple[Any, ...]]) -> None:
+    assert len(undisturbed) == 12
+    for number, state, _, values, value, attributes in undisturbed:
+        if number == 5:
+            assert (state, attributes["reason"]) == (TrialState.FAIL, "ValueError: boom")
+        elif number == 3 and len(values) == 1 and state == TrialState.FAIL:
+            assert attributes["reason"] == "the loss was not finite in epoch 2"
+        elif state == TrialState.COMPLETE:
+            assert len(values) == 4 and value == max(values.values())
+        else:
+            assert state == TrialState.PRUNED
+            assert value == values[max(values)]
+            assert max(values) in (1, 2) and attributes["reason"] == f"asha: rung {max(values)}"
+    states = [state for _, state, *_ in undisturbed]
+    assert states.count(TrialState.PRUNED) >= 4 and states.count(TrialState.COMPLETE) >= 1
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(crashes=st.lists(st.integers(1, 12), max_size=4), torn=st.booleans())
+def test_a_crash_after_any_call_changes_nothing(
+    crashes: list[int], torn: bool, undisturbed: list[tuple[Any, ...]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("crash") / "study.journal"
+    for calls in crashes:
+        play(Ledger(open_study(path, mode="max"), spec_with()), stop_after=calls)
+        if torn:
+            with path.open("ab") as file:
+                file.write(b'{"op_code": 8, "worker_id": "tor')
+    study = open_study(path, mode="max")
+    play(Ledger(study, spec_with()))
+    assert snapshot(study) == undisturbed
+
+
+def test_news_that_comes_twice_is_written_once(tmp_path: Path) -> None:
+    study = open_study(tmp_path / "study.journal", mode="max")
+    ledger = Ledger(study, spec_with())
+    proposal = ledger.next()
+    assert proposal is not None
+    for _ in range(2):
+        assert ledger.record(proposal.number, result(1, 0.5))
+    ledger.fail(proposal.number, "first")
+    ledger.fail(proposal.number, "second")
+    assert not ledger.record(proposal.number, result(2, 0.9))
+    assert study.trials[0].intermediate_values == {1: 0.5}
+    assert study.trials[0].user_attrs["reason"] == "first"
+
+
+def test_progress_and_leaders(tmp_path: Path) -> None:
+    ledger = Ledger(open_study(tmp_path / "study.journal", mode="max"), spec_with())
+    play(ledger)
+    progress = ledger.progress
+    assert progress.finished == progress.budget == 12
+    assert progress.running == 0
+    scores = [ledger.score(number) for number in ledger.leaders(3)]
+    assert scores == sorted(scores, reverse=True)  # type: ignore[type-var]
+    assert scores[0] == progress.best and 5 not in ledger.leaders(12)
+
+
+def test_the_end_of_the_time_budget_ranks_what_was_reached(tmp_path: Path) -> None:
+    study = open_study(tmp_path / "study.journal", mode="max")
+    ledger = Ledger(study, spec_with())
+    reached, nothing = ledger.next(), ledger.next()
+    assert reached and nothing
+    ledger.record(reached.number, result(1, 0.5))
+    assert ledger.end_of_budget() == [reached.number]
+    assert study.trials[reached.number].state == TrialState.PRUNED
+    assert study.trials[reached.number].user_attrs["reason"] == "time budget"
+    assert ledger.unfinished() == [nothing.number]
+
+
+def test_failures_in_a_row_of_one_cause_are_counted(tmp_path: Path) -> None:
+    ledger = Ledger(open_study(tmp_path / "study.journal", mode="max"), spec_with())
+    for expected, reason in ((("x", 1), "x"), (("x", 2), "x"), (None, "y")):
+        proposal = ledger.next()
+        assert proposal
+        ledger.record(proposal.number, {"error": reason})
+        assert ledger.same_failure() == expected
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_the_same_seed_proposes_the_same(sampler: str, tmp_path: Path) -> None:
+    studies = [open_study(tmp_path / f"{name}.journal", mode="max") for name in "ab"]
+    for study in studies:
+        play(Ledger(study, spec_with(sampler)))
+    assert snapshot(studies[0]) == snapshot(studies[1])
+    assert len({str(trial.params) for trial in studies[0].trials}) == 12
+
+
+def test_a_study_with_another_direction_is_refused(tmp_path: Path) -> None:
+    open_study(tmp_path / "study.journal", mode="max").ask()
+    with pytest.raises(UserError, match="holds a study to maximize"):
+        open_study(tmp_path / "study.journal", mode="min")
+
+
+def test_a_torn_tail_is_cut(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    path.write_bytes(b"one\ntwo\nthr")
+    assert cut_torn_tail(path) == 3
+    assert cut_torn_tail(path) == 0
+    assert path.read_bytes() == b"one\ntwo\n"
+    path.write_bytes(b"x" * 200_000)
+    assert cut_torn_tail(path) == 200_000
+    assert path.read_bytes() == b""
