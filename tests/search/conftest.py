@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import make_texts, write_jsonl, write_space
+
+
+@pytest.fixture(scope="session")
+def slow_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Enough rows that an epoch takes a good part of a second, so that a search can be hit in its midst."""
+    folder = tmp_path_factory.mktemp("slow")
+    for seed, (split, rows) in enumerate({"train": 12_000, "validation": 300, "test": 300}.items()):
+        write_jsonl(folder / f"{split}.jsonl", make_texts(rows, seed, noise=0.3))
+    return folder
+
+
+@pytest.fixture
+def slow_space(tmp_path: Path, slow_data: Path) -> Path:
+    return write_space(tmp_path / "slow.yaml", slow_data, trials=8, epochs=4)
+
+
+def start_automl(arguments: Sequence[str | Path], folder: Path) -> subprocess.Popen[str]:
+    """The command in a process group of its own, as a shell would start it."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "automl", *map(str, arguments)],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ},
+    )
