@@ -1,0 +1,264 @@
+"""From files to prepared rows: what is read, what is refused and how it is said, and that it is done once."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from automl.data import prepare
+from automl.data.examples import write_tweets
+from automl.space import UserError
+
+CLEAN = {
+    "fix_encoding": True, "strip_html": True, "urls": "replace", "user_names": "replace", "numbers": "keep", "lowercase": True,
+}  # fmt: skip
+
+
+def settings_for(train: object, **changes: Any) -> dict[str, Any]:
+    return {
+        "train": [str(train)],
+        "validation": 0.25,
+        "test": None,
+        "text": "text",
+        "label": "label",
+        "on_bad_rows": "fail",
+        "clean": CLEAN,
+        "tokenizer": {"word": {"vocabulary": 100, "min_count": 1}},
+        "max_length": "auto",
+        **changes,
+    }
+
+
+def rows(count: int = 40) -> list[dict[str, Any]]:
+    return [
+        {"text": f"word{number % 7} and {number}", "label": ("no", "yes")[number % 4 == 0]} for number in range(count)
+    ]
+
+
+def write(path: Path, content: list[dict[str, Any]]) -> Path:
+    table = pa.Table.from_pylist(content)
+    match path.name.split(".", 1)[1]:
+        case "parquet":
+            pq.write_table(table, path)
+        case "arrow":
+            pa.feather.write_feather(table, path)
+        case "csv" | "csv.gz":
+            text = "text,label\n" + "".join(f'"{row["text"]}",{row["label"]}\n' for row in content)
+            path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+        case "jsonl":
+            path.write_text("".join(json.dumps(row) + "\n" for row in content))
+    return path
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.csv", "t.csv.gz", "t.jsonl", "t.arrow"])
+def test_every_kind_of_file_gives_the_same_rows(name: str, tmp_path: Path) -> None:
+    prepared = prepare(settings_for(write(tmp_path / name, rows())), seed=0, cache=tmp_path / "cache")
+    assert prepared.classes == ("no", "yes")
+    assert prepared.profile["rows"] == {"train": 30, "validation": 10}
+    texts = (prepared.texts("train") or []) + (prepared.texts("validation") or [])
+    assert sorted(texts) == sorted(row["text"] for row in rows())
+
+
+def test_a_fraction_is_split_by_class_without_overlap(tmp_path: Path) -> None:
+    data = settings_for(write(tmp_path / "t.csv", rows(80)))
+    first, other = (prepare(data, seed=seed, cache=tmp_path / "cache") for seed in (0, 1))
+    assert first.profile["classes"] == {"train": {"no": 45, "yes": 15}, "validation": {"no": 15, "yes": 5}}
+    train, validation = first.texts("train"), first.texts("validation")
+    assert train is not None and validation is not None and not set(train) & set(validation)
+    assert first.texts("validation") != other.texts("validation")
+    for split in ("train", "validation"):
+        labels = [first.classes[number] for number in first.labels(split)]
+        by_text = {row["text"]: row["label"] for row in rows(80)}
+        assert labels == [by_text[text] for text in first.texts(split) or []]
+
+
+def test_the_vocabulary_is_fitted_on_train_alone(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", rows())
+    write(tmp_path / "other.csv", [{"text": "unheard words here", "label": "no"}])
+    data = settings_for(tmp_path / "train.csv", validation=[str(tmp_path / "other.csv")])
+    prepared = prepare(data, seed=0, cache=tmp_path / "cache")
+    validation = prepared.rows("validation")
+    assert validation is not None and validation.tokens.tolist() == [1, 1, 1]
+    assert "unheard" not in prepared.encoder().tokenizer.get_vocab()
+    train = prepared.rows("train")
+    assert train is not None and train.tokens.min() >= 2 and train.tokens.max() < prepared.vocabulary
+
+
+def test_an_encoder_that_was_saved_encodes_alike(tmp_path: Path) -> None:
+    for tokenizer in (
+        {"word": {"vocabulary": 100, "min_count": 1}},
+        {"char": {"vocabulary": 50}},
+        {"bpe": {"vocabulary": 400}},
+    ):
+        prepared = prepare(
+            settings_for(write(tmp_path / "t.csv", rows()), tokenizer=tokenizer), seed=0, cache=tmp_path / "cache"
+        )
+        train = prepared.rows("train")
+        again = prepared.encoder().encode(prepared.texts("train") or [])
+        assert train is not None
+        assert np.array_equal(again.tokens, train.tokens) and np.array_equal(again.offsets, train.offsets)
+        assert prepared.encoder().encode(["", "   "]).tokens.tolist() == [1, 1]
+
+
+def test_numeric_labels_keep_their_order(tmp_path: Path) -> None:
+    content = [{"text": f"a{number}", "label": (2, 10, 1)[number % 3]} for number in range(30)]
+    prepared = prepare(settings_for(write(tmp_path / "t.parquet", content)), seed=0, cache=tmp_path / "cache")
+    assert prepared.classes == ("1", "2", "10")
+
+
+@pytest.mark.parametrize(
+    ("content", "changes", "words"),
+    [
+        ("text,label\n", {}, "has no rows"),
+        ("", {}, "has no rows"),
+        ("txt,label\na,b\n", {}, "has no column 'text'; did you mean 'txt'?"),
+        ("text,label\na,x\nb,x\n", {}, "one class only: 'x'"),
+        (
+            "text,label\na,x\n,y\nc,\n",
+            {},
+            "1 with no text in column 'text' (row 2); 1 with no label in column 'label' (row 3)",
+        ),
+        ("text,label\n,\n,\n", {"on_bad_rows": "report"}, "no usable row"),
+        ("text,label\na,x\nb,y,z\n", {}, "cannot read"),
+        ('text,label\n"a,x\n', {}, "cannot read"),
+        (b"text,label\ncaf\xe9,x\nb,y\n", {}, "it is not UTF-8 text"),
+    ],
+)
+def test_a_csv_that_cannot_be_learned_from(content: str | bytes, changes: Any, words: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError) as caught:
+        prepare(settings_for(tmp_path / "t.csv", **changes), seed=0, cache=tmp_path / "cache")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not [path for path in (tmp_path / "cache").glob("*") if path.suffix != ".lock"]
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"text": [1, 2], "label": ["a", "b"]}, "column 'text' holds int64, expected text"),
+        ({"text": ["a", "b"], "label": [0.5, 1.5]}, "holds fractions, expected labels"),
+        ({"text": ["a", "b"], "label": [[1], [2]]}, "expected labels: text or whole numbers"),
+        ({"text": ["a", "b", "c"], "label": [1.0, float("nan"), 2.0]}, "1 with no label"),
+        ({"text": ["a", None, "c"], "label": [1, 2, None]}, "1 with no text"),
+        ({"text": [None, None], "label": [1, 2]}, "2 with no text"),
+    ],
+)
+def test_columns_of_the_wrong_kind(table: dict[str, Any], words: str, tmp_path: Path) -> None:
+    pq.write_table(pa.table(table), tmp_path / "t.parquet")
+    with pytest.raises(UserError, match=words):
+        prepare(settings_for(tmp_path / "t.parquet"), seed=0, cache=tmp_path / "cache")
+
+
+def test_bad_rows_are_left_out_and_counted_on_request(tmp_path: Path) -> None:
+    content = [*rows(), {"text": None, "label": "yes"}, {"text": " ", "label": "no"}, {"text": "a", "label": None}]
+    path = write(tmp_path / "t.parquet", content)
+    prepared = prepare(settings_for(path, on_bad_rows="report"), seed=0, cache=tmp_path / "cache")
+    noted = prepared.profile["bad_rows"][str(path)]
+    assert noted == {"counts": {"no text": 2, "no label": 1}, "first_rows": {"no text": [41, 42], "no label": [43]}}
+    assert sum(prepared.profile["rows"].values()) + sum(noted["counts"].values()) == len(content)
+
+
+def test_a_label_that_train_does_not_have(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", rows())
+    test = write(tmp_path / "test.csv", [{"text": "a", "label": "maybe"}, {"text": "word1 and 1", "label": "no"}])
+    data = settings_for(tmp_path / "train.csv", test=[str(test)])
+    with pytest.raises(UserError, match="the label 'maybe' is in the validation or test data but not in the training"):
+        prepare(data, seed=0, cache=tmp_path / "cache")
+    prepared = prepare({**data, "on_bad_rows": "report"}, seed=0, cache=tmp_path / "cache")
+    assert prepared.profile["unknown_labels"] == ["maybe"] and prepared.profile["rows"]["test"] == 1
+    assert prepared.profile["duplicates"]["test"] == 1
+    assert "1 of 1 test texts are also in the training data" in prepared.profile["warnings"]
+
+
+def test_missing_files_are_named_with_their_neighbours(tmp_path: Path) -> None:
+    write(tmp_path / "reviews.csv", rows())
+    for name, words in (
+        ("review.csv", "did you mean .*reviews.csv"),
+        ("x/t.csv", "nor a folder"),
+        ("*.parquet", "no file matches"),
+    ):
+        with pytest.raises(UserError, match=words):
+            prepare(settings_for(tmp_path / name), seed=0, cache=tmp_path / "cache")
+    (tmp_path / "t.txt").write_text("x")
+    with pytest.raises(UserError, match="unknown kind of file"):
+        prepare(settings_for(tmp_path / "t.txt"), seed=0, cache=tmp_path / "cache")
+    (tmp_path / "t.parquet").write_bytes(b"PAR1 not really")
+    with pytest.raises(UserError, match=r"cannot read .*t\.parquet"):
+        prepare(settings_for(tmp_path / "t.parquet"), seed=0, cache=tmp_path / "cache")
+
+
+def test_folders_and_globs_are_read_whole(tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    write(tmp_path / "parts" / "a.csv", rows()[:20])
+    write(tmp_path / "parts" / "b.csv", rows()[20:])
+    for named in (tmp_path / "parts", tmp_path / "parts" / "*.csv"):
+        assert sum(prepare(settings_for(named), seed=0, cache=tmp_path / "cache").profile["rows"].values()) == 40
+
+
+def _prepare_in_process(data: dict[str, Any], cache: Path, queue: Any) -> None:
+    queue.put(prepare(data, seed=0, cache=cache).fingerprint)
+
+
+def test_many_that_ask_at_once_get_one_preparation(tmp_path: Path) -> None:
+    data = settings_for(write(tmp_path / "t.csv", rows(4000)))
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    processes = [context.Process(target=_prepare_in_process, args=(data, tmp_path / "cache", queue)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    prints = {queue.get(timeout=60) for _ in processes}
+    for process in processes:
+        process.join()
+    folders = sorted(path.name.split("-")[0] for path in (tmp_path / "cache").iterdir() if path.is_dir())
+    assert len(prints) == 1 and folders == ["source", "tokens"]
+
+
+def test_a_changed_file_is_prepared_anew(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", rows())
+    first = prepare(settings_for(path), seed=0, cache=tmp_path / "cache").fingerprint
+    assert prepare(settings_for(path), seed=0, cache=tmp_path / "cache").fingerprint == first
+    write(path, rows(44))
+    assert prepare(settings_for(path), seed=0, cache=tmp_path / "cache").fingerprint != first
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary(max_size=300), name=st.sampled_from(["t.csv", "t.jsonl", "t.parquet", "t.arrow", "t.csv.gz"]))
+def test_any_bytes_are_rows_or_a_user_error(
+    content: bytes, name: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("fuzz")
+    (folder / name).write_bytes(b"text,label\n" + content if name == "t.csv" else content)
+    try:
+        prepare(settings_for(folder / name, on_bad_rows="report"), seed=0, cache=folder / "cache")
+    except UserError as error:
+        assert str(error)
+
+
+def test_the_tweets(tmp_path: Path) -> None:
+    counts = write_tweets(tmp_path)
+    assert sum(counts.values()) > 37_000
+    tables = {split: pq.read_table(tmp_path / f"{split}.parquet") for split in counts}
+    keys = {
+        split: {" ".join(text.split()).lower() for text in table["text"].to_pylist()} for split, table in tables.items()
+    }
+    assert (
+        not keys["train"] & keys["test"]
+        and not keys["train"] & keys["validation"]
+        and not keys["validation"] & keys["test"]
+    )
+    assert all(len(keys[split]) == counts[split] for split in counts)
+    shares = [np.mean([label == "positive" for label in table["label"].to_pylist()]) for table in tables.values()]
+    assert max(shares) - min(shares) < 0.001
+    assert any("&amp;" in text for text in tables["train"]["text"].to_pylist())
