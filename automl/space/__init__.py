@@ -3,8 +3,8 @@
 from automl.space.describe import describe_range, space_json, space_tree
 from automl.space.errors import Problem, SpaceError, UserError
 from automl.space.ranges import Choice, FloatRange, IntRange, Searchable
-from automl.space.sections import Alternatives, SearchSpec, Section
-from automl.space.spec import json_schema, load, parse
+from automl.space.sections import Alternatives, Section
+from automl.space.spec import SearchSpec, json_schema, load, parse
 from automl.space.suggest import Parameter, parameters, sample_configs, suggest
 
 __all__ = [

@@ -9,7 +9,8 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from automl.space.ranges import Choice, FloatRange, IntRange, Range
-from automl.space.sections import Alternatives, SearchSpec, Section
+from automl.space.sections import Alternatives, Section
+from automl.space.spec import SearchSpec
 from automl.space.suggest import SEARCHED, parameters
 
 
@@ -42,8 +43,8 @@ def describe_range(value: Range) -> str:
     """`0.001 to 0.1, log`, `32 to 128, step 32`, or `one of a, b`."""
     if isinstance(value, FloatRange | IntRange):
         low, high = value.ends
-        scale = ", log" if value.log else f", step {value.step:g}" if value.step else ""
-        return f"{low:g} to {high:g}{scale}"
+        scale = ", log" if value.log else f", step {value.step:.10g}" if value.step else ""
+        return f"{low:.10g} to {high:.10g}{scale}"
     assert isinstance(value, Choice)
     return "one of " + ", ".join(json.dumps(option, ensure_ascii=False).strip('"') for option in value.choice)
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.constructor import DuplicateKeyError
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.constructor import ConstructorError, RoundTripConstructor
+from ruamel.yaml.error import YAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
-from automl.space.errors import Problem, SpaceError, UserError
+from automl.space.errors import Problem, SpaceError, UserError, closest
+from automl.space.yaml_faults import MAX_DEPTH, MAX_VALUES, UNREADABLE, refuse_hostile, yaml_problem
 
 MAX_BYTES = 256 * 1024
-MAX_DEPTH = 40
-MAX_VALUES = 20_000
-MAX_BRACKETS = 200
+MAX_WHOLE = 2**53  # beyond it neither JSON nor a sampler's floats hold every whole number
 
 Key = tuple[str | int, ...]
 
@@ -32,33 +33,37 @@ class Document:
     keys: dict[Key, tuple[int, int]] = field(default_factory=dict)
     values: dict[Key, tuple[int, int]] = field(default_factory=dict)
     overridden: dict[Key, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
 
     def problem(self, path: Key, message: str, *, at_key: bool = False) -> Problem:
         """A problem at `path`, or at the nearest of its parents that stands in the file."""
-        for override, text in self.overridden.items():
-            if path[: len(override)] == override or (override[: len(path)] == path and path not in self.keys):
+        for override, text in reversed(self.overridden.items()):
+            made_by_it = override[: len(path)] == path and path and path not in self.keys
+            if path[: len(override)] == override or made_by_it:
                 return Problem(f"--set {text}", 0, 0, "", message)
         for length in range(len(path), 0, -1):
             part = path[:length]
             places = self.keys if at_key or length < len(path) else self.values
             if part in places:
-                line, column = places[part]
-                source = self.lines[line] if line < len(self.lines) else ""
-                return Problem(self.file, line + 1, column + 1, source, message)
+                return self.at(*places[part], message)
         return Problem(self.file, 1, 1, "", message)
+
+    def at(self, line: int, column: int, message: str) -> Problem:
+        """A problem at a line and column, both from 0."""
+        return Problem(self.file, line + 1, column + 1, self.lines[line] if line < len(self.lines) else "", message)
 
 
 def read_text(path: Path) -> str:
     """The text of a search-space file; raises UserError or SpaceError where it cannot be one."""
-    if path.is_dir():
-        raise UserError(f"{path} is a folder, not a search-space file")
     try:
+        if path.is_dir():
+            raise UserError(f"{path} is a folder, not a search-space file")
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise UserError(f"there is no search-space file {path}{_beside(path)}") from None
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     if len(content) > MAX_BYTES:
         raise UserError(f"{path} is larger than {MAX_BYTES // 1024} KiB; is it a search-space file?")
     try:
@@ -71,37 +76,51 @@ def read_text(path: Path) -> str:
 
 
 def parse_yaml(text: str, file: str) -> Document:
-    """YAML 1.2 `text` as a document whose top is a mapping; raises SpaceError with the place of the first fault."""
-    lines = text.splitlines()
+    """YAML 1.2 `text` as a document whose top is a mapping.
+
+    Raises SpaceError with the place of the first fault where it is not; names that are given twice are left in
+    `problems`, with the first of them in `data`.
+    """
+    text = text.removeprefix("\ufeff")
+    lines = re.split(r"\r\n|\r|\n", text)
     if not text.strip():
         raise SpaceError([Problem(file, 1, 1, "", "the file is empty")])
-    if _bracket_depth(text) > MAX_BRACKETS:
-        raise SpaceError([Problem(file, 1, 1, "", "it is nested too deeply")])
-    try:
-        loaded = YAML(typ="rt", pure=True).load(text)
-    except DuplicateKeyError as error:
-        name = str(error.problem).partition('"')[2].partition('"')[0]
-        raise SpaceError([_marked(file, lines, error.problem_mark, f"{name!r} is given twice here")]) from error
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise SpaceError([_marked(file, lines, mark, _yaml_words(error, lines, mark))]) from error
-    except (
-        YAMLError,
-        RecursionError,
-        ValueError,
-        AttributeError,
-        TypeError,
-        AssertionError,
-        KeyError,
-    ) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else "it is not valid YAML"
-        raise SpaceError([Problem(file, 1, 1, "", reason)]) from error
+    refuse_hostile(text, file, lines)
     document = Document(file, lines, {})
+    yaml = YAML(typ="rt", pure=True)
+    yaml.Constructor = _Constructor
+    yaml.constructor.document = document
+    try:
+        loaded = yaml.load(text)
+    except UNREADABLE as error:
+        raise SpaceError([yaml_problem(error, text, file, lines)]) from error
     if not isinstance(loaded, dict):
         message = "expected a mapping at the top of the file: name: ..., task: ..., data: ..."
-        raise SpaceError([Problem(file, 1, 1, lines[0] if lines else "", message)])
+        raise SpaceError([document.at(0, 0, message)])
     document.data = _Plain(document).mapping(loaded, ())
     return document
+
+
+class _Constructor(RoundTripConstructor):
+    """Notes names that are given twice instead of stopping, and the place of values that cannot be read."""
+
+    document: Document
+
+    def check_mapping_key(self, node: Any, key_node: Any, mapping: Any, key: Any, value: Any) -> bool:
+        if key not in mapping:
+            return True
+        mark = key_node.start_mark
+        message = f"{key!r} is given twice; the first stands on line {mapping.lc.key(key)[0] + 1}"
+        self.document.problems.append(self.document.at(mark.line, mark.column, message))
+        return False
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except YAMLError:
+            raise
+        except UNREADABLE as error:
+            raise ConstructorError(None, None, "this value cannot be read", node.start_mark) from error
 
 
 class _Plain:
@@ -119,7 +138,7 @@ class _Plain:
                 where = place.data.get(key) if place is not None and place.data else None
                 if where:
                     self.document.keys[(*path, str(key))] = (where[0], where[1])
-                shown = "null" if key is None else str(key)
+                shown = json.dumps(key, default=str)
                 self._refuse((*path, str(key)), f"a name is text; put {shown} in quotes", at_key=True)
             name = str(key)
             inner = (*path, name)
@@ -147,6 +166,8 @@ class _Plain:
         if node is None:
             return None
         if isinstance(node, int):
+            if abs(node) > MAX_WHOLE:
+                self._refuse(path, f"expected a whole number up to {MAX_WHOLE}; this one is larger")
             return int(node)
         if isinstance(node, float):
             return float(node)
@@ -158,7 +179,9 @@ class _Plain:
         if not found:  # merged with <<: what it was merged from tells no place of its own
             return
         self.document.keys[path] = (found[0], found[1])
-        self.document.values[path] = (found[2], found[3]) if mapping else (found[0], found[1])
+        # Where nothing is given, YAML's place of the value is that of whatever comes next.
+        itself = not mapping or (found[2] != found[0] and node[key] is None)
+        self.document.values[path] = (found[0], found[1]) if itself else (found[2], found[3])
 
     def _refuse(self, path: Key, message: str, *, at_key: bool = False) -> None:
         raise SpaceError([self.document.problem(path, message, at_key=at_key)])
@@ -175,51 +198,25 @@ def apply_overrides(document: Document, overrides: Sequence[str]) -> None:
         if not equals or not all(names):
             raise UserError(f"--set {override}: expected key.path=value, as in training.batch_size=64")
         try:
-            value = parse_yaml(f"value: {text}" if text.strip() else "value: null", "--set").data["value"]
+            parsed = parse_yaml(f"value: {text}", "--set")
         except SpaceError as error:
             raise UserError(f"--set {override}: {error.problems[0].message}") from error
+        if parsed.problems or len(parsed.data) > 1:
+            raise UserError(f"--set {override}: expected one value")
         section: Any = document.data
-        for name in names[:-1]:
+        for position, name in enumerate(names[:-1], start=1):
             inner = section.get(name)
             if not isinstance(inner, dict):
                 inner = section[name] = {}
+                document.overridden[tuple(names[:position])] = override
             section = inner
-        section[names[-1]] = value
+        section[names[-1]] = parsed.data["value"]
         document.overridden[tuple(names)] = override
-
-
-def _bracket_depth(text: str) -> int:
-    """How deeply brackets are nested at most, quotes and comments ignored: parsing thousands would take seconds."""
-    depth = deepest = 0
-    for character in text:
-        if character in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif character in "]}" and depth:
-            depth -= 1
-    return deepest
-
-
-def _marked(file: str, lines: list[str], mark: Any, message: str) -> Problem:
-    if mark is None:
-        return Problem(file, 0, 0, "", message)
-    source = lines[mark.line] if mark.line < len(lines) else ""
-    return Problem(file, mark.line + 1, mark.column + 1, source, message)
-
-
-def _yaml_words(error: MarkedYAMLError, lines: list[str], mark: Any) -> str:
-    source = lines[mark.line] if mark is not None and mark.line < len(lines) else ""
-    if "\t" in source[: (mark.column if mark else 0) + 1]:
-        return "a tab cannot indent YAML; use spaces"
-    problem = str(error.problem or error.context or "it is not valid YAML").strip()
-    return f"not valid YAML: {problem}"
 
 
 def _beside(path: Path) -> str:
     """A hint at files of nearly that name."""
-    from difflib import get_close_matches
-
     if not path.parent.is_dir():
-        return ""
-    close = get_close_matches(path.name, [entry.name for entry in path.parent.glob("*.y*ml")], n=1)
-    return f"; did you mean {path.parent / close[0]}?" if close else ""
+        return f"; there is no folder {path.parent} either"
+    close = closest(path.name, [entry.name for entry in path.parent.glob("*.y*ml")])
+    return f"; did you mean {path.parent / close}?" if close else ""

@@ -6,6 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from rich.cells import cell_len
+
+SHOWN_PROBLEMS = 40
+SHOWN_WIDTH = 100
+
 
 class UserError(Exception):
     """A mistake that the user can mend; its text is clear on its own and is printed without a traceback."""
@@ -25,12 +30,13 @@ class Problem:
         if not self.line:
             return f"{self.file}: {self.message}"
         place = f"{self.file}:{self.line}:{self.column}: {self.message}"
-        if not self.source.strip():
+        if not self.source.strip() or self.column > len(self.source) + 1:
             return place
-        shown = self.source.replace("\t", " ")[:120]
-        if self.column > len(shown) + 1:
-            return f"{place}\n    {shown}"
-        return f"{place}\n    {shown}\n    {' ' * (self.column - 1)}^"
+        # Of a long line, only the part around the column is shown.
+        start = max(0, self.column - SHOWN_WIDTH * 3 // 4) if self.column > SHOWN_WIDTH else 0
+        shown = "".join(sign if sign.isprintable() else " " for sign in self.source[start : start + SHOWN_WIDTH])
+        before = shown[: self.column - 1 - start]
+        return f"{place}\n    {shown.rstrip()}\n    {' ' * cell_len(before)}^"
 
 
 class SpaceError(UserError):
@@ -38,19 +44,30 @@ class SpaceError(UserError):
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(sorted(problems, key=lambda problem: (problem.line, problem.column)))
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        shown = [str(problem) for problem in self.problems[:SHOWN_PROBLEMS]]
+        more = len(self.problems) - len(shown)
+        super().__init__("\n".join([*shown, f"... and {more} more problems"] if more else shown))
+
+    def __reduce__(self) -> tuple[type[SpaceError], tuple[tuple[Problem, ...]]]:
+        return type(self), (self.problems,)  # an exception is otherwise unpickled from its text
+
+
+def closest(name: object, valid: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The one of `valid` that `name` was probably meant to be; `cutoff` from 0 (anything) to 1 (the same)."""
+    close = get_close_matches(str(name).lower()[:100], list(valid), n=1, cutoff=cutoff)
+    return close[0] if close else None
 
 
 def nearest(name: object, valid: Iterable[str]) -> str:
     """`; did you mean 'x'?` where one of `valid` is close to `name`, else `; expected a, b or c`."""
     names = list(valid)
-    close = get_close_matches(str(name).lower(), names, n=1, cutoff=0.6)
+    close = closest(name, names)
     if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; expected {listing(names)}" if names else ""
+        return f"; did you mean {close!r}?"
+    return f"; expected {listing(names)}" if names else "; nothing can be set here"
 
 
-def listing(names: Iterable[object]) -> str:
+def listing(names: Iterable[object], last: str = "or") -> str:
     """`a, b or c`."""
     words = [str(name) for name in names]
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}"

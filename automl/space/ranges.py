@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, Union
 
 from pydantic import (
@@ -20,10 +22,11 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from automl.space.wording import explain
+from automl.space.wording import BOUNDS, explain
 
 Number = Annotated[float, Strict()]
 Whole = Annotated[int, Strict()]
+MAX_STEPS = 10**9
 
 
 class Range(BaseModel):
@@ -65,9 +68,8 @@ class Choice(Range):
 
     @model_validator(mode="after")
     def _check(self) -> Choice:
-        keys = [choice_key(value) for value in self.choice]
-        for key in keys:
-            if keys.count(key) > 1:
+        for key, count in Counter(choice_key(value) for value in self.choice).items():
+            if count > 1:
                 raise PydanticCustomError("range", "choice lists {value} more than once", {"value": key})
         return self
 
@@ -83,16 +85,18 @@ def choice_key(value: Any) -> str:
 def _check_ends(low: float, high: float, log: bool, step: float | None) -> None:
     if low >= high:
         raise PydanticCustomError(
-            "range",
-            "a range goes from a lower to a higher end; got [{low}, {high}]",
-            {"low": low, "high": high},
+            "range", "a range goes from a lower to a higher end; got [{low}, {high}]", {"low": low, "high": high}
         )
+    if not math.isfinite(high - low):
+        raise PydanticCustomError("range", "the ends are too far apart for a range")
     if log and low <= 0:
         raise PydanticCustomError("range", "a log range begins above 0; got {low}", {"low": low})
     if log and step is not None:
         raise PydanticCustomError("range", "a range has log or step, not both")
     if step is not None:
         steps = (high - low) / step
+        if steps > MAX_STEPS:
+            raise PydanticCustomError("range", "a step of {step} is too small for this range", {"step": step})
         if not math.isclose(steps, round(steps), rel_tol=1e-9) or round(steps) < 1:
             raise PydanticCustomError(
                 "range",
@@ -114,10 +118,16 @@ class _AsWritten:
     """Takes a fixed value as it is written: no `"3"` for 3 and no 1 for true (but 3 for 3.0)."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        schema = handler(source)
-        if schema["type"] in ("int", "float", "bool", "str"):
-            schema["strict"] = True
-        return schema
+        return _strict(handler(source))
+
+
+def _strict(schema: Any) -> Any:
+    if schema["type"] in ("int", "float", "bool", "str"):
+        schema["strict"] = True
+    for inner in ("schema", "items_schema"):  # what stands in Optional and in a list
+        if isinstance(schema.get(inner), dict):
+            _strict(schema[inner])
+    return schema
 
 
 class _Within:
@@ -128,21 +138,38 @@ class _Within:
 
     def __call__(self, value: Any) -> Any:
         if isinstance(value, Choice):
-            return Choice(choice=[self._checked(option) for option in value.choice])
+            options, wrong = self._checked(value.choice, "choice")
+            if wrong:
+                raise ValidationError.from_exception_data("choice", wrong)
+            return Choice(choice=options)
         if isinstance(value, FloatRange | IntRange):
-            for end in value.ends:
-                self._checked(end)
+            word = _kind(value)
+            _, wrong = self._checked(value.ends, word)
+            if wrong and not all(error["type"].type == "out_of_bounds" for error in wrong):
+                why = {"word": word, "expected": str(wrong[0]["type"].context["expected"])}
+                raise PydanticCustomError("range", "a range of {word} does not fit here; {expected}", why)
+            if wrong:
+                raise ValidationError.from_exception_data(word, wrong)
         return value
 
-    def _checked(self, value: Any) -> Any:
-        try:
-            return self.fixed.validate_python(value)
-        except ValidationError as error:
-            raise PydanticCustomError(
-                "range",
-                "the range gives {value}: {why}",
-                {"value": json.dumps(value, default=str), "why": explain(error.errors()[0], got=False)},
-            ) from error
+    def _checked(self, values: Sequence[Any], word: str) -> tuple[list[Any], list[Any]]:
+        """The values as the setting takes them, and an error for each that it does not take, placed at the value."""
+        taken, wrong = [], []
+        for position, value in enumerate(values):
+            try:
+                taken.append(self.fixed.validate_python(value))
+            except ValidationError as error:
+                found = error.errors(include_url=False)[0]
+                kind = "out_of_bounds" if found["type"] in BOUNDS else "out_of_type"
+                context = {"message": explain(found), "expected": explain(found, got=False)}
+                wrong.append(
+                    {
+                        "type": PydanticCustomError(kind, "{message}", context),
+                        "loc": (word, word, position),
+                        "input": value,
+                    }
+                )
+        return taken, wrong
 
 
 T = TypeVar("T")

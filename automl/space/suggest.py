@@ -9,7 +9,8 @@ from typing import Any
 import optuna
 
 from automl.space.ranges import Choice, FloatRange, IntRange, Range, choice_key
-from automl.space.sections import Alternatives, SearchSpec, Section
+from automl.space.sections import Alternatives, Section
+from automl.space.spec import SearchSpec
 
 SEARCHED = ("data", "model", "training")
 
@@ -84,6 +85,10 @@ def _parameters(value: Any, path: str, when: tuple[Condition, ...]) -> Iterator[
 
 def sample_configs(spec: SearchSpec, count: int, *, seed: int) -> list[dict[str, Any]]:
     """`count` configurations drawn at random."""
+    verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    return [suggest(spec, study.ask()) for _ in range(count)]
+    try:
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+        return [suggest(spec, study.ask()) for _ in range(count)]
+    finally:
+        optuna.logging.set_verbosity(verbosity)

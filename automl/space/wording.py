@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from automl.space.errors import listing, nearest
+
 _EXPECTED = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
@@ -13,6 +15,7 @@ _EXPECTED = {
     "float_type": "a number",
     "float_parsing": "a number",
     "string_type": "text",
+    "string_too_short": "text that is not empty",
     "bool_type": "true or false",
     "bool_parsing": "true or false",
     "list_type": "a list",
@@ -22,25 +25,41 @@ _EXPECTED = {
     "model_attributes_type": "a mapping (name: value)",
     "finite_number": "a finite number",
 }
-_BOUNDS = {
+BOUNDS = {
     "greater_than": ("more than", "gt"),
     "greater_than_equal": ("at least", "ge"),
     "less_than": ("less than", "lt"),
     "less_than_equal": ("at most", "le"),
 }
+_RANGES = {
+    "int": "a range {int: [low, high]}",
+    "float": "a range {float: [low, high]}",
+    "bool": "{choice: [true, false]}",
+    "literal": "{choice: [...]}",
+    "list": "{choice: [...]}",
+}
 
 
-def explain(error: Mapping[str, Any], *, got: bool = True) -> str:
-    """One sentence for an entry of `ValidationError.errors()`, with the value that was found where `got`."""
-    kind, context = error["type"], error.get("ctx", {})
-    found = f"; got {_shown(error['input'])}" if got else ""
+def explain(error: Mapping[str, Any], *, got: bool = True, searchable: bool = False) -> str:
+    """One sentence for an entry of `ValidationError.errors()`, with the value that was found where `got`.
+
+    Of a `searchable` setting it also shows the range that could stand there.
+    """
+    kind, context, value = error["type"], error.get("ctx", {}), error["input"]
+    found = f"; got {shown(value)}" if got else ""
+    range_word = kind.split("_")[0]
+    alternative = f", or {_RANGES[range_word]}" if searchable and range_word in _RANGES else ""
     if kind in _EXPECTED:
-        return f"expected {_EXPECTED[kind]}{found}"
-    if kind in _BOUNDS:
-        words, key = _BOUNDS[kind]
-        return f"expected {words} {context[key]:g}{found}"
+        hint = "; put it in quotes" if kind == "string_type" and isinstance(value, int | float) else ""
+        return f"expected {_EXPECTED[kind]}{alternative}{found}{hint}"
+    if kind in BOUNDS:
+        words, key = BOUNDS[kind]
+        return f"expected {words} {context[key]:.15g}{found}"
     if kind == "literal_error":
-        return f"expected {context['expected'].replace(chr(39), '')}{found}"
+        options = literal_options(context["expected"])
+        if isinstance(value, str) and got:
+            return f"unknown value {value!r}{nearest(value, options)}"
+        return f"expected {listing(options)}{alternative}{found}"
     if kind in ("too_short", "too_long") and context.get("field_type") == "Tuple":
         return f"expected two numbers: [low, high]{found}"
     if kind == "too_short":
@@ -50,10 +69,18 @@ def explain(error: Mapping[str, Any], *, got: bool = True) -> str:
     return str(error["msg"])
 
 
-def _entries(count: int) -> str:
-    return "one entry" if count == 1 else f"{count} entries"
+def literal_options(expected: str) -> list[str]:
+    """The names in pydantic's `'a', 'b' or 'c'`."""
+    return expected.replace("'", "").replace(" or ", ", ").split(", ")
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value as it could stand in the file, shortened; `nothing` for null."""
+    if value is None:
+        return "nothing"
     text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _entries(count: int) -> str:
+    return "one entry" if count == 1 else f"{count} entries"

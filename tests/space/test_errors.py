@@ -48,20 +48,25 @@ BROKEN = [
     ("[64, 256], log: true", "[64, 256], step: 100", (12, 23), "steps of 100 from 64 do not meet 256"),
     ("[64, 256], log: true", "[64, 256], log: true, step: 64", (12, 23), "a range has log or step, not both"),
     ("[1e-4, 1e-2]", "[1e-4, .inf]", (15, 43), "expected a finite number"),
-    ("[1e-4, 1e-2], log: true", "[-1, 1]", (15, 28), "the range gives -1.0: expected more than 0"),
-    ("{choice: [32, 64]}", "{choice: [32, x]}", (17, 15), 'the range gives "x": expected a whole number'),
+    ("[1e-4, 1e-2], log: true", "[-1, 1]", (15, 37), "adamw.learning_rate: expected more than 0; got -1.0"),
+    ("{choice: [32, 64]}", "{choice: [32, x]}", (17, 29), 'training.batch_size: expected a whole number; got "x"'),
     ("{choice: [32, 64]}", "{choice: []}", (17, 24), "expected at least one entry; got []"),
     ("{choice: [32, 64]}", "{choice: [32, 32]}", (17, 24), "choice lists 32 more than once"),
-    ("{choice: [32, 64]}", "{float: [32, 64]}", (17, 15), "the range gives 32.0: expected a whole number"),
-    ("{choice: [32, 64]}", "sixty", (17, 15), 'training.batch_size: expected a whole number; got "sixty"'),
+    (
+        "{choice: [32, 64]}",
+        "{float: [32, 64]}",
+        (17, 15),
+        "a range of float does not fit here; expected a whole number",
+    ),
+    ("{choice: [32, 64]}", "sixty", (17, 15), 'expected a whole number, or a range {int: [low, high]}; got "sixty"'),
     ("{choice: [32, 64]}", "0", (17, 15), "training.batch_size: expected at least 1; got 0"),
-    ("{choice: [32, 64]}", "'64'", (17, 15), 'expected a whole number; got "64"'),
+    ("{choice: [32, 64]}", "'64'", (17, 15), 'expected a whole number, or a range {int: [low, high]}; got "64"'),
     ("metric: accuracy", "metric: acuracy", (19, 11), "unknown value 'acuracy'; did you mean 'accuracy'?"),
-    ("  rnn:", "  rmn:", (12, 3), "unknown key 'rmn'; did you mean 'rnn'?"),
-    ("  cnn: {}", "  transformer: {}", (11, 3), "unknown key 'transformer'; expected cnn, rnn or cnn_rnn"),
+    ("  rnn:", "  rmn:", (12, 3), "unknown family 'rmn'; did you mean 'rnn'? The families are rnn, cnn and cnn_rnn."),
+    ("  cnn: {}", "  transformer: {}", (11, 3), "unknown family 'transformer'; expected cnn, rnn or cnn_rnn"),
     ("cell: lstm", "cell: ltsm", (12, 52), "unknown value 'ltsm'; did you mean 'lstm'?"),
     ("trials: 40", "trials: 40.5", (20, 11), "search.trials: expected a whole number; got 40.5"),
-    ("trials: 40", "trials: {int: [1, 2]}", (20, 11), "search.trials: expected a whole number"),
+    ("trials: 40", "trials: {int: [1, 2]}", (20, 11), "search.trials: cannot be searched; expected a whole number"),
     ("time_budget: 20m", "time_budget: 20", (21, 16), "say the unit of 20: 20s, 20m or 20h"),
     ("time_budget: 20m", "time_budget: soon", (21, 16), "expected a time such as 90s"),
     ("max_epochs: 9", "max_epochs: 2, grace_period: 3", (22, 26), "grace_period 3 is more than max_epochs 2"),
@@ -77,11 +82,21 @@ BROKEN = [
     ),
     ("cpus: 1", "cpus: 0", (23, 31), "resources.per_trial.cpus: expected more than 0; got 0"),
     ("max_concurrent: auto", "max_concurrent: all", (23, 60), "expected auto or a whole number of at least 1"),
-    ("  metric: accuracy", "  metric: accuracy\n  metric: loss", (20, 3), "'metric' is given twice here"),
+    (
+        "  metric: accuracy",
+        "  metric: accuracy\n  metric: loss",
+        (20, 3),
+        "'metric' is given twice; the first stands on line 19",
+    ),
     ("  batch_size", "\tbatch_size", (17, 1), "a tab cannot indent YAML; use spaces"),
     ("  batch_size: {", "  batch_size: {{", (18, 1), "not valid YAML"),
     ("  optimizer:\n", "  optimizer: {}\n  other:\n", (14, 14), "expected at least one of adamw, sgd"),
-    ("lowercase: {choice: [true, false]}", "lowercase: 1", (8, 22), "expected true or false; got 1"),
+    (
+        "lowercase: {choice: [true, false]}",
+        "lowercase: 1",
+        (8, 22),
+        "expected true or false, or {choice: [true, false]}; got 1",
+    ),
 ]
 
 
@@ -109,15 +124,15 @@ def test_all_mistakes_are_said_at_once_in_the_order_of_the_file() -> None:
     [
         ("", "the file is empty"),
         ("- a\n- b", "expected a mapping at the top"),
-        ("a: " + "[" * 5000 + "]" * 5000, "nested too deeply"),
-        ("\n".join(" " * depth + f"a{depth}:" for depth in range(1500)), "nested"),
+        ("a: " + "[" * 5000 + "]" * 5000, "1:43: nested deeper than 40 levels"),
+        ("\n".join(" " * depth + f"a{depth}:" for depth in range(1500)), "41:41: nested deeper than 40 levels"),
         ("a: &a [*a]\nname: x", "is missing"),
         ("a0: &a0 [x, x]\n" + "\n".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 40)), "aliases"),
         ("1: 2", "a name is text; put 1 in quotes"),
         ("? [1, 2]\n: 3", "a name is text"),
-        ("name: !!python/object/apply:os.system [exit]", "is missing"),
+        ("name: !!python/object/apply:os.system [exit]", "1:7: the tag !!python/object/apply:os.system means nothing"),
         ("name: a: b", "not valid YAML"),
-        ("\x00", "not valid YAML"),
+        ("\x00", "1:1: the character U+0000 cannot stand in YAML"),
     ],
     ids=lambda value: str(value)[:20],
 )
@@ -126,7 +141,7 @@ def test_hostile_text_ends_quickly_in_a_clear_error(text: str, words: str) -> No
     with pytest.raises(SpaceError) as caught:
         parse(text, FAMILIES)
     assert words in str(caught.value)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 5
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

@@ -1,0 +1,76 @@
+"""The section `data`: which rows, and how they are prepared."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from automl.space.ranges import Searchable
+from automl.space.sections import Alternatives, Files, FractionOrFiles, Positive, Section, WholeOrAuto
+
+Replacement = Literal["keep", "replace", "remove"]
+
+
+class Clean(Section):
+    """How texts are cleaned, in this order."""
+
+    fix_encoding: Searchable[bool] = Field(True, description="Mend text that was decoded wrongly (mojibake).")
+    strip_html: Searchable[bool] = Field(True, description="Remove tags, scripts and styles; resolve entities.")
+    urls: Searchable[Replacement] = Field("replace", description="URLs: keep, replace by <url>, or remove.")
+    user_names: Searchable[Replacement] = Field("replace", description="@names: keep, replace by <user>, or remove.")
+    numbers: Searchable[Replacement] = Field("keep", description="Numbers: keep, replace by <number>, or remove.")
+    lowercase: Searchable[bool] = Field(True, description="Lowercase everything.")
+
+
+class WordTokenizer(Section):
+    """Words, runs of punctuation, and the marks of cleaning."""
+
+    vocabulary: Searchable[Annotated[int, Field(ge=10)]] = Field(
+        20_000, description="At most so many different tokens."
+    )
+    min_count: Searchable[Positive] = Field(2, description="Rarer words are unknown.")
+
+
+class CharTokenizer(Section):
+    """Single characters."""
+
+    vocabulary: Searchable[Annotated[int, Field(ge=10)]] = Field(2_000, description="At most so many different tokens.")
+
+
+class BpeTokenizer(Section):
+    """Byte-pair encoding (Sennrich et al. 2016): frequent words whole, rare ones in parts."""
+
+    vocabulary: Searchable[Annotated[int, Field(ge=300)]] = Field(
+        8_000, description="At most so many different tokens."
+    )
+
+
+class Tokenizers(Alternatives):
+    """How texts are cut into tokens."""
+
+    word: WordTokenizer | None = None
+    char: CharTokenizer | None = None
+    bpe: BpeTokenizer | None = None
+
+
+class Data(Section):
+    """Which rows, and how they are prepared. Paths are relative to the current directory."""
+
+    train: Files = Field(description="A file, folder or glob, or several: Parquet, CSV, JSON Lines or Arrow.")
+    validation: FractionOrFiles = Field(0.1, description="A fraction of train, drawn by label, or files.")
+    test: Files | None = Field(
+        None, description="Files that the search never sees; only the leaders are measured on it."
+    )
+    text: str = Field("text", min_length=1, description="The column with the text.")
+    label: str = Field("label", min_length=1, description="The column with the label.")
+    on_bad_rows: Literal["fail", "report"] = Field(
+        "fail", description="Rows without text or label: an error, or left out and counted."
+    )
+    clean: Clean = Field(default_factory=Clean, description="How texts are cleaned.")
+    tokenizer: Tokenizers = Field(
+        default_factory=lambda: Tokenizers(word=WordTokenizer()), description="How texts are cut into tokens."
+    )
+    max_length: Searchable[WholeOrAuto] = Field(
+        "auto", description="Tokens kept of a text; auto takes the 99th percentile of train."
+    )

@@ -1,0 +1,123 @@
+"""From what pydantic finds wrong with a file's values to problems with a place and plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+from automl.space.document import Document, Key
+from automl.space.errors import Problem, closest, listing, nearest
+from automl.space.ranges import RANGES, Range
+from automl.space.sections import Alternatives
+from automl.space.wording import explain, literal_options, shown
+
+# Names that belong to the language and that this version does not know what to do with.
+NOT_YET = {
+    "task": ("image_classification", "sequence_classification"),
+    "search.sampler": ("gp", "cmaes", "nsga2", "qmc", "grid"),
+}
+
+
+def problem_of(document: Document, kind: type[BaseModel], error: Mapping[str, Any]) -> Problem:
+    """Where an entry of `ValidationError.errors()` of the model `kind` stands in the file, and what it means there."""
+    path = _path_in_file(document, error["loc"])
+    if error["type"] == "extra_forbidden":
+        return _unknown_key(document, path, _model_at(kind, error["loc"][:-1]))
+    if error["type"] == "missing":
+        return _missing(document, path)
+    name, value = _setting(path), error["input"]
+    searchable = error["loc"][-1] == "fixed"
+    section = _model_at(kind, error["loc"])
+    if section and issubclass(section, Alternatives) and error["type"] == "model_type":
+        names = list(section.model_fields)
+        message = f"expected a mapping with {listing(names)} in it, as in {{{names[0]}: {{}}}}; got {shown(value)}"
+    elif isinstance(value, dict) and set(value) & set(RANGES) and not searchable and error["type"] != "range":
+        message = f"cannot be searched; {explain(error, got=False)}"
+    elif isinstance(value, dict) and searchable and _misspelt_range(value):
+        word = _misspelt_range(value)
+        return document.problem((*path, word), f"{name}: unknown range {word!r}{nearest(word, RANGES)}", at_key=True)
+    elif value in NOT_YET.get(name, ()):
+        message = f"{value!r} is not supported yet; expected {listing(literal_options(error['ctx']['expected']))}"
+    else:
+        message = explain(error, searchable=searchable)
+    return document.problem(path, f"{name}: {message}" if name else message)
+
+
+def _unknown_key(document: Document, path: Key, section: type[BaseModel] | None) -> Problem:
+    name = str(path[-1])
+    fields = section.model_fields if section else {}
+    valid = [field.alias or field_name for field_name, field in fields.items()]
+    message = f"unknown key {name!r}{nearest(name, valid)}"
+    if section and issubclass(section, Range) and name in RANGES:
+        message = f"a range has one of {', '.join(RANGES)}, not several"
+    elif section and issubclass(section, Alternatives):
+        if name in RANGES:
+            names = ", ".join(f"{each}: {{}}" for each in valid[:2])
+            message = f"no range stands here: the names themselves are the alternatives, as in {{{names}}}"
+        elif path[:-1] == ("model",):
+            ordered = sorted(valid, key=lambda each: each != closest(name, valid))
+            message = f"unknown family {name!r}{nearest(name, valid)}"
+            message += f" The families are {listing(ordered, 'and')}." if closest(name, valid) else ""
+    return document.problem(path, message, at_key=True)
+
+
+def _missing(document: Document, path: Key) -> Problem:
+    if isinstance(path[-1], int):
+        return document.problem(path[:-1], f"{_setting(path)}: expected two numbers: [low, high]")
+    where = ".".join(str(part) for part in path[:-1])
+    message = f"{path[-1]!r} is missing" + (f" in {where!r}" if where else " at the top of the file")
+    return document.problem(path[:-1], message, at_key=True)
+
+
+def _misspelt_range(value: Mapping[str, Any]) -> str:
+    """The key of `value` that was probably meant to be the word of a range."""
+    return next((key for key in value if closest(key, RANGES, cutoff=0.7)), "")
+
+
+def _setting(path: Key) -> str:
+    """The dotted name of the setting at `path`, without what is inside its range."""
+    names = [part for part in path if isinstance(part, str)]
+    while names and names[-1] in RANGES:
+        names.pop()
+    return ".".join(names)
+
+
+def _path_in_file(document: Document, location: Sequence[str | int]) -> Key:
+    """Pydantic's location without what is not in the file: the branch (`fixed`, `int`, ...) that a value took."""
+    path: list[str | int] = []
+    here: Any = document.data
+    inside_range = False
+    for position, part in enumerate(location):
+        last = position == len(location) - 1
+        known = here if isinstance(here, dict) else range(len(here)) if isinstance(here, list) else ()
+        if part in RANGES and part in known and not inside_range and not last:
+            inside_range = True
+            continue
+        if part not in known and part in (*RANGES, "fixed"):
+            continue
+        path.append(part)
+        here = here[part] if part in known else None  # a key that is missing
+    return tuple(path)
+
+
+def _model_at(kind: type[BaseModel], location: Sequence[str | int]) -> type[BaseModel] | None:
+    """The section or range that pydantic was in at `location`."""
+    here: type[BaseModel] | None = kind
+    for part in location:
+        field = here.model_fields.get(str(part)) if here else None
+        models = list(_models(field.annotation)) if field else []
+        here = models[0] if len(models) == 1 else RANGES.get(str(part))
+    return here
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif get_origin(annotation) is Annotated:
+        yield from _models(get_args(annotation)[0])
+    elif get_origin(annotation) in (Union, UnionType):
+        for option in get_args(annotation):
+            yield from _models(option)

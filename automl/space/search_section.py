@@ -1,0 +1,144 @@
+"""The sections `search` and `resources`: what is looked for, for how long, how, and on what."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from automl.space.ranges import Number, Whole
+from automl.space.sections import Alternatives, Section, WholeOrAuto
+from automl.space.wording import shown
+
+
+class Asha(Section):
+    """Asynchronous successive halving: of the trials that reach a rung the best 1/reduction_factor go on."""
+
+    max_epochs: Annotated[Whole, Field(ge=1)] = Field(9, description="Epochs of a trial that is never stopped.")
+    grace_period: Annotated[Whole, Field(ge=1)] = Field(1, description="The first rung: epochs that every trial has.")
+    reduction_factor: Annotated[Whole, Field(ge=2)] = Field(
+        3, description="From a rung to the next, and how few go on."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Asha:
+        if self.grace_period > self.max_epochs:
+            raise PydanticCustomError(
+                "asha",
+                "grace_period {grace} is more than max_epochs {most}, so nothing would be stopped early",
+                {"grace": self.grace_period, "most": self.max_epochs},
+            )
+        return self
+
+    def rungs(self) -> tuple[int, ...]:
+        """Epochs after which a trial may be stopped, all below `max_epochs`."""
+        found, epoch = [], self.grace_period
+        while epoch < self.max_epochs:
+            found.append(epoch)
+            epoch *= self.reduction_factor
+        return tuple(found)
+
+
+class NoStopping(Section):
+    """Every trial runs all its epochs."""
+
+    max_epochs: Annotated[Whole, Field(ge=1)] = Field(9, description="Epochs of a trial.")
+
+
+class EarlyStopping(Alternatives):
+    """Which trials are stopped early: exactly one way."""
+
+    asha: Asha | None = None
+    none: NoStopping | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> EarlyStopping:
+        if len(self.named()) > 1:
+            raise PydanticCustomError("alternatives", "expected one way of early stopping, asha or none, not both")
+        return self
+
+    @property
+    def max_epochs(self) -> int:
+        """Epochs of a trial that is never stopped."""
+        way = self.asha or self.none
+        assert way is not None
+        return way.max_epochs
+
+    def rungs(self) -> tuple[int, ...]:
+        """Epochs after which a trial may be stopped; none where nothing is."""
+        return self.asha.rungs() if self.asha else ()
+
+
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
+
+
+def duration_seconds(text: str) -> float:
+    """Seconds of `90s`, `20m`, `2h` or `1h30m`; raises PydanticCustomError for anything else."""
+    match = _DURATION.fullmatch(text.replace(" ", "").lower())
+    seconds = (
+        sum(float(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True)) if match else 0
+    )
+    if not 0 < seconds < math.inf:
+        raise PydanticCustomError(
+            "duration", "expected a time such as 90s, 20m, 2h or 1h30m; got {text}", {"text": shown(text)}
+        )
+    return float(seconds)
+
+
+def _duration(value: Any) -> Any:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise PydanticCustomError(
+            "duration", "say the unit of {value}: {value}s, {value}m or {value}h", {"value": value}
+        )
+    if isinstance(value, str):
+        duration_seconds(value)
+    return value
+
+
+class Search(Section):
+    """What is looked for, for how long, and how."""
+
+    metric: Literal["accuracy", "balanced_accuracy", "macro_f1", "loss"] = Field(
+        "accuracy", description="On validation; maximised, but loss is minimised."
+    )
+    trials: Annotated[Whole, Field(ge=1)] = Field(20, description="How many trials.")
+    time_budget: Annotated[str | None, BeforeValidator(_duration)] = Field(
+        None, description="How long, e.g. 90s, 20m, 1h30m; the search ends with whichever comes first."
+    )
+    sampler: Literal["tpe", "random"] = Field("tpe", description="How trials are proposed.")
+    early_stopping: EarlyStopping = Field(
+        default_factory=lambda: EarlyStopping(asha=Asha()), description="Which trials are stopped early."
+    )
+    seed: Annotated[Whole, Field(ge=0, le=2**31 - 1)] = Field(0, description="Of everything random.")
+
+    @property
+    def mode(self) -> str:
+        """`max`, or `min` for loss."""
+        return "min" if self.metric == "loss" else "max"
+
+    @property
+    def max_epochs(self) -> int:
+        """Epochs of a trial that is never stopped."""
+        return self.early_stopping.max_epochs
+
+    @property
+    def time_budget_seconds(self) -> float | None:
+        """The time budget in seconds."""
+        return None if self.time_budget is None else duration_seconds(self.time_budget)
+
+
+class PerTrial(Section):
+    """What one trial uses."""
+
+    cpus: Annotated[Number, Field(gt=0)] = Field(1.0, description="CPU cores.")
+    gpus: Annotated[Number, Field(ge=0)] = Field(0.0, description="GPUs; a fraction shares one.")
+
+
+class Resources(Section):
+    """What the search may use."""
+
+    per_trial: PerTrial = Field(default_factory=PerTrial, description="What one trial uses.")
+    max_concurrent: WholeOrAuto = Field("auto", description="Trials at once; auto is as many as fit.")

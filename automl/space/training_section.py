@@ -1,0 +1,91 @@
+"""The section `training`: how one network is trained."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from automl.space.ranges import FloatRange, Searchable
+from automl.space.sections import Alternatives, Fraction, Positive, Rate, Section
+
+
+class AdamW(Section):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
+
+    learning_rate: Searchable[Rate] = Field(
+        FloatRange(float=(3e-4, 1e-2), log=True), description="The highest learning rate of the schedule."
+    )
+    weight_decay: Searchable[Annotated[float, Field(ge=0)]] = Field(0.01, description="Decoupled weight decay.")
+
+
+class Sgd(Section):
+    """Stochastic gradient descent with Nesterov momentum."""
+
+    learning_rate: Searchable[Rate] = Field(
+        FloatRange(float=(0.01, 1.0), log=True), description="The highest learning rate of the schedule."
+    )
+    momentum: Searchable[Fraction] = Field(0.9, description="Momentum; 0 for none.")
+    weight_decay: Searchable[Annotated[float, Field(ge=0)]] = Field(0.0, description="L2 penalty.")
+
+
+class Optimizers(Alternatives):
+    """How weights are updated."""
+
+    adamw: AdamW | None = None
+    sgd: Sgd | None = None
+
+
+class Constant(Section):
+    """The same learning rate throughout."""
+
+
+class Falling(Section):
+    """A rise over the first share of all steps, then a fall to 0 at the last epoch of the longest trial."""
+
+    warmup: Searchable[Fraction] = Field(0.05, description="Share of all steps with a rising rate.")
+
+
+class Schedules(Alternatives):
+    """How the learning rate changes."""
+
+    constant: Constant | None = None
+    linear: Falling | None = None
+    cosine: Falling | None = None
+
+
+class CrossEntropy(Section):
+    """Cross entropy, with labels smoothed if asked (Szegedy et al. 2016)."""
+
+    label_smoothing: Searchable[Fraction] = Field(0.0, description="Probability spread over the other labels.")
+
+
+class Focal(Section):
+    """Focal loss: rows that are classified well count less (Lin et al. 2017)."""
+
+    gamma: Searchable[Annotated[float, Field(ge=0)]] = Field(2.0, description="How much less; 0 is cross entropy.")
+
+
+class Losses(Alternatives):
+    """What training minimises."""
+
+    cross_entropy: CrossEntropy | None = None
+    focal: Focal | None = None
+
+
+class Training(Section):
+    """How a network is trained."""
+
+    optimizer: Optimizers = Field(
+        default_factory=lambda: Optimizers(adamw=AdamW()), description="How weights are updated."
+    )
+    schedule: Schedules = Field(
+        default_factory=lambda: Schedules(linear=Falling()), description="How the learning rate changes."
+    )
+    loss: Losses = Field(
+        default_factory=lambda: Losses(cross_entropy=CrossEntropy()), description="What training minimises."
+    )
+    batch_size: Searchable[Positive] = Field(64, description="Rows in a step.")
+    gradient_clip: Searchable[Rate | None] = Field(
+        1.0, description="Gradients are scaled down to this norm; null for never."
+    )
