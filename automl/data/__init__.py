@@ -1,8 +1,33 @@
-"""Data: read, checked, cleaned, tokenised, split, prepared once, and handed out in batches."""
+"""Data: read, checked, cleaned, tokenised, split, prepared once, and handed out in batches.
 
-from automl.data.batches import Batch, batches
-from automl.data.clean import clean_texts
-from automl.data.encode import Encoder, Rows, load_encoder
-from automl.data.prepared import Prepared, prepare
+Names are imported when they are first asked for: reading a table needs no tokenizer, and preparing data no PyTorch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from automl.data.batching import Batch, batches
+    from automl.data.clean import clean_texts
+    from automl.data.encode import Encoder, Rows, load_encoder
+    from automl.data.prepared import Prepared, prepare
 
 __all__ = ["Batch", "Encoder", "Prepared", "Rows", "batches", "clean_texts", "load_encoder", "prepare"]
+
+_HOMES = {
+    "Batch": "batching",
+    "Encoder": "encode",
+    "Prepared": "prepared",
+    "Rows": "encode",
+    "batches": "batching",
+    "clean_texts": "clean",
+    "load_encoder": "encode",
+    "prepare": "prepared",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return found

@@ -10,8 +10,10 @@ from typing import Any
 import ftfy
 from selectolax.lexbor import LexborHTMLParser
 
-_TAG = re.compile(r"<(?:[a-zA-Z][^<>]*|/[a-zA-Z][^<>]*|!--.*?--|![a-zA-Z][^<>]*)>", re.DOTALL)
-_URL = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
+_TAG = re.compile(r"<[/!]?[a-zA-Z][^<>]*>")
+_LINK_IN_BRACKETS = re.compile(r"<((?:https?://|www\.)[^<>\s]+|[^<>\s@]+@[^<>\s@]+)>", re.IGNORECASE)
+# ASCII only, so that Chinese text may follow at once; not the punctuation after it.
+_URL = re.compile(r"(?:https?://|www\.)[!#-;=?-~]*[\w/#=&~-]", re.IGNORECASE | re.ASCII)
 _USER = re.compile(r"(?<![\w@])@\w+")
 _NUMBER = re.compile(r"(?<![\w<])[+-]?\d+(?:[.,:]\d+)*%?(?!\w)")
 _SPACE = re.compile(r"\s+")
@@ -54,8 +56,13 @@ def fix_encoding(text: str) -> str:
 
 
 def strip_html(text: str) -> str:
-    """Text without tags, comments, scripts and styles, with entities resolved; `a < b` and `<3` are left alone."""
-    if "<" in text and _TAG.search(text):
+    """Text without tags, comments, scripts and styles, with entities resolved.
+
+    `a < b`, `<3` and addresses in angle brackets are no tags.
+    """
+    if "<" in text:
+        text = _LINK_IN_BRACKETS.sub(r" \1 ", text)
+    if "<" in text and (_TAG.search(text) or ("<!--" in text and "-->" in text)):
         tree = LexborHTMLParser(text)
         tree.strip_tags(["script", "style", "head", "noscript", "template"], recursive=True)
         body = tree.body

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from automl.data.clean import clean_texts
 
@@ -66,7 +66,9 @@ class Encoder:
 def load_encoder(folder: Path) -> Encoder:
     """Read what `Encoder.save` wrote."""
     settings = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
-    return Encoder(Tokenizer.from_file(str(folder / "tokenizer.json")), settings["clean"], settings["max_length"])
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.encode_special_tokens = True
+    return Encoder(tokenizer, settings["clean"], settings["max_length"])
 
 
 def fit_tokenizer(tokenizer: Mapping[str, Any], texts: Iterable[str], rows: int) -> Tokenizer:
@@ -76,6 +78,7 @@ def fit_tokenizer(tokenizer: Mapping[str, Any], texts: Iterable[str], rows: int)
     if name == "bpe":
         fitted = Tokenizer(models.BPE(unk_token=UNKNOWN))
         fitted.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+        fitted.decoder = decoders.ByteLevel()
         trainer: Any = trainers.BpeTrainer(
             vocab_size=settings["vocabulary"],
             special_tokens=special,
@@ -95,6 +98,7 @@ def fit_tokenizer(tokenizer: Mapping[str, Any], texts: Iterable[str], rows: int)
             show_progress=False,
         )
     fitted.train_from_iterator(texts, trainer, length=rows)
+    fitted.encode_special_tokens = True  # a text that says [PAD] says so in plain words
     return fitted
 
 

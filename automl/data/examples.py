@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.parquet
 
 from automl.data.clean import normalise_space
-from automl.data.files import replace_atomically
+from automl.data.tables import write_table
 from automl.space import UserError
 
 SHARES = {"validation": 0.1, "test": 0.1}
@@ -40,8 +39,7 @@ def write_tweets(folder: Path) -> dict[str, int]:
     rows = {}
     for split, chosen in _split(np.array(labels)).items():
         content = pa.table({"text": [texts[row] for row in chosen], "label": [labels[row] for row in chosen]})
-        with replace_atomically(folder / f"{split}.parquet") as temporary:
-            pa.parquet.write_table(content, temporary)
+        write_table(content, folder / f"{split}.parquet")
         rows[split] = len(chosen)
     return rows
 

@@ -17,11 +17,10 @@ def replace_atomically(path: Path) -> Iterator[Path]:
     The content is on the disk before the rename. Nothing is left behind, and `path` is as it was, where the block
     raises.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = _temporary(path)
     try:
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        _to_disk(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -30,14 +29,35 @@ def replace_atomically(path: Path) -> Iterator[Path]:
 @contextmanager
 def replace_folder(path: Path) -> Iterator[Path]:
     """The same for a folder: the block fills a temporary folder, which then takes the place of `path`."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = _temporary(path)
     temporary.mkdir(parents=True)
     try:
         yield temporary
-        old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                _to_disk(file)
+        old = _temporary(path)
         if path.exists():
             path.replace(old)
         temporary.replace(path)
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove the temporary folders that killed writers of the folder `path` left beside it.
+
+    Only where no other process can be writing `path`.
+    """
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+
+
+def _to_disk(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 from filelock import FileLock
+from tokenizers import Tokenizer
 
 from automl.data.clean import clean_texts
 from automl.data.encode import (
@@ -25,11 +25,12 @@ from automl.data.encode import (
     fit_tokenizer,
     load_encoder,
 )
-from automl.data.files import replace_folder
-from automl.data.source import fingerprint_files, open_split, write_source
+from automl.data.files import remove_leftovers, replace_folder
+from automl.data.fingerprint import digest_settings, fingerprint_files
+from automl.data.source import open_split, write_source
+from automl.space import UserError
 
-FORMAT = 1  # raise it when what is written changes, so that old preparations are not taken for new ones
-SPLITS = ("train", "validation", "test")
+FORMAT = 2  # raise it when what is written changes, so that old preparations are not taken for new ones
 LENGTH_SAMPLE = 50_000
 SCHEMA = pa.schema([("tokens", pa.large_list(pa.int32())), ("label", pa.int32())])
 
@@ -81,17 +82,21 @@ def prepare(data: Mapping[str, Any], *, seed: int, cache: Path) -> Prepared:
     prepares, the others wait. Raises UserError where files are missing or the data cannot be learned from; then
     nothing is left in `cache`.
     """
-    source_settings = {name: data[name] for name in ("text", "label", "validation", "on_bad_rows")}
-    if isinstance(data["validation"], list):
-        source_settings["validation"] = "files"
-    source_key = _digest({"files": fingerprint_files(data), "seed": seed, **source_settings})
-    source = cache / f"source-{source_key}"
-    _once(source, lambda folder: write_source(data, seed, folder))
-    settings = {name: data[name] for name in ("clean", "tokenizer", "max_length")}
-    key = _digest({"source": source_key, **settings})
-    path = cache / f"tokens-{key}"
-    _once(path, lambda folder: _write_encoded(settings, source, folder))
-    described = json.loads((path / "prepared.json").read_text(encoding="utf-8"))
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        source_settings = {name: data[name] for name in ("text", "label", "on_bad_rows")}
+        source_settings["validation"] = "files" if isinstance(data["validation"], list) else data["validation"]
+        files = fingerprint_files(data, cache)
+        source_key = digest_settings({"format": FORMAT, "files": files, "seed": seed, **source_settings})
+        source = cache / f"source-{source_key}"
+        _once(source, lambda folder: write_source(data, seed, folder))
+        settings = {name: data[name] for name in ("clean", "tokenizer", "max_length")}
+        key = digest_settings({"format": FORMAT, "source": source_key, **settings})
+        path = cache / f"tokens-{key}"
+        _once(path, lambda folder: _write_encoded(settings, source, folder))
+        described = json.loads((path / "prepared.json").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot keep prepared data in {cache}: {error}") from error
     return Prepared(path, source, key, tuple(described["classes"]), described["vocabulary"], described["profile"])
 
 
@@ -99,25 +104,27 @@ def _once(path: Path, write: Callable[[Path], None]) -> None:
     """Let one process fill the folder `path`, if it is not there; it is there whole or not at all."""
     if path.exists():
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = path.with_name(f"{path.name}.lock")
-    with FileLock(lock):
+    with FileLock(path.with_name(f"{path.name}.lock")):
         if not path.exists():
+            remove_leftovers(path)
             with replace_folder(path) as folder:
                 write(folder)
 
 
 def _write_encoded(settings: Mapping[str, Any], source: Path, folder: Path) -> None:
     described = json.loads((source / "source.json").read_text(encoding="utf-8"))
-    clean, rows = settings["clean"], described["profile"]["rows"]
-    tokenizer = fit_tokenizer(settings["tokenizer"], clean_texts(_texts(source / "train.arrow"), clean), rows["train"])
-    step = -(-rows["train"] // LENGTH_SAMPLE)
-    sample = clean_texts(islice(_texts(source / "train.arrow"), 0, None, step), clean)
+    rows = described["profile"]["rows"]
+    cleaned = {split: folder / f"cleaned-{split}.arrow" for split in rows}
+    for split, path in cleaned.items():
+        _write_cleaned(source / f"{split}.arrow", settings["clean"], path)
+    tokenizer = fit_tokenizer(settings["tokenizer"], _texts(cleaned["train"]), rows["train"])
+    sample = islice(_texts(cleaned["train"]), 0, None, -(-rows["train"] // LENGTH_SAMPLE))
     lengths = np.concatenate([part for _, part in encode_chunks(tokenizer, sample, None)])
     max_length = choose_max_length(lengths) if settings["max_length"] == "auto" else settings["max_length"]
-    Encoder(tokenizer, clean, max_length).save(folder)
-    for split in rows:
-        _write_rows(tokenizer, clean, max_length, source / f"{split}.arrow", folder / f"{split}.arrow")
+    Encoder(tokenizer, settings["clean"], max_length).save(folder)
+    for split, path in cleaned.items():
+        _write_rows(tokenizer, max_length, path, folder / f"{split}.arrow")
+        path.unlink()
     described["vocabulary"] = tokenizer.get_vocab_size()
     described["profile"] |= {
         "max_length": max_length,
@@ -129,25 +136,39 @@ def _write_encoded(settings: Mapping[str, Any], source: Path, folder: Path) -> N
     (folder / "prepared.json").write_text(json.dumps(described, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
-def _write_rows(tokenizer: Any, clean: Mapping[str, Any], max_length: int, source: Path, path: Path) -> None:
-    labels = open_split(source).column("label").combine_chunks()
-    start = 0
-    flat, lengths = [], []
-    for part, part_lengths in encode_chunks(tokenizer, clean_texts(_texts(source), clean), max_length):
-        flat.append(part)
-        lengths.append(part_lengths)
-        start += len(part_lengths)
-    offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
-    tokens = pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), pa.array(np.concatenate(flat), pa.int32()))
+def _write_cleaned(source: Path, clean: Mapping[str, Any], path: Path) -> None:
+    """The rows of a split with their texts cleaned: once, for the vocabulary and for the tokens."""
+    table = open_split(source)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        for batch in table.to_batches():
+            texts = pa.array(clean_texts(batch.column("text").to_pylist(), clean), pa.large_string())
+            writer.write_batch(pa.record_batch([texts, batch.column("label")], schema=table.schema))
+
+
+def _write_rows(tokenizer: Tokenizer, max_length: int, cleaned: Path, path: Path) -> None:
+    """All rows of a split in one Arrow batch, so that they map as one array; they pass through files, not memory."""
+    flat, ends = path.with_suffix(".tokens"), path.with_suffix(".offsets")
+    total = 0
+    with flat.open("wb") as tokens_file, ends.open("wb") as offsets_file:
+        offsets_file.write(bytes(8))
+        for part, lengths in encode_chunks(tokenizer, _texts(cleaned), max_length):
+            tokens_file.write(part.data)
+            offsets_file.write((total + np.cumsum(lengths)).data)
+            total += len(part)
+    labels = open_split(cleaned).column("label").combine_chunks()
+    tokens = pa.LargeListArray.from_arrays(_mapped(ends, pa.int64()), _mapped(flat, pa.int32()))
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
         writer.write_batch(pa.record_batch([tokens, labels], schema=SCHEMA))
+    flat.unlink()
+    ends.unlink()
+
+
+def _mapped(path: Path, kind: pa.DataType) -> pa.Array:
+    with pa.memory_map(str(path)) as file:
+        content = file.read_buffer()
+    return pa.Array.from_buffers(kind, content.size // (kind.bit_width // 8), [None, content])
 
 
 def _texts(path: Path) -> Iterator[str]:
     for batch in open_split(path).column("text").chunks:
         yield from batch.to_pylist()
-
-
-def _digest(settings: Mapping[str, Any]) -> str:
-    text = json.dumps({"format": FORMAT, **settings}, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

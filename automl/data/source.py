@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -13,43 +12,33 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.ipc
 
 from automl.data.clean import normalise_space
+from automl.data.columns import blank, label_column, text_column
 from automl.data.tables import find_files, read_batches, require_columns
 from automl.space import UserError
 
 SCHEMA = pa.schema([("text", pa.large_string()), ("label", pa.int32())])
-SHOWN_ROWS = 5
+SPLITS: tuple[str, ...] = ("train", "validation", "test")
+SHOWN = 5  # examples of what is wrong with a file
+NO_TEXT, NO_LABEL, UNKNOWN_LABEL = "no text", "no label", "a label that the training data does not have"
 
 
 @dataclass
 class BadRows:
-    """Rows of one file that were left out: how many, and the first row numbers (from 1), for each reason."""
+    """Rows of one file that cannot be used: how many, and the first row numbers (from 1), for each reason."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    first: dict[str, list[int]] = field(default_factory=dict)
+    first_rows: dict[str, list[int]] = field(default_factory=dict)
+    unknown_labels: list[str] = field(default_factory=list)
 
     def note(self, reason: str, rows: npt.NDArray[np.int64]) -> None:
         """Count row numbers (from 0)."""
         if len(rows):
             self.counts[reason] += len(rows)
-            shown = self.first.setdefault(reason, [])
-            shown.extend(int(row) + 1 for row in rows[: SHOWN_ROWS - len(shown)])
-
-
-def fingerprint_files(data: Mapping[str, Any]) -> str:
-    """A digest of the content of all files that the `data` section names; raises UserError where one is missing."""
-    digest = hashlib.blake2b(digest_size=16)
-    for split in ("train", "validation", "test"):
-        named = data[split]
-        for path in find_files(named) if isinstance(named, list) else []:
-            digest.update(f"{split}\0{path.suffix}\0".encode())
-            with path.open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-    return digest.hexdigest()
+            shown = self.first_rows.setdefault(reason, [])
+            shown.extend(int(row) + 1 for row in rows[: SHOWN - len(shown)])
 
 
 def write_source(data: Mapping[str, Any], seed: int, folder: Path) -> None:
@@ -58,60 +47,43 @@ def write_source(data: Mapping[str, Any], seed: int, folder: Path) -> None:
     Each Arrow file has `text` (as it came) and `label` (the number of its class). Raises UserError where the data
     cannot be learned from, naming the file, what is wrong and how to go on.
     """
+    if data["text"] == data["label"]:
+        raise UserError(f"text and label name the same column, {data['text']!r}; give two")
     bad: dict[str, dict[str, Any]] = {}
     names: dict[str, int] = {}
     staged = {"train": _stage(data, "train", names, bad, folder)}
     if len(names) < 2:
         only = f"one class only: {next(iter(names))!r}" if names else "no usable row"
         raise UserError(f"the training data has {only}; expected at least two classes in column {data['label']!r}")
-    classes = _sorted_classes(names)
-    known = dict(names)
     for split in ("validation", "test"):
         if isinstance(data[split], list):
-            staged[split] = _stage(data, split, known, bad, folder)
-    unknown = {name for name in known if name not in names}
-    warnings: list[str] = []
-    renumber = np.full(len(known), -1, dtype=np.int32)
-    for position, name in enumerate(classes):
-        renumber[known[name]] = position
-    if unknown and data["on_bad_rows"] == "fail":
-        raise UserError(
-            f"the label {sorted(unknown)[0]!r} is in the validation or test data but not in the training data; "
-            "mend it, or leave such rows out with data: {on_bad_rows: report}"
-        )
-    counts: dict[str, list[int]] = {}
+            staged[split] = _stage(data, split, names, bad, folder)
+    classes = _sorted_classes(names)
+    renumber = np.empty(len(classes), dtype=np.int32)
+    renumber[[names[name] for name in classes]] = np.arange(len(classes))
+    parts: dict[str, tuple[Path, npt.NDArray[np.bool_] | None]] = {
+        split: (path, None) for split, path in staged.items()
+    }
     if "validation" not in staged:
-        assignment, notes = _stratified(staged["train"], data["validation"], seed, classes, renumber)
-        warnings += notes
-        staged["validation"] = staged["train"]
-        counts["train"] = _write_split(staged["train"], renumber, ~assignment, folder / "train.arrow", len(classes))
-        counts["validation"] = _write_split(
-            staged["train"], renumber, assignment, folder / "validation.arrow", len(classes)
-        )
-    else:
-        counts["train"] = _write_split(staged["train"], renumber, None, folder / "train.arrow", len(classes))
-        counts["validation"] = _write_split(
-            staged["validation"], renumber, None, folder / "validation.arrow", len(classes)
-        )
-    if "test" in staged:
-        counts["test"] = _write_split(staged["test"], renumber, None, folder / "test.arrow", len(classes))
+        labels = renumber[open_split(staged["train"]).column("label").to_numpy()]
+        chosen = _stratified(labels, data["validation"], seed)
+        parts |= {"train": (staged["train"], ~chosen), "validation": (staged["train"], chosen)}
+    counts = {
+        split: _write_split(*parts[split], renumber, folder / f"{split}.arrow") for split in SPLITS if split in parts
+    }
     for path in folder.glob("staged-*"):
         path.unlink()
     for split, found in counts.items():
         if sum(found) == 0:
-            raise UserError(f"the {split} data has no usable row")
+            fraction = ": every class has one row only" if split not in staged else ""
+            raise UserError(f"the {split} data has no usable row{fraction}")
     profile: dict[str, Any] = {
         "rows": {split: sum(found) for split, found in counts.items()},
         "classes": {split: dict(zip(classes, found, strict=True)) for split, found in counts.items()},
         "bad_rows": bad,
-        "unknown_labels": sorted(unknown),
         "duplicates": _duplicates(folder, counts),
-        "warnings": warnings,
     }
-    for split in ("validation", "test"):
-        shared = profile["duplicates"].get(split, 0)
-        if shared:
-            warnings.append(f"{shared:,} of {sum(counts[split]):,} {split} texts are also in the training data")
+    profile["warnings"] = _warnings(profile)
     content = {"classes": classes, "profile": profile}
     (folder / "source.json").write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
 
@@ -125,82 +97,61 @@ def open_split(path: Path) -> pa.Table:
 def _stage(
     data: Mapping[str, Any], split: str, names: dict[str, int], bad: dict[str, dict[str, Any]], folder: Path
 ) -> Path:
-    """Write the usable rows of a split's files to one Arrow file, labels numbered by `names`, which grows."""
+    """Write the usable rows of a split's files to one Arrow file, labels numbered by `names`, which grows by train."""
     path = folder / f"staged-{split}.arrow"
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
         for file in find_files(data[split]):
             require_columns(file, [data["text"], data["label"]])
             noted = BadRows()
-            for batch in _usable(file, data["text"], data["label"], names, noted):
+            for batch in _usable(file, data["text"], data["label"], names, split == "train", noted):
                 writer.write_batch(batch)
             if noted.counts:
                 if data["on_bad_rows"] == "fail":
                     raise UserError(_complain(file, noted, data))
-                bad[str(file)] = {"counts": dict(noted.counts), "first_rows": noted.first}
+                bad[str(file)] = {
+                    "counts": dict(noted.counts),
+                    "first_rows": noted.first_rows,
+                    "unknown_labels": noted.unknown_labels,
+                }
     return path
 
 
 def _usable(
-    file: Path, text_column: str, label_column: str, names: dict[str, int], noted: BadRows
+    file: Path, text: str, label: str, names: dict[str, int], new_names: bool, noted: BadRows
 ) -> Iterator[pa.RecordBatch]:
     start = 0
-    for batch in read_batches(file, [text_column, label_column]):
-        texts, labels = batch.column(text_column), batch.column(label_column)
-        if pa.types.is_dictionary(texts.type):
-            texts = texts.dictionary_decode()
-        if not (pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type) or pa.types.is_null(texts.type)):
-            raise UserError(f"{file}: column {text_column!r} holds {texts.type}, expected text")
-        texts = texts.cast(pa.large_string())
-        labels = _label_names(labels, file, label_column)
-        no_text = _blank(texts)
-        no_label = _blank(labels)
+    for batch in read_batches(file, [text, label]):
+        texts = text_column(batch.column(text), f"{file}: column {text!r}")
+        labels = label_column(batch.column(label), f"{file}: column {label!r}")
         rows = np.arange(start, start + batch.num_rows)
-        noted.note("no text", rows[no_text])
-        noted.note("no label", rows[no_label & ~no_text])
-        keep = ~(no_text | no_label)
         start += batch.num_rows
-        kept = labels.filter(pa.array(keep))
-        encoded = kept.dictionary_encode()
-        numbers = np.array(
-            [names.setdefault(name, len(names)) for name in encoded.dictionary.to_pylist()], dtype=np.int32
-        )
-        codes = numbers[encoded.indices.to_numpy(zero_copy_only=False)] if len(kept) else numbers
-        yield pa.record_batch([texts.filter(pa.array(keep)), pa.array(codes, pa.int32())], schema=SCHEMA)
-
-
-def _blank(column: pa.Array) -> npt.NDArray[np.bool_]:
-    trimmed = pc.utf8_trim_whitespace(column)
-    missing = pc.fill_null(pc.equal(trimmed, ""), True)
-    return np.asarray(missing.to_numpy(zero_copy_only=False), dtype=bool)
-
-
-def _label_names(labels: pa.Array, file: Path, column: str) -> pa.Array:
-    """Labels as text: names as they are, numbers and booleans written out; raises UserError for anything else."""
-    if pa.types.is_dictionary(labels.type):
-        labels = labels.dictionary_decode()
-    kind = labels.type
-    if pa.types.is_floating(kind):
-        numbers = labels.to_numpy(zero_copy_only=False)
-        known = numbers[~np.isnan(numbers)]
-        if not np.array_equal(known, np.round(known)):
-            raise UserError(f"{file}: column {column!r} holds fractions, expected labels (classes)")
-        labels = pc.if_else(pc.is_nan(labels), None, labels).cast(pa.int64())
-        kind = labels.type
-    if pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_string(kind) or pa.types.is_null(kind):
-        return labels.cast(pa.large_string())
-    if pa.types.is_large_string(kind):
-        return labels
-    raise UserError(f"{file}: column {column!r} holds {kind}, expected labels: text or whole numbers")
+        no_text, no_label = blank(texts), blank(labels)
+        noted.note(NO_TEXT, rows[no_text])
+        noted.note(NO_LABEL, rows[no_label & ~no_text])
+        usable = ~(no_text | no_label)
+        encoded = labels.filter(pa.array(usable)).dictionary_encode()
+        found = encoded.dictionary.to_pylist()
+        if new_names:
+            for name in found:
+                names.setdefault(name, len(names))
+        numbers = np.array([names.get(name, -1) for name in found], dtype=np.int32)
+        codes = numbers[encoded.indices.to_numpy(zero_copy_only=False)]
+        known = codes >= 0
+        noted.note(UNKNOWN_LABEL, rows[usable][~known])
+        unknown = [name for name in found if name not in names and name not in noted.unknown_labels]
+        noted.unknown_labels.extend(unknown[: SHOWN - len(noted.unknown_labels)])
+        usable[usable] = known
+        yield pa.record_batch([texts.filter(pa.array(usable)), pa.array(codes[known], pa.int32())], schema=SCHEMA)
 
 
 def _complain(file: Path, noted: BadRows, data: Mapping[str, Any]) -> str:
-    columns = {"no text": data["text"], "no label": data["label"]}
     parts = []
     for reason, count in noted.counts.items():
-        rows = ", ".join(str(row) for row in noted.first[reason])
-        more = ", ..." if count > len(noted.first[reason]) else ""
-        rows = f"row{'' if count == 1 else 's'} {rows}{more}"
-        parts.append(f"{count:,} with {reason} in column {columns[reason]!r} ({rows})")
+        column = data["text" if reason == NO_TEXT else "label"]
+        more = ", ..." if count > SHOWN else ""
+        rows = f"row{'' if count == 1 else 's'} {', '.join(map(str, noted.first_rows[reason]))}{more}"
+        names = f": {', '.join(map(repr, noted.unknown_labels))}" if reason == UNKNOWN_LABEL else ""
+        parts.append(f"{count:,} with {reason} in column {column!r} ({rows}{names})")
     return (
         f"{file} has rows that cannot be used: {'; '.join(parts)}; "
         "mend them, or leave them out with data: {on_bad_rows: report}"
@@ -215,41 +166,57 @@ def _sorted_classes(names: Mapping[str, int]) -> list[str]:
         return sorted(names)
 
 
-def _stratified(
-    path: Path, fraction: float, seed: int, classes: list[str], renumber: npt.NDArray[np.int32]
-) -> tuple[npt.NDArray[np.bool_], list[str]]:
-    """Bool [rows], true at a `fraction` of each class's rows, at least one of a class that has two."""
-    labels = renumber[open_split(path).column("label").to_numpy()]
+def _stratified(labels: npt.NDArray[np.int32], fraction: float, seed: int) -> npt.NDArray[np.bool_]:
+    """Bool [rows], true at a `fraction` of each class's rows: at least one and not all of a class that has two."""
     generator = np.random.default_rng([seed, 1])
     chosen = np.zeros(len(labels), dtype=bool)
-    warnings = []
-    for number, name in enumerate(classes):
+    for number in np.unique(labels):
         rows = np.flatnonzero(labels == number)
-        count = max(round(fraction * len(rows)), 1) if len(rows) > 1 else 0
-        count = min(count, len(rows) - 1)
-        if count == 0:
-            warnings.append(f"class {name!r} has one row only, which stays in the training data")
+        count = min(max(round(fraction * len(rows)), 1), len(rows) - 1)
         chosen[generator.choice(rows, size=count, replace=False)] = True
-    return chosen, warnings
+    return chosen
 
 
 def _write_split(
-    staged: Path, renumber: npt.NDArray[np.int32], keep: npt.NDArray[np.bool_] | None, path: Path, classes: int
+    staged: Path, keep: npt.NDArray[np.bool_] | None, renumber: npt.NDArray[np.int32], path: Path
 ) -> list[int]:
-    """Write the rows of a staged file where `keep` is true and the label is known; gives the rows of each class."""
-    counts = np.zeros(classes, dtype=np.int64)
+    """Write the rows of a staged file where `keep` is true, or all; gives the rows of each class."""
+    counts = np.zeros(len(renumber), dtype=np.int64)
     start = 0
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
         for batch in open_split(staged).to_batches():
-            labels = renumber[batch.column("label").to_numpy()]
-            chosen = labels >= 0
             if keep is not None:
-                chosen &= keep[start : start + batch.num_rows]
-            start += batch.num_rows
-            counts += np.bincount(labels[chosen], minlength=classes)
-            texts = batch.column("text").filter(pa.array(chosen))
-            writer.write_batch(pa.record_batch([texts, pa.array(labels[chosen], pa.int32())], schema=SCHEMA))
+                kept = pa.array(keep[start : start + batch.num_rows])
+                start += batch.num_rows
+                batch = batch.filter(kept)
+            labels = renumber[batch.column("label").to_numpy()]
+            counts += np.bincount(labels, minlength=len(renumber))
+            writer.write_batch(pa.record_batch([batch.column("text"), pa.array(labels, pa.int32())], schema=SCHEMA))
     return counts.tolist()
+
+
+def _warnings(profile: Mapping[str, Any]) -> list[str]:
+    """What is right to know about the data although one can learn from it."""
+    found = []
+    for split, counts in profile["classes"].items():
+        missing = [repr(name) for name, rows in counts.items() if rows == 0]
+        if missing:
+            found.append(f"the {split} data has no row of {len(missing)} of {len(counts)} classes: {_some(missing)}")
+        shared = profile["duplicates"][split]
+        if shared and split != "train":
+            found.append(f"{shared:,} of {sum(counts.values()):,} {split} texts are also in the training data")
+    for file, noted in profile["bad_rows"].items():
+        reasons = "; ".join(f"{count:,} with {reason}" for reason, count in noted["counts"].items())
+        found.append(f"rows of {file} were left out: {reasons}")
+    alike: dict[str, list[str]] = {}
+    for name in profile["classes"]["train"]:
+        alike.setdefault(normalise_space(name).casefold(), []).append(repr(name))
+    found += [f"classes that look alike: {_some(names)}" for names in alike.values() if len(names) > 1]
+    return found
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
 
 
 def _duplicates(folder: Path, splits: Mapping[str, Any]) -> dict[str, int]:

@@ -1,11 +1,14 @@
-"""Tables on disk, read in batches of rows in their own order: Parquet, CSV, JSON Lines, Arrow; text also gzipped."""
+"""Tables on disk, read and written in the order of their rows: Parquet, CSV, JSON Lines, Arrow; text also gzipped."""
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ import pyarrow.csv
 import pyarrow.ipc
 import pyarrow.parquet
 
+from automl.data.files import replace_atomically
 from automl.space import UserError
 
 FORMATS = {
@@ -72,14 +76,18 @@ def column_names(path: Path) -> list[str]:
 
 
 def require_columns(path: Path, wanted: Sequence[str]) -> None:
-    """Raise UserError, with the nearest name, where a table lacks one of the `wanted` columns."""
+    """Raise UserError where a table lacks one of the `wanted` columns, naming the nearest, or has it twice."""
     there = column_names(path)
     for name in wanted:
+        if there.count(name) > 1:
+            raise UserError(f"{path} has {there.count(name)} columns {name!r}; rename all but one")
         if name not in there:
             if not there:
                 raise UserError(f"{path} has no rows")
             close = get_close_matches(name, there, n=1, cutoff=0.5)
             hint = f"; did you mean {close[0]!r}?" if close else ""
+            if len(there) == 1 and ";" in there[0]:
+                hint = "; its columns are separated by semicolons, expected commas"
             raise UserError(f"{path} has no column {name!r}{hint} (it has {', '.join(map(repr, there[:20]))})")
 
 
@@ -90,19 +98,31 @@ def read_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[p
     UserError where the file is damaged or not UTF-8.
     """
     kind = table_format(path)
+    readers = {"parquet": _read_parquet, "arrow": _read_arrow, "jsonl": _read_json_lines}
     try:
+        for batch in readers.get(kind, _read_csv)(path, columns):
+            batch.validate(full=True)  # else a damaged Arrow file ends the process
+            yield batch
+    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise UserError(f"cannot read {path}: {_reason(error, path, kind)}") from error
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write a table in the format of the file's ending, whole or not at all; raises UserError for another ending."""
+    kind = table_format(path)
+    opener: Any = gzip.open if path.suffix == ".gz" else open
+    with replace_atomically(path) as temporary, opener(temporary, "wb") as file:
         if kind == "parquet":
-            with pa.parquet.ParquetFile(path) as file:
-                names = None if columns is None else [name for name in columns if name in file.schema_arrow.names]
-                yield from file.iter_batches(batch_size=BATCH_ROWS, columns=names)
+            pa.parquet.write_table(table, file)
         elif kind == "arrow":
-            yield from _read_arrow(path, columns)
+            with pa.ipc.new_file(file, table.schema) as writer:
+                writer.write_table(table)
         elif kind == "jsonl":
-            yield from _read_json_lines(path, columns)
+            for batch in table.to_batches(max_chunksize=BATCH_ROWS):
+                for row in batch.to_pylist():
+                    file.write((json.dumps(row, ensure_ascii=False, default=str) + "\n").encode())
         else:
-            yield from _read_csv(path, columns, "\t" if kind == "tsv" else ",")
-    except (pa.ArrowInvalid, pa.ArrowIOError, OSError, EOFError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}: {_reason(error)}") from error
+            pa.csv.write_csv(table, file, pa.csv.WriteOptions(delimiter=_delimiter(path)))
 
 
 def open_text(path: Path) -> Any:
@@ -111,13 +131,18 @@ def open_text(path: Path) -> Any:
     return opener(path, "rb")
 
 
-def _read_csv(path: Path, columns: Sequence[str] | None, delimiter: str) -> Iterator[pa.RecordBatch]:
+def _read_parquet(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+    with pa.parquet.ParquetFile(path) as file:
+        names = None if columns is None else [name for name in columns if name in file.schema_arrow.names]
+        yield from file.iter_batches(batch_size=BATCH_ROWS, columns=names)
+
+
+def _read_csv(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
     with open_text(path) as file:
-        header = file.readline()
-    if not header.strip():
-        return
+        if not any(line.strip() for line in file):
+            return
     options = pa.csv.ReadOptions(block_size=BLOCK_BYTES)
-    parse = pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    parse = pa.csv.ParseOptions(delimiter=_delimiter(path), newlines_in_values=True)
     # Two looks at the file: the names of its columns first, so that all of them can be read as text.
     with open_text(path) as file, pa.csv.open_csv(file, read_options=options, parse_options=parse) as reader:
         names = reader.schema.names
@@ -150,7 +175,7 @@ def _read_json_lines(path: Path, columns: Sequence[str] | None) -> Iterator[pa.R
                 continue
             try:
                 row = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:
                 raise UserError(f"{path}:{number}: not a JSON object: {error}") from error
             if not isinstance(row, dict):
                 raise UserError(f"{path}:{number}: expected a JSON object, got {line.strip()[:40]}")
@@ -163,17 +188,27 @@ def _read_json_lines(path: Path, columns: Sequence[str] | None) -> Iterator[pa.R
 
 
 def _json_batch(rows: list[dict[str, Any]], names: list[str], columns: Sequence[str] | None) -> pa.RecordBatch:
-    for row in rows:
-        names.extend(name for name in row if name not in names)
-    wanted = names if columns is None else [name for name in columns if name in names]
-    arrays = []
-    for name in wanted:
-        values = [row.get(name) for row in rows]
-        try:
-            arrays.append(pa.array(values))
-        except (pa.ArrowInvalid, pa.ArrowTypeError):
-            arrays.append(pa.array([_as_text(value) for value in values], pa.string()))
-    return pa.record_batch(arrays, names=wanted)
+    try:
+        for row in rows:
+            names.extend(name for name in row if name not in names)
+        wanted = names if columns is None else [name for name in columns if name in names]
+        return pa.record_batch([_json_column([row.get(name) for row in rows]) for name in wanted], names=wanted)
+    except UnicodeEncodeError:  # half of a surrogate pair, as truncation leaves it: no UTF-8 can say that
+        rows = [_without_surrogates(row) for row in rows]
+        names[:] = _without_surrogates(names)
+        return _json_batch(rows, names, columns)
+
+
+def _json_column(values: list[Any]) -> pa.Array:
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, OverflowError):
+        return pa.array([_as_text(value) for value in values], pa.string())
+
+
+def _without_surrogates(value: Any) -> Any:
+    text = json.dumps(value, ensure_ascii=False)
+    return json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
 
 
 def _as_text(value: Any) -> str | None:
@@ -199,8 +234,24 @@ def _nearest_file(path: Path) -> str:
     return f"; did you mean {path.parent / close[0]}?" if close else ""
 
 
-def _reason(error: Exception) -> str:
+def _delimiter(path: Path) -> str:
+    return "\t" if table_format(path) == "tsv" else ","
+
+
+def _reason(error: Exception, path: Path, kind: str) -> str:
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if isinstance(error, UnicodeDecodeError) or "UTF8" in text or "UTF-8" in text:
-        return "it is not UTF-8 text; convert it, for example with: iconv -f latin1 -t utf8"
+    if kind in ("parquet", "arrow"):
+        return text
+    with suppress(OSError, EOFError, zlib.error), open_text(path) as file:
+        for number, line in enumerate(file, start=1):
+            if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                return "it is UTF-16 text; convert it to UTF-8, for example with: iconv -f utf-16 -t utf-8"
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as bad:
+                byte = f"0x{line[bad.start]:02x}"
+                return (
+                    f"line {number} is not UTF-8 text (byte {byte}); convert the file, for example with: "
+                    "iconv -f latin1 -t utf-8"
+                )
     return text

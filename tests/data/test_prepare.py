@@ -21,8 +21,13 @@ from automl.data.examples import write_tweets
 from automl.space import UserError
 
 CLEAN = {
-    "fix_encoding": True, "strip_html": True, "urls": "replace", "user_names": "replace", "numbers": "keep", "lowercase": True,
-}  # fmt: skip
+    "fix_encoding": True,
+    "strip_html": True,
+    "urls": "replace",
+    "user_names": "replace",
+    "numbers": "keep",
+    "lowercase": True,
+}
 
 
 def settings_for(train: object, **changes: Any) -> dict[str, Any]:
@@ -132,7 +137,7 @@ def test_numeric_labels_keep_their_order(tmp_path: Path) -> None:
         ("text,label\n,\n,\n", {"on_bad_rows": "report"}, "no usable row"),
         ("text,label\na,x\nb,y,z\n", {}, "cannot read"),
         ('text,label\n"a,x\n', {}, "cannot read"),
-        (b"text,label\ncaf\xe9,x\nb,y\n", {}, "it is not UTF-8 text"),
+        (b"text,label\ncaf\xe9,x\nb,y\n", {}, "line 2 is not UTF-8 text (byte 0xe9)"),
     ],
 )
 def test_a_csv_that_cannot_be_learned_from(content: str | bytes, changes: Any, words: str, tmp_path: Path) -> None:
@@ -166,7 +171,9 @@ def test_bad_rows_are_left_out_and_counted_on_request(tmp_path: Path) -> None:
     path = write(tmp_path / "t.parquet", content)
     prepared = prepare(settings_for(path, on_bad_rows="report"), seed=0, cache=tmp_path / "cache")
     noted = prepared.profile["bad_rows"][str(path)]
-    assert noted == {"counts": {"no text": 2, "no label": 1}, "first_rows": {"no text": [41, 42], "no label": [43]}}
+    assert noted["counts"] == {"no text": 2, "no label": 1}
+    assert noted["first_rows"] == {"no text": [41, 42], "no label": [43]}
+    assert prepared.profile["warnings"] == [f"rows of {path} were left out: 2 with no text; 1 with no label"]
     assert sum(prepared.profile["rows"].values()) + sum(noted["counts"].values()) == len(content)
 
 
@@ -174,10 +181,11 @@ def test_a_label_that_train_does_not_have(tmp_path: Path) -> None:
     write(tmp_path / "train.csv", rows())
     test = write(tmp_path / "test.csv", [{"text": "a", "label": "maybe"}, {"text": "word1 and 1", "label": "no"}])
     data = settings_for(tmp_path / "train.csv", test=[str(test)])
-    with pytest.raises(UserError, match="the label 'maybe' is in the validation or test data but not in the training"):
+    with pytest.raises(UserError, match=r"1 with a label that the training data does not have .* \(row 1: 'maybe'\)"):
         prepare(data, seed=0, cache=tmp_path / "cache")
     prepared = prepare({**data, "on_bad_rows": "report"}, seed=0, cache=tmp_path / "cache")
-    assert prepared.profile["unknown_labels"] == ["maybe"] and prepared.profile["rows"]["test"] == 1
+    assert prepared.profile["bad_rows"][str(test)]["unknown_labels"] == ["maybe"]
+    assert prepared.profile["rows"]["test"] == 1
     assert prepared.profile["duplicates"]["test"] == 1
     assert "1 of 1 test texts are also in the training data" in prepared.profile["warnings"]
 

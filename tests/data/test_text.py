@@ -10,8 +10,13 @@ from hypothesis import strategies as st
 from automl.data import Rows, batches, clean_texts
 
 KEEP = {
-    "fix_encoding": False, "strip_html": False, "urls": "keep", "user_names": "keep", "numbers": "keep", "lowercase": False,
-}  # fmt: skip
+    "fix_encoding": False,
+    "strip_html": False,
+    "urls": "keep",
+    "user_names": "keep",
+    "numbers": "keep",
+    "lowercase": False,
+}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,54 @@
+"""A column of texts or of labels, whatever its type in the file, as text."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from automl.space import UserError
+
+LARGEST_WHOLE = 2.0**53  # floats beyond it do not tell whole numbers apart
+
+
+def text_column(column: pa.Array, place: str) -> pa.Array:
+    """A column of texts as large_string, nulls kept; raises UserError, which opens with `place`, for another type."""
+    column = _plain(column)
+    if not _is_text(column.type):
+        raise UserError(f"{place} holds {column.type}, expected text")
+    return column.cast(pa.large_string())
+
+
+def label_column(column: pa.Array, place: str) -> pa.Array:
+    """A column of labels as the large_string names of their classes, nulls and NaN as null.
+
+    Text stays as it is; whole numbers (floats too) and booleans are written out: `3`, `true`. Raises UserError, which
+    opens with `place`, for fractions and other types.
+    """
+    column = _plain(column)
+    if pa.types.is_floating(column.type):
+        numbers = column.to_numpy(zero_copy_only=False).astype(np.float64)
+        missing = np.isnan(numbers)
+        numbers = np.where(missing, 0, numbers)
+        if not np.array_equal(numbers, np.round(numbers)) or np.any(np.abs(numbers) > LARGEST_WHOLE):
+            raise UserError(f"{place} holds fractions, expected labels (classes)")
+        column = pa.array(numbers.astype(np.int64), mask=missing)
+    if _is_text(column.type) or pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
+        return column.cast(pa.large_string())
+    raise UserError(f"{place} holds {column.type}, expected labels: text or whole numbers")
+
+
+def blank(column: pa.Array) -> npt.NDArray[np.bool_]:
+    """Bool [rows], true where a column of text has null, nothing or white space only."""
+    missing = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(column), ""), True)
+    return np.asarray(missing.to_numpy(zero_copy_only=False), dtype=bool)
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
+    return any(test(kind) for test in tests)

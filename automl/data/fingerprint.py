@@ -1,0 +1,64 @@
+"""What the files of a data section hold, as one short text; a file that has not changed is read once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from automl.data.files import replace_atomically
+from automl.data.tables import find_files, table_format
+from automl.space import UserError
+
+BLOCK_BYTES = 1 << 20
+SETTLED_NS = 2_000_000_000  # a file that changed more recently may change again within the clock's resolution
+
+
+def fingerprint_files(data: Mapping[str, Any], cache: Path) -> str:
+    """A digest of the content of all files that the `data` section names, whatever their names.
+
+    The digests of single files are kept in `cache` with what tells that the file is the same. Raises UserError where
+    a file is missing or cannot be read.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for split in ("train", "validation", "test"):
+        named = data[split]
+        for path in find_files(named) if isinstance(named, list) else []:
+            digest.update(f"{split}\0{table_format(path)}\0{_file_digest(path, cache)}\0".encode())
+    return digest.hexdigest()
+
+
+def digest_settings(settings: Mapping[str, Any]) -> str:
+    """A short digest of settings that JSON can say, whatever their order."""
+    return hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def _file_digest(path: Path, cache: Path) -> str:
+    try:
+        state = path.stat()
+        same = [state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns]
+        kept = cache / f"file-{digest_settings({'path': str(path.resolve())})}.json"
+        if (known := _read(kept)) and known["same"] == same:
+            return str(known["digest"])
+        digest = hashlib.blake2b(digest_size=16)
+        with path.open("rb") as file:
+            while block := file.read(BLOCK_BYTES):
+                digest.update(block)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    if time.time_ns() - max(state.st_mtime_ns, state.st_ctime_ns) > SETTLED_NS:
+        with suppress(OSError), replace_atomically(kept) as temporary:
+            temporary.write_text(json.dumps({"same": same, "digest": digest.hexdigest()}), encoding="utf-8")
+    return digest.hexdigest()
+
+
+def _read(kept: Path) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found
