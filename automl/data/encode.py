@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ PADDING_ID, UNKNOWN_ID = 0, 1
 
 # Marks of cleaning, words with their apostrophes, tags and names; then runs of anything else, such as :-) and !!!
 WORDS = r"<(?:url|user|number)>|[#@]?\w+(?:['’]\w+)*|[^\w\s]+"  # noqa: RUF001
+SURROGATE = re.compile("[\ud800-\udfff]")  # half of a character, as truncation leaves it: no tokenizer takes it
 SHORTEST_AUTO, LONGEST_AUTO = 8, 1024
 CHUNK_ROWS = 4096
 
@@ -45,7 +47,8 @@ class Encoder:
 
     def encode(self, texts: Sequence[str]) -> Rows:
         """Encode raw texts; a text without any token becomes one unknown token. Labels are all -1."""
-        parts = list(encode_chunks(self.tokenizer, clean_texts(texts, self.clean), self.max_length))
+        whole = (SURROGATE.sub("\ufffd", text) for text in texts)
+        parts = list(encode_chunks(self.tokenizer, clean_texts(whole, self.clean), self.max_length))
         tokens = [part for part, _ in parts]
         lengths = [length for _, length in parts]
         return Rows(

@@ -101,8 +101,7 @@ def read_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[p
     readers = {"parquet": _read_parquet, "arrow": _read_arrow, "jsonl": _read_json_lines}
     try:
         for batch in readers.get(kind, _read_csv)(path, columns):
-            batch.validate(full=True)  # else a damaged Arrow file ends the process
-            yield batch
+            yield _sound(batch)
     except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise UserError(f"cannot read {path}: {_reason(error, path, kind)}") from error
 
@@ -123,6 +122,12 @@ def write_table(table: pa.Table, path: Path) -> None:
                     file.write((json.dumps(row, ensure_ascii=False, default=str) + "\n").encode())
         else:
             pa.csv.write_csv(table, file, pa.csv.WriteOptions(delimiter=_delimiter(path)))
+
+
+def _sound(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch, looked through: reading on in a damaged one can end the process."""
+    batch.validate(full=True)
+    return batch.rename_columns(batch.schema.names)  # raises where a name is not UTF-8
 
 
 def open_text(path: Path) -> Any:
