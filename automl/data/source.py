@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -219,13 +219,16 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
 
 
-def _duplicates(folder: Path, splits: Mapping[str, Any]) -> dict[str, int]:
+def _duplicates(folder: Path, splits: Iterable[str]) -> dict[str, int]:
     """Texts (white space and case aside) that stand twice in train, and in another split and in train."""
-    hashes = {split: np.sort(_hashes(folder / f"{split}.arrow")) for split in splits}
-    found = {"train": int(len(hashes["train"]) - len(np.unique(hashes["train"])))}
-    for split in hashes:
+    train = _hashes(folder / "train.arrow")
+    train.sort()
+    found = {"train": int((train[1:] == train[:-1]).sum())}
+    for split in splits:
         if split != "train":
-            found[split] = int(np.isin(hashes[split], hashes["train"]).sum())
+            hashes = _hashes(folder / f"{split}.arrow")
+            nearest = np.searchsorted(train, hashes).clip(max=len(train) - 1)
+            found[split] = int((train[nearest] == hashes).sum())
     return found
 
 

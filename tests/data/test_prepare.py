@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -19,36 +18,7 @@ from hypothesis import strategies as st
 from automl.data import prepare
 from automl.data.examples import write_tweets
 from automl.space import UserError
-
-CLEAN = {
-    "fix_encoding": True,
-    "strip_html": True,
-    "urls": "replace",
-    "user_names": "replace",
-    "numbers": "keep",
-    "lowercase": True,
-}
-
-
-def settings_for(train: object, **changes: Any) -> dict[str, Any]:
-    return {
-        "train": [str(train)],
-        "validation": 0.25,
-        "test": None,
-        "text": "text",
-        "label": "label",
-        "on_bad_rows": "fail",
-        "clean": CLEAN,
-        "tokenizer": {"word": {"vocabulary": 100, "min_count": 1}},
-        "max_length": "auto",
-        **changes,
-    }
-
-
-def rows(count: int = 40) -> list[dict[str, Any]]:
-    return [
-        {"text": f"word{number % 7} and {number}", "label": ("no", "yes")[number % 4 == 0]} for number in range(count)
-    ]
+from tests.data.settings import rows, settings_for
 
 
 def write(path: Path, content: list[dict[str, Any]]) -> Path:
@@ -207,30 +177,33 @@ def test_missing_files_are_named_with_their_neighbours(tmp_path: Path) -> None:
         prepare(settings_for(tmp_path / "t.parquet"), seed=0, cache=tmp_path / "cache")
 
 
+def test_text_and_label_are_two_columns(tmp_path: Path) -> None:
+    data = settings_for(write(tmp_path / "t.csv", rows()), label="text")
+    with pytest.raises(UserError, match="text and label name the same column, 'text'"):
+        prepare(data, seed=0, cache=tmp_path / "cache")
+
+
+def test_a_fraction_that_leaves_no_validation_row(tmp_path: Path) -> None:
+    content = [{"text": "a", "label": "no"}, {"text": "b", "label": "yes"}]
+    with pytest.raises(UserError, match="the validation data has no usable row: every class has one row only"):
+        prepare(settings_for(write(tmp_path / "t.csv", content)), seed=0, cache=tmp_path / "cache")
+
+
+def test_what_is_odd_about_the_data_is_said(tmp_path: Path) -> None:
+    content = [*rows(), {"text": "rare", "label": "maybe"}, {"text": "c", "label": "No"}, {"text": "d", "label": "No"}]
+    prepared = prepare(settings_for(write(tmp_path / "t.csv", content)), seed=0, cache=tmp_path / "cache")
+    assert prepared.profile["warnings"] == [
+        "the validation data has no row of 1 of 4 classes: 'maybe'",
+        "classes that look alike: 'No', 'no'",
+    ]
+
+
 def test_folders_and_globs_are_read_whole(tmp_path: Path) -> None:
     (tmp_path / "parts").mkdir()
     write(tmp_path / "parts" / "a.csv", rows()[:20])
     write(tmp_path / "parts" / "b.csv", rows()[20:])
     for named in (tmp_path / "parts", tmp_path / "parts" / "*.csv"):
         assert sum(prepare(settings_for(named), seed=0, cache=tmp_path / "cache").profile["rows"].values()) == 40
-
-
-def _prepare_in_process(data: dict[str, Any], cache: Path, queue: Any) -> None:
-    queue.put(prepare(data, seed=0, cache=cache).fingerprint)
-
-
-def test_many_that_ask_at_once_get_one_preparation(tmp_path: Path) -> None:
-    data = settings_for(write(tmp_path / "t.csv", rows(4000)))
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    processes = [context.Process(target=_prepare_in_process, args=(data, tmp_path / "cache", queue)) for _ in range(3)]
-    for process in processes:
-        process.start()
-    prints = {queue.get(timeout=60) for _ in processes}
-    for process in processes:
-        process.join()
-    folders = sorted(path.name.split("-")[0] for path in (tmp_path / "cache").iterdir() if path.is_dir())
-    assert len(prints) == 1 and folders == ["source", "tokens"]
 
 
 def test_a_changed_file_is_prepared_anew(tmp_path: Path) -> None:
