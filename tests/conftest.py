@@ -7,9 +7,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-POSITIVE = "good great lovely wonderful happy excellent delightful brilliant".split()
-NEGATIVE = "bad awful terrible sad horrible poor dreadful nasty".split()
-NEUTRAL = "the flight was on monday at noon from gate seven to boston with a bag".split()
+POSITIVE = ["good", "great", "lovely", "wonderful", "happy", "excellent", "delightful", "brilliant"]
+NEGATIVE = ["bad", "awful", "terrible", "sad", "horrible", "poor", "dreadful", "nasty"]
+NEUTRAL = [
+    "the",
+    "flight",
+    "was",
+    "on",
+    "monday",
+    "at",
+    "noon",
+    "from",
+    "gate",
+    "seven",
+    "to",
+    "boston",
+    "with",
+    "a",
+    "bag",
+]
 
 
 @pytest.fixture(autouse=True)

@@ -139,7 +139,8 @@ def open_text(path: Path) -> Any:
 def _read_parquet(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
     with pa.parquet.ParquetFile(path) as file:
         names = None if columns is None else [name for name in columns if name in file.schema_arrow.names]
-        yield from file.iter_batches(batch_size=BATCH_ROWS, columns=names)
+        for group in range(file.num_row_groups):  # one at a time: all at once, the memory grows with the file
+            yield from file.iter_batches(batch_size=BATCH_ROWS, columns=names, row_groups=[group])
 
 
 def _read_csv(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:

@@ -14,7 +14,8 @@ def survives(value: float, earlier: Sequence[float], reduction_factor: int, *, m
     """Whether a trial with `value` goes on beyond a rung that trials with `earlier` values have reached before.
 
     It does if it is among the best 1/reduction_factor of all of them, itself included. That share is rounded up: a
-    trial that is stopped cannot be taken up again when more have arrived, as it can where trials are paused. NaN never goes on, nor does a value that only equals the last one that may.
+    trial that is stopped cannot be taken up again when more have arrived, as it can where trials are paused. NaN never
+    goes on, nor does a value that only equals the last one that may.
     """
     if math.isnan(value):
         return False

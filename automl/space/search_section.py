@@ -6,7 +6,7 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from automl.space.ranges import Number, Whole
@@ -50,6 +50,8 @@ class NoStopping(Section):
 
 class EarlyStopping(Alternatives):
     """Which trials are stopped early: exactly one way."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
 
     asha: Asha | None = None
     none: NoStopping | None = None

@@ -23,6 +23,8 @@ class Section(BaseModel):
 class Alternatives(Section):
     """A mapping of names to sections of which a trial has one: a conditional space. At least one is named."""
 
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
     @model_validator(mode="before")
     @classmethod
     def _empty_is_default(cls, value: Any) -> Any:

@@ -22,8 +22,11 @@ from automl.space.training_section import Training
 Families = Mapping[str, type[Section]]
 
 
+_NAME = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+
+
 def _name(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", value):
+    if not re.fullmatch(_NAME.strip("^$"), value):
         raise PydanticCustomError(
             "name", "a name is 1 to 64 letters, digits, '-', '_' or '.', and begins with a letter or digit"
         )
@@ -33,7 +36,9 @@ def _name(value: str) -> str:
 class SearchSpec(Section):
     """A whole search-space file."""
 
-    name: Annotated[str, AfterValidator(_name)] = Field(description="Names the run directory.")
+    name: Annotated[str, AfterValidator(_name)] = Field(
+        description="Names the run directory.", json_schema_extra={"pattern": _NAME}
+    )
     task: Literal["text_classification"] = Field("text_classification", description="What is learned.")
     data: Data
     model: Alternatives = Field(description="The families to search; {} means a family's own default ranges.")

@@ -1,4 +1,4 @@
-"""Every family over its whole default space: padding changes nothing, a step lowers the loss, weights survive a file."""
+"""Every family over its whole default space: padding changes nothing, steps lower the loss, weights survive a file."""
 
 from __future__ import annotations
 

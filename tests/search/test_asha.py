@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from automl.models import FAMILIES
 from automl.search.asha import survives
 from automl.space import SpaceError, parse
-from automl.models import FAMILIES
 
 values = st.one_of(st.integers(0, 5).map(float), st.floats(-1, 1), st.just(math.nan))
 

@@ -1,4 +1,4 @@
-"""The ledger without Ray: what it proposes, what the study holds afterwards, and that a crash anywhere loses nothing."""
+"""The ledger without Ray: what it proposes, what the study holds afterwards, that a crash anywhere loses nothing."""
 
 from __future__ import annotations
 

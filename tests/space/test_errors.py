@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from automl.models import FAMILIES
 from automl.space import SpaceError, UserError, load, parse
@@ -74,6 +77,37 @@ BROKEN = [
     ("  train: train.csv\n", "", (3, 1), "'train' is missing in 'data'"),
     ("validation: 0.2", "validation: 2", (5, 15), "expected a fraction between 0 and 1; got 2"),
     ("name: movies", "name: ../movies", (1, 7), "a name is 1 to 64 letters"),
+    ("task: text_classification", "task: image_classification", (2, 7), "is not supported yet; expected text_class"),
+    ("  metric: accuracy", "  sampler: cmaes", (19, 12), "'cmaes' is not supported yet; expected tpe or random"),
+    (
+        "{choice: [32, 64]}",
+        "{ints: [32, 64]}",
+        (17, 16),
+        "training.batch_size: unknown range 'ints'; did you mean 'int'?",
+    ),
+    (
+        "{choice: [32, 64]}",
+        "{choice: [32], int: [1, 2]}",
+        (17, 16),
+        "a range has one of float, int, choice, not several",
+    ),
+    ("{choice: [32, 64]}", "{choice: [1, true]}", (17, 28), "training.batch_size: expected a whole number; got true"),
+    ("{choice: [32, 64]}", "{int: [1, 99999999999999999999]}", (17, 25), "a whole number up to 9007199254740992"),
+    ("{choice: [32, 64]}", "{int: [1, 9], step: 0}", (17, 35), "training.batch_size.step: expected more than 0; got 0"),
+    ("{choice: [32, 64]}", "", (17, 3), "expected a whole number, or a range {int: [low, high]}; got nothing"),
+    ("[1e-4, 1e-2], log: true", "[0.1, 0.2], step: 1e-300", (15, 36), "a step of 1e-300 is too small for this range"),
+    ("    adamw: {", "    adamw: {float: [1, 2], ", (15, 13), "unknown key 'float'; expected learning_rate or weight"),
+    ("data:\n", "data: !data\n", (3, 7), "the tag !data means nothing here"),
+    ("name: movies", "name: @movies", (1, 7), "a value cannot begin with this character"),
+    ("name: movies", "name: *movies", (1, 7), "no anchor &movies stands before this"),
+    ("name: movies", "name: 7", (1, 7), "name: expected text; got 7; put it in quotes"),
+    ("train: train.csv", "train: 7", (4, 10), "data.train: expected a file, or a list of files; got 7"),
+    ("text: review", "text: ''", (6, 9), 'data.text: expected text that is not empty; got ""'),
+    ("cpus: 1", "cpus: '1'", (23, 31), 'resources.per_trial.cpus: expected a number; got "1"'),
+    ("{asha: {max_epochs: 9}}", "none", (22, 19), "a mapping with asha or none in it, as in {asha: {}}; got"),
+    ("{word: {vocabulary: 5000}}", "{choice: [word, bpe]}", (9, 15), "no range stands here: the names themselves are"),
+    ("name: movies", "1: movies", (1, 1), "a name is text; put 1 in quotes"),
+    ("name: movies", "name: movies\n---", (2, 1), "a second document begins here"),
     (
         "task: text_classification",
         "task: regression",
@@ -119,6 +153,33 @@ def test_all_mistakes_are_said_at_once_in_the_order_of_the_file() -> None:
     assert [problem.line for problem in caught.value.problems] == [3, 4, 20]
 
 
+def test_names_given_twice_are_all_said_with_the_other_mistakes() -> None:
+    text = GOOD + "name: b\ntask: text_classification\nserch: {}\n"
+    with pytest.raises(SpaceError) as caught:
+        parse(text, FAMILIES, file="movies.yaml")
+    assert [problem.line for problem in caught.value.problems] == [24, 25, 26]
+    assert "'task' is given twice; the first stands on line 2" in str(caught.value)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_the_caret_stands_below_the_mistake() -> None:
+    for before, width in [("漢字: 1, ", 10), (" " * 300, 74)]:
+        with pytest.raises(SpaceError) as caught:
+            parse(f"name: x\ndata: {{train: t}}\nmodel: {{cnn: {{}}}}\ntraining: {{{before}batch_siz: 1}}", FAMILIES)
+        _, source, caret = str(caught.value.problems[-1]).splitlines()
+        assert source.endswith("batch_siz: 1}")
+        column = cell_len(source) - len("batch_siz: 1}")
+        assert caret == " " * column + "^"
+        assert column >= width
+
+
+def test_a_file_of_mistakes_is_not_printed_whole() -> None:
+    with pytest.raises(SpaceError) as caught:
+        parse("\n".join(f"key{number}: 1" for number in range(1000)), FAMILIES)
+    assert len(caught.value.problems) == 1003
+    assert str(caught.value).endswith("... and 963 more problems")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -144,7 +205,29 @@ def test_hostile_text_ends_quickly_in_a_clear_error(text: str, words: str) -> No
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name: [" + "a," * 120_000 + "]",
+        "{" + "a," * 120_000 + "}",
+        "- a\n" * 60_000,
+        "? " * 120_000,
+        '"' + "a " * 120_000,
+        "training: {batch_size: 0x" + "9" * 200_000 + "}",
+    ],
+    ids=lambda text: text[:12],
+)
+def test_the_largest_files_are_refused_within_seconds(text: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(SpaceError):
+        parse(text, FAMILIES)
+    assert time.monotonic() - began < 5
+
+
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    for name in ("a" * 300, "a\0b"):
+        with pytest.raises(UserError, match="cannot read"):
+            load(tmp_path / name, FAMILIES)
     (tmp_path / "movies.yaml").write_text(GOOD, encoding="utf-8")
     with pytest.raises(UserError, match=r"no search-space file .*movie\.yaml; did you mean .*movies\.yaml"):
         load(tmp_path / "movie.yaml", FAMILIES)
@@ -168,12 +251,20 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         ("search.trials=many", "--set search.trials=many: search.trials: expected a whole number"),
         ("model.rnn.hidden={int: [4, 2]}", "a range goes from a lower to a higher end"),
         ("search.trials={", "not valid YAML"),
+        ("search.trials=3\nname: x", "expected one value"),
+        ("data.train.first=x", "--set data.train.first=x: data.train: expected a file, or a list of files"),
     ],
 )
 def test_a_wrong_override_is_named(override: str, words: str) -> None:
     with pytest.raises(UserError) as caught:
         parse(GOOD, FAMILIES, overrides=[override])
     assert words in str(caught.value)
+
+
+def test_a_mistake_of_the_file_is_not_blamed_on_an_override() -> None:
+    with pytest.raises(SpaceError) as caught:
+        parse(GOOD.replace("name: movies\n", ""), FAMILIES, file="movies.yaml", overrides=["search.trials=3"])
+    assert str(caught.value) == "movies.yaml:1:1: 'name' is missing at the top of the file"
 
 
 def test_overrides_replace_values_and_ranges() -> None:
@@ -192,6 +283,45 @@ def test_any_text_is_a_space_or_a_space_error(text: str) -> None:
         parse(text, FAMILIES)
     except SpaceError as error:
         assert str(error)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.one_of(st.binary(max_size=200), st.text(max_size=100).map(lambda text: text.encode("utf-16"))))
+def test_any_file_is_a_space_or_a_user_error(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "any.yaml"
+        path.write_bytes(content)
+        try:
+            load(path, FAMILIES)
+        except UserError as error:
+            assert str(error)
+
+
+YAML_PIECES = [
+    *"[]{}:,-?&*!|>%@`'\"#~ \t\n",
+    "\n  ",
+    "- ",
+    "? ",
+    "<<: ",
+    "*a",
+    "&a ",
+    "!!int ",
+    "---\n",
+    "1e-4",
+    ".nan",
+    "9" * 20,
+    "true",
+    "name: x\n",
+] + [f"{word}: " for word in ("model", "data", "cnn", "float", "choice", "int", "log", "training")]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(YAML_PIECES), max_size=40).map("".join))
+def test_any_yaml_is_a_space_or_a_space_error(text: str) -> None:
+    try:
+        parse(text, FAMILIES)
+    except SpaceError as error:
+        assert all(problem.line >= 1 and problem.column >= 1 for problem in error.problems)
 
 
 @settings(max_examples=150, deadline=None)

@@ -1,0 +1,153 @@
+"""Families made up at random, with alternatives inside alternatives: every proposal is one that the file describes."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import optuna
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from pydantic import Field, create_model
+
+from automl.space import Alternatives, Choice, Parameter, Searchable, SearchSpec, Section, parameters, parse, suggest
+
+Whole = Searchable[Annotated[int, Field(ge=1)]]
+Real = Searchable[Annotated[float, Field(ge=0)]]
+
+
+@dataclass
+class Made:
+    """A field of a made-up section: its type, and what the file says."""
+
+    annotation: Any
+    written: Any
+
+
+whole_settings = st.sampled_from(
+    [3, {"int": [1, 9]}, {"int": [1, 1000], "log": True}, {"int": [2, 10], "step": 4}, {"choice": [1, 5]}]
+)
+real_settings = st.sampled_from(
+    [
+        0.5,
+        {"float": [0, 1]},
+        {"float": [1e-7, 1e3], "log": True},
+        {"float": [0.1, 0.7], "step": 0.1},
+        {"int": [0, 3]},
+        {"choice": [0, 1e-3]},
+    ]
+)
+mixed_settings = st.sampled_from(
+    ["a", True, 1, None, {"choice": [1, True, 1.0, "1", None]}, {"choice": ["a", "b"]}, {"choice": [False, True]}]
+)
+list_settings = st.sampled_from([[1, 2], {"choice": [[1], [1, 2], []]}])
+plain_settings = st.one_of(
+    whole_settings.map(lambda written: Made(Whole, written)),
+    real_settings.map(lambda written: Made(Real, written)),
+    mixed_settings.map(lambda written: Made(Searchable[bool | int | float | str | None], written)),
+    list_settings.map(lambda written: Made(Searchable[list[int]], written)),
+    st.sampled_from(["x", {"choice": ["x", "y"]}]).map(lambda written: Made(Searchable[Literal["x", "y"]], written)),
+)
+
+
+def section(fields: dict[str, Made]) -> Made:
+    kind: Any = create_model(
+        "Made", __base__=Section, **{name: (made.annotation, ...) for name, made in fields.items()}
+    )
+    return Made(kind, {name: made.written for name, made in fields.items()})
+
+
+def alternatives(sections: dict[str, Made], unused: bool) -> Made:
+    names: dict[str, Any] = {name: (made.annotation | None, None) for name, made in sections.items()}
+    if unused:
+        names["unused"] = (section({}).annotation | None, None)
+    written = {name: made.written for name, made in sections.items()}
+    return Made(create_model("MadeAlternatives", __base__=Alternatives, **names), written)
+
+
+def sections(inner: st.SearchStrategy[Made]) -> st.SearchStrategy[Made]:
+    return st.dictionaries(st.sampled_from("pqrs"), inner, max_size=3).map(section)
+
+
+settings_or_alternatives = st.recursive(
+    plain_settings,
+    lambda inner: st.builds(
+        alternatives, st.dictionaries(st.sampled_from("ABC"), sections(inner), min_size=1), st.booleans()
+    ),
+    max_leaves=12,
+)
+families = st.dictionaries(st.sampled_from(["f", "g", "h"]), sections(settings_or_alternatives), min_size=1)
+
+
+def made_spec(made: dict[str, Made]) -> SearchSpec:
+    file = {"name": "made", "data": {"train": "t.csv"}, "model": {name: each.written for name, each in made.items()}}
+    return parse(json.dumps(file), {name: each.annotation for name, each in made.items()})  # JSON is YAML
+
+
+def value_at(config: dict[str, Any], path: str) -> Any:
+    value: Any = config
+    for name in path.split("."):
+        value = value[name]
+    return value
+
+
+def is_active(parameter: Parameter, config: dict[str, Any]) -> bool:
+    return all(value_at_or_none(config, name) == chosen for name, chosen in parameter.when)
+
+
+def value_at_or_none(config: dict[str, Any], path: str) -> str | None:
+    """The name that was chosen of the alternatives at `path`, None where they are not in the configuration."""
+    try:
+        return str(next(iter(value_at(config, path))))
+    except KeyError:
+        return None
+
+
+def check_inside(parameter: Parameter, config: dict[str, Any]) -> None:
+    value, searched = value_at(config, parameter.name), parameter.range
+    if isinstance(searched, Choice):
+        chosen = next(iter(value)) if isinstance(value, dict) else value
+        assert json.dumps(chosen) in [json.dumps(option) for option in searched.choice]
+    else:
+        low, high = searched.ends
+        assert low <= value <= high
+        steps = (value - low) / searched.step if searched.step else 0
+        assert abs(steps - round(steps)) < 1e-6
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@given(families, st.integers(0, 1000))
+def test_proposals_are_what_the_file_describes(made: dict[str, Made], seed: int) -> None:
+    spec = made_spec(made)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    trial = study.ask()
+    config = suggest(spec, trial)
+    assert suggest(spec, trial) == config
+    assert json.loads(json.dumps(config, allow_nan=False)) == config
+    described = parameters(spec)
+    assert len({parameter.name for parameter in described}) == len(described)
+    active = [parameter for parameter in described if is_active(parameter, config)]
+    assert list(trial.params) == [parameter.name for parameter in active]
+    for parameter in active:
+        check_inside(parameter, config)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(families)
+def test_a_stored_proposal_is_read_back_as_it_was_made(made: dict[str, Made]) -> None:
+    spec = made_spec(made)
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "study.journal")
+        study = optuna.create_study(study_name="s", storage=JournalStorage(JournalFileBackend(path)))
+        trial = study.ask()
+        config = suggest(spec, trial)
+        length = Path(path).stat().st_size
+        again = optuna.load_study(study_name="s", storage=JournalStorage(JournalFileBackend(path)))
+        read_back = suggest(spec, optuna.Trial(again, trial._trial_id))
+        assert json.dumps(read_back) == json.dumps(config)  # 1, 1.0 and true are three values
+        assert Path(path).stat().st_size == length, "reading a proposal back writes nothing"
