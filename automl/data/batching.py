@@ -26,18 +26,22 @@ class Batch:
     index: Tensor
 
 
-def batches(rows: Rows, batch_size: int, *, shuffle: np.random.Generator | None) -> Iterator[Batch]:
-    """Every row once, in batches of `batch_size` (the last may be smaller).
+def batches(rows: Rows, batch_size: int, *, shuffle: np.random.Generator | None, start: int = 0) -> Iterator[Batch]:
+    """Every row once, in batches of `batch_size` (one may be smaller).
 
     Rows are in random order, but those of a batch have about the same length; `shuffle` decides all of it. Without
-    it they are sorted by length.
+    it they are sorted by length. The batches that would come before `start` rows have been drawn are left out.
     """
     tokens, offsets, labels = (_tensor(array) for array in (rows.tokens, rows.offsets, rows.labels))
     lengths = offsets[1:] - offsets[:-1]
     order = torch.from_numpy(_order(np.diff(rows.offsets), batch_size, shuffle))
     starts = range(0, len(order), batch_size)
+    drawn = 0
     for batch in starts if shuffle is None else shuffle.permutation(len(starts)) * batch_size:
         index = order[batch : batch + batch_size]
+        drawn += len(index)
+        if drawn <= start:
+            continue
         length = lengths[index]
         positions = torch.arange(int(length.max()))
         inside = positions < length[:, None]

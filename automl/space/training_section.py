@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
-from automl.space.ranges import FloatRange, Searchable
+from automl.space.ranges import Choice, FloatRange, IntRange, Searchable, Whole
 from automl.space.sections import Alternatives, Fraction, Positive, Rate, Section
 
 
@@ -89,3 +90,20 @@ class Training(Section):
     gradient_clip: Searchable[Rate | None] = Field(
         1.0, description="Gradients are scaled down to this norm; null for never."
     )
+    rows_per_epoch: Annotated[Whole, Field(ge=1)] | None = Field(
+        None, description="Rows that count as an epoch, for a trial to be stopped inside a pass; null for a whole pass."
+    )
+
+    @model_validator(mode="after")
+    def _batch_in_epoch(self) -> Training:
+        batch: Any = self.batch_size
+        largest = (
+            batch.ends[1] if isinstance(batch, IntRange) else max(batch.choice) if isinstance(batch, Choice) else batch
+        )
+        if self.rows_per_epoch is not None and self.rows_per_epoch < largest:
+            raise PydanticCustomError(
+                "epoch",
+                "rows_per_epoch {rows} is less than a batch of {batch} rows",
+                {"rows": self.rows_per_epoch, "batch": largest},
+            )
+        return self

@@ -2,46 +2,66 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 from pathlib import Path
 
+import safetensors.torch
 import torch
-from safetensors.torch import save_file
 
 from automl.data.files import replace_atomically
 from automl.training.fit import Training
 
-FORMAT = 1
+FORMAT = 2
+PROGRESS = ("epoch", "step", "rows", "accumulation")
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used."""
 
 
 def save_weights(training: Training, path: Path) -> None:
     """Write the network's weights as safetensors, whole or not at all."""
     weights = {name: value.detach().cpu().contiguous() for name, value in training.module.state_dict().items()}
     with replace_atomically(path) as temporary:
-        save_file(weights, temporary)
+        # Through memory, as below: neither library says of a full disk that it is full.
+        temporary.write_bytes(safetensors.torch.save(weights))
 
 
 def save_checkpoint(training: Training, path: Path) -> None:
-    """Write network, optimiser and epoch; random numbers need no state, for they follow from seed and epoch."""
+    """Write network, optimiser and progress, with a checksum; random numbers follow from seed and progress."""
     state = {
         "format": FORMAT,
-        "epoch": training.epoch,
         "seed": training.seed,
         "module": training.module.state_dict(),
         "optimizer": training.optimizer.state_dict(),
+        **{name: getattr(training, name) for name in PROGRESS},
     }
-    with replace_atomically(path) as temporary:
-        torch.save(state, temporary)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    content = buffer.getbuffer()
+    with replace_atomically(path) as temporary, temporary.open("wb") as file:
+        file.write(hashlib.sha256(content).digest())
+        file.write(content)
 
 
 def load_checkpoint(training: Training, path: Path) -> None:
     """Put `training`, freshly started from the same configuration, where `save_checkpoint` was called.
 
-    Only tensors and plain values are read (`weights_only`). Raises RuntimeError, ValueError or KeyError where the
-    file is damaged or of another trial.
+    Only tensors and plain values are read (`weights_only`). Raises CheckpointError where the file is damaged or of
+    another trial; `training` is then of no further use.
     """
-    state = torch.load(path, map_location=training.device, weights_only=True)
+    content = path.read_bytes()
+    digest = hashlib.sha256().digest_size
+    if hashlib.sha256(content[digest:]).digest() != content[:digest]:
+        raise CheckpointError(f"{path.name} is damaged")
+    state = torch.load(io.BytesIO(content[digest:]), map_location="cpu", weights_only=True)
     if state["format"] != FORMAT or state["seed"] != training.seed:
-        raise ValueError(f"{path} is no checkpoint of this trial")
-    training.module.load_state_dict(state["module"])
-    training.optimizer.load_state_dict(state["optimizer"])
-    training.epoch = state["epoch"]
+        raise CheckpointError(f"{path.name} is no checkpoint of this trial")
+    try:
+        training.module.load_state_dict(state["module"])
+        training.optimizer.load_state_dict(state["optimizer"])
+    except (RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{path.name} is of another network") from error
+    for name in PROGRESS:
+        setattr(training, name, state[name])

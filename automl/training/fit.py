@@ -4,26 +4,39 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from automl.data import Prepared, Rows, batches
+from automl.data import Batch, Prepared, Rows, batches
 from automl.models import build
-from automl.training.inference import autocast, predict_probabilities
+from automl.training.inference import CHECK_EVERY, autocast, predict_probabilities
 from automl.training.metrics import compute_metrics
 from automl.training.optimization import Loss, build_loss, build_optimizer, learning_rate_factor
+from automl.training.shard import ALONE, Shard, unsynchronised
 
-CHECK_EVERY = 20  # steps between looks at the loss and at the clock
+MEASURE_ROWS = 256  # rows of a batch when measuring
+
+T = TypeVar("T")
+
+
+class InterruptionError(Exception):
+    """Someone asked to stop in mid-epoch."""
 
 
 @dataclass
 class Training:
-    """A trial in progress; `epoch` counts the epochs that are done."""
+    """A trial in progress; `epoch`, `step` and `rows` count the epochs, updates and rows that are done.
+
+    `accumulation` is the number of pieces in which a batch passes through the network: 2 once the GPU's memory has
+    been too small for a whole one.
+    """
 
     module: nn.Module
     optimizer: torch.optim.Optimizer
@@ -33,17 +46,48 @@ class Training:
     validation: Rows
     device: torch.device
     seed: int
-    steps_per_epoch: int
-    total_steps: int
+    shard: Shard
+    wrapped: nn.Module
+    rows_per_epoch: int
+    total_steps: float
     epoch: int = 0
+    step: int = 0
+    rows: int = 0
+    accumulation: int = 1
+    _stream: Iterator[Batch] | None = field(default=None, repr=False)
+
+    def stream(self) -> Iterator[Batch]:
+        """Batches from where the trial is, one shuffled pass over the train rows after another, without end.
+
+        The order of a pass depends on the seed and on its number only.
+        """
+        if self._stream is None:
+            self._stream = self._passes()
+        return self._stream
+
+    def _passes(self) -> Iterator[Batch]:
+        done, start = divmod(self.rows, len(self.train))
+        while True:
+            done += 1
+            shuffle = np.random.default_rng([self.seed, done])
+            yield from batches(self.train, self.settings["batch_size"], shuffle=shuffle, start=start)
+            start = 0
 
 
 def start(
-    config: Mapping[str, Any], prepared: Prepared, *, max_epochs: int, seed: int, device: torch.device
+    config: Mapping[str, Any],
+    prepared: Prepared,
+    *,
+    max_epochs: int,
+    seed: int,
+    device: torch.device,
+    shard: Shard = ALONE,
 ) -> Training:
     """Build the network and the optimiser of a trial's configuration, `seed` deciding the initial weights.
 
-    The learning-rate schedule spans `max_epochs` over `prepared`'s train rows.
+    An epoch is a pass over `prepared`'s train rows, or as many rows as `rows_per_epoch` says: it then ends with the
+    first batch that reaches them, and the next goes on from there. The learning-rate schedule spans `max_epochs`.
+    Each process of data-parallel training calls this with its `shard`; `batch_size` is that of all together.
     """
     torch.manual_seed(seed)
     train, validation = prepared.rows("train"), prepared.rows("validation")
@@ -51,7 +95,8 @@ def start(
         raise ValueError(f"{prepared.path} has no train or no validation rows")
     module = build(config["model"], vocabulary=prepared.vocabulary, classes=len(prepared.classes)).to(device)
     settings = config["training"]
-    steps = math.ceil(len(train.labels) / settings["batch_size"])
+    rows_per_epoch = settings["rows_per_epoch"] or len(train)
+    steps_of_pass = math.ceil(len(train) / settings["batch_size"])
     return Training(
         module=module,
         optimizer=build_optimizer(settings["optimizer"], module),
@@ -61,73 +106,127 @@ def start(
         validation=validation,
         device=device,
         seed=seed,
-        steps_per_epoch=steps,
-        total_steps=steps * max_epochs,
+        shard=shard,
+        wrapped=shard.wrap(module),
+        rows_per_epoch=rows_per_epoch,
+        total_steps=max_epochs * rows_per_epoch * steps_of_pass / len(train),
     )
 
 
 def train_epoch(training: Training, interrupted: Callable[[], bool] = lambda: False) -> dict[str, Any] | None:
     """Train one epoch and measure on validation; None where `interrupted` became true in mid-epoch.
 
-    Gives epoch (from 1), train_loss (the trial's own loss, mean over rows), the figures of `compute_metrics` on the
-    validation rows, seconds (of this epoch, measuring included) and started (Unix time). A loss that is not finite
-    ends the epoch at once with NaN figures. Rows and dropout of an epoch depend on the seed and the epoch only.
+    Gives epoch (from 1), rows (trained since the trial began), train_loss (the trial's own loss, mean over rows), the
+    figures of `compute_metrics` on the validation rows, accumulation, seconds (of this epoch, measuring included) and
+    started (Unix time). A loss that is not finite ends the epoch at once with NaN figures. Rows and dropout of an
+    epoch depend on the seed and the epoch only. `interrupted` is asked every `CHECK_EVERY` steps, also while
+    measuring; a training that was interrupted cannot go on.
+
+    Where the GPU's memory is too small, the batch that was refused and all later ones pass through the network in
+    halves whose gradients are added up, so the update stays that of the whole batch. Raises torch.OutOfMemoryError
+    where that is too much too, or where several processes train together.
     """
     started, clock = time.time(), time.perf_counter()
-    epoch = training.epoch + 1
-    torch.manual_seed(_mix(training.seed, epoch))
-    mean_loss = _pass_over(training, np.random.default_rng([training.seed, epoch]), interrupted)
-    if mean_loss is None:
+    epoch, shard = training.epoch + 1, training.shard
+    torch.manual_seed(_mix(training.seed, epoch, *([shard.rank] if shard.rank else [])))
+
+    def look() -> None:
+        if shard.any(interrupted(), training.device):
+            raise InterruptionError
+
+    try:
+        mean_loss = _train(training, epoch * training.rows_per_epoch, look)
+        if math.isfinite(mean_loss):
+            probabilities = _halve_if_too_large(training, lambda: _measure(training, look))
+        else:
+            probabilities = np.full((len(training.validation), 1), np.nan, dtype=np.float32)
+    except InterruptionError:
         return None
     training.epoch = epoch
-    if math.isfinite(mean_loss):
-        probabilities = predict_probabilities(training.module, training.validation, device=training.device)
-    else:
-        shape = (len(training.validation.labels), 1)
-        probabilities = np.full(shape, np.nan, dtype=np.float32)
     return {
         "epoch": epoch,
+        "rows": training.rows,
         "train_loss": mean_loss,
         **compute_metrics(probabilities, training.validation.labels),
+        "accumulation": training.accumulation,
         "seconds": time.perf_counter() - clock,
         "started": started,
     }
 
 
-def _pass_over(training: Training, generator: np.random.Generator, interrupted: Callable[[], bool]) -> float | None:
-    """One pass over the train rows; the mean loss, NaN as soon as it is not finite, None if interrupted."""
-    module, optimizer, settings = training.module, training.optimizer, training.settings
+def _train(training: Training, until: int, look: Callable[[], None]) -> float:
+    """Train until so many rows are done since the trial began; the mean loss, NaN as soon as it is not finite."""
+    optimizer, settings = training.optimizer, training.settings
     ((_, optimizer_settings),) = settings["optimizer"].items()
-    step = training.epoch * training.steps_per_epoch
+    before = training.rows
     total = torch.zeros((), device=training.device)
-    module.train()
-    for batch in batches(training.train, settings["batch_size"], shuffle=generator):
-        if step % CHECK_EVERY == 0:
-            if interrupted():
-                return None
-            if not total.isfinite():
+    stream = training.stream()
+    training.module.train()
+    while training.rows < until:
+        if training.step % CHECK_EVERY == 0:
+            look()
+            if training.shard.any(not total.isfinite(), training.device):
                 return math.nan
-        factor = learning_rate_factor(settings["schedule"], step, training.total_steps)
+        factor = learning_rate_factor(settings["schedule"], training.step, training.total_steps)
         for group in optimizer.param_groups:
             group["lr"] = optimizer_settings["learning_rate"] * factor
-        labels = batch.labels.to(training.device, non_blocking=True)
-        with autocast(training.device):
-            logits = module(
-                batch.tokens.to(training.device, non_blocking=True),
-                batch.lengths.to(training.device, non_blocking=True),
-            )
-            loss = training.loss(logits.float(), labels)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        batch = next(stream)
+        total += _halve_if_too_large(training, lambda batch=batch: _gradients(training, batch))  # type: ignore[misc]
         if settings["gradient_clip"] is not None:
-            nn.utils.clip_grad_norm_(module.parameters(), settings["gradient_clip"])
+            nn.utils.clip_grad_norm_(training.module.parameters(), settings["gradient_clip"])
         optimizer.step()
-        total += loss.detach() * len(labels)
-        step += 1
-    mean = total.item() / len(training.train.labels)
+        training.rows += len(batch.labels)
+        training.step += 1
+    mean = training.shard.sum(total).item() / (training.rows - before)
     return mean if math.isfinite(mean) else math.nan
 
 
-def _mix(seed: int, epoch: int) -> int:
-    """One seed for torch from a trial's seed and an epoch."""
-    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+def _gradients(training: Training, batch: Batch) -> Tensor:
+    """Leave the gradients of a batch's mean loss in the network; gives the sum of its rows' losses in this process."""
+    training.optimizer.zero_grad(set_to_none=True)
+    total = torch.zeros((), device=training.device)
+    pieces = list(training.shard.pieces(batch, training.accumulation))
+    for number, (piece, weight) in enumerate(pieces, start=1):
+        labels = piece.labels.to(training.device, non_blocking=True)
+        with unsynchronised(training.wrapped) if number < len(pieces) else nullcontext():
+            with autocast(training.device):
+                logits = training.wrapped(
+                    piece.tokens.to(training.device, non_blocking=True),
+                    piece.lengths.to(training.device, non_blocking=True),
+                )
+                loss = training.loss(logits.float(), labels)
+            (loss * weight).backward()  # type: ignore[no-untyped-call]
+        total += loss.detach() * (len(labels) if weight else 0)
+    return total
+
+
+def _measure(training: Training, look: Callable[[], None]) -> npt.NDArray[np.float32]:
+    """Probabilities float32 [validation rows, classes]."""
+    return predict_probabilities(
+        training.module,
+        training.validation,
+        device=training.device,
+        batch_size=MEASURE_ROWS // training.accumulation,
+        shard=training.shard,
+        look=look,
+    )
+
+
+def _halve_if_too_large(training: Training, work: Callable[[], T]) -> T:
+    """What `work` gives; it is done again in halves where the GPU's memory was too small for the first time."""
+    try:
+        return work()
+    except torch.OutOfMemoryError:
+        # Alone in one of several processes it cannot repeat what the others wait for.
+        if training.accumulation > 1 or training.shard.world > 1:
+            raise
+    # The exception is gone here, and with it what its frames held on the GPU.
+    training.accumulation = 2
+    training.optimizer.zero_grad(set_to_none=True)
+    torch.cuda.empty_cache()
+    return work()
+
+
+def _mix(*numbers: int) -> int:
+    """One seed for torch from several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))

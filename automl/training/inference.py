@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from automl.data import Rows, batches
 from automl.models import build
 from automl.space import UserError
+from automl.training.shard import ALONE, Shard
+
+CHECK_EVERY = 20  # steps between looks at the loss, the clock and whether to stop
 
 
 def default_device() -> torch.device:
@@ -32,20 +35,35 @@ def autocast(device: torch.device) -> AbstractContextManager[Any]:
 
 @torch.inference_mode()
 def predict_probabilities(
-    module: nn.Module, rows: Rows, *, device: torch.device, batch_size: int = 256
+    module: nn.Module,
+    rows: Rows,
+    *,
+    device: torch.device,
+    batch_size: int = 256,
+    shard: Shard = ALONE,
+    look: Callable[[], None] = lambda: None,
 ) -> npt.NDArray[np.float32]:
-    """Class probabilities float32 [rows, classes] in the rows' own order; leaves `module` in evaluation mode."""
+    """Class probabilities float32 [rows, classes] in the rows' own order; leaves `module` in evaluation mode.
+
+    The processes of a `shard` compute a batch each in turn, and all get the whole. `look` is called every
+    `CHECK_EVERY` batches.
+    """
     module.eval()
-    parts, order = [], []
-    for batch in batches(rows, batch_size, shuffle=None):
+    probabilities: Tensor | None = None
+    for number, batch in enumerate(batches(rows, batch_size, shuffle=None)):
+        if number % CHECK_EVERY == 0:
+            look()
+        mine = number % shard.world == shard.rank
+        if not mine and probabilities is not None:
+            continue
         with autocast(device):
             logits = module(batch.tokens.to(device), batch.lengths.to(device))
-        parts.append(logits.float().softmax(dim=1).cpu())
-        order.append(batch.index)
-    found = torch.cat(parts)
-    probabilities = torch.empty_like(found)
-    probabilities[torch.cat(order)] = found
-    return probabilities.numpy()
+        if probabilities is None:
+            probabilities = torch.zeros(len(rows), logits.shape[1], device=device)
+        if mine:
+            probabilities[batch.index.to(device)] = logits.float().softmax(dim=1)
+    assert probabilities is not None  # there is at least one row
+    return shard.sum(probabilities).cpu().numpy()
 
 
 def load_weights(config: Mapping[str, Any], *, vocabulary: int, classes: int, path: Path) -> nn.Module:

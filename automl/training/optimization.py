@@ -37,7 +37,7 @@ def build_optimizer(optimizer: Mapping[str, Any], module: nn.Module) -> torch.op
     raise ValueError(f"no optimiser is called {name!r}")
 
 
-def learning_rate_factor(schedule: Mapping[str, Any], step: int, total_steps: int) -> float:
+def learning_rate_factor(schedule: Mapping[str, Any], step: int, total_steps: float) -> float:
     """The share of the full learning rate at `step` of `total_steps` (from 0), after `{name: settings}`.
 
     Warm-up rises linearly over its share of all steps; then `linear` falls to 0 and `cosine` follows half a cosine

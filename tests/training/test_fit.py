@@ -15,7 +15,8 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, l
 from automl.data import Prepared, prepare
 from automl.models import FAMILIES
 from automl.space import UserError, load, sample_configs
-from automl.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
+from automl.training import fit
+from automl.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, save_weights
 from automl.training.fit import Training, start, train_epoch
 from automl.training.floor import fit_floor
 from automl.training.inference import load_weights, predict_probabilities
@@ -41,6 +42,18 @@ def prepared(config: dict[str, Any], tmp_path: Path) -> Prepared:
 
 def begin(config: dict[str, Any], prepared: Prepared, seed: int = 0) -> Training:
     return start(config, prepared, max_epochs=4, seed=seed, device=CPU)
+
+
+def without_dropout(config: dict[str, Any]) -> None:
+    for settings in config["model"].values():
+        settings |= {"dropout": 0.0, "token_dropout": 0.0}
+
+
+def same_weights(first: Training, second: Training, *, exactly: bool = False) -> None:
+    other = second.module.state_dict()
+    for name, value in first.module.state_dict().items():
+        tolerance = {"rtol": 0, "atol": 0} if exactly else {"rtol": 1e-4, "atol": 1e-5}
+        torch.testing.assert_close(value, other[name], **tolerance, msg=lambda text, name=name: f"{name}: {text}")
 
 
 def without_times(line: dict[str, Any] | None) -> dict[str, Any]:
@@ -84,6 +97,130 @@ def test_an_interruption_ends_an_epoch_half_way(config: dict[str, Any], prepared
     training = begin(config, prepared)
     assert train_epoch(training, lambda: True) is None
     assert training.epoch == 0
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The train rows in the order in which they are drawn."""
+    found: list[int] = []
+    real = fit.batches
+
+    def recorded(*arguments: Any, **settings: Any) -> Any:
+        for batch in real(*arguments, **settings):
+            found.extend(batch.index.tolist())
+            yield batch
+
+    monkeypatch.setattr(fit, "batches", recorded)
+    return found
+
+
+@pytest.mark.parametrize("rows_per_epoch", [32, 150, 200, 399, 400, 401, 900])
+def test_an_epoch_of_so_many_rows_goes_on_with_the_shuffled_pass(
+    config: dict[str, Any], prepared: Prepared, drawn: list[int], rows_per_epoch: int
+) -> None:
+    train_epochs = begin(config, prepared)
+    for _ in range(3):
+        train_epoch(train_epochs)
+    passes = [drawn[first : first + 400] for first in (0, 400, 800)]
+    assert all(sorted(rows) == list(range(400)) for rows in passes) and passes[0] != passes[1]
+    drawn.clear()
+    config["training"]["rows_per_epoch"] = rows_per_epoch
+    parts = begin(config, prepared)
+    for epoch in range(1, 1 + min(8, 1200 // rows_per_epoch)):
+        line = train_epoch(parts)
+        assert line is not None
+        assert line["rows"] == parts.rows == len(drawn)
+        assert 0 <= line["rows"] - epoch * rows_per_epoch < 32
+    assert drawn == [row for rows in passes for row in rows][: len(drawn)]
+
+
+def test_the_updates_do_not_depend_on_where_epochs_end(config: dict[str, Any], prepared: Prepared) -> None:
+    without_dropout(config)
+    whole = start(config, prepared, max_epochs=2, seed=0, device=CPU)
+    config["training"]["rows_per_epoch"] = 100
+    parts = start(config, prepared, max_epochs=8, seed=0, device=CPU)
+    lines = [train_epoch(whole) for _ in range(2)] + [train_epoch(parts) for _ in range(8)]
+    assert parts.total_steps == whole.total_steps and parts.step == whole.step
+    same_weights(parts, whole, exactly=True)
+    assert lines[1] and lines[9] and lines[1]["loss"] == lines[9]["loss"]
+
+
+def test_a_trial_that_counts_rows_is_resumed_inside_a_pass(
+    config: dict[str, Any], prepared: Prepared, tmp_path: Path
+) -> None:
+    config["training"]["rows_per_epoch"] = 150
+    whole = begin(config, prepared)
+    lines = []
+    for epoch in range(5):
+        save_checkpoint(whole, tmp_path / f"{epoch}.pt")
+        lines.append(without_times(train_epoch(whole)))
+    for epoch in range(1, 5):
+        resumed = begin(config, prepared)
+        load_checkpoint(resumed, tmp_path / f"{epoch}.pt")
+        assert [without_times(train_epoch(resumed)) for _ in lines[epoch:]] == lines[epoch:]
+
+
+def too_small_for(training: Training, rows: int, *, in_training: bool = True) -> list[int]:
+    """A GPU without room for more than `rows` rows at once; gives the sizes that it refused."""
+    refused: list[int] = []
+
+    def hook(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        if len(inputs[0]) > rows and module.training == in_training:
+            refused.append(len(inputs[0]))
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    training.module.register_forward_pre_hook(hook)
+    return refused
+
+
+def test_a_batch_too_large_for_the_gpu_is_trained_in_halves_with_the_same_update(
+    config: dict[str, Any], prepared: Prepared, tmp_path: Path
+) -> None:
+    without_dropout(config)
+    config["training"]["batch_size"] = 57  # the last batch is one row, which has no halves
+    whole, halves = begin(config, prepared), begin(config, prepared)
+    refused = too_small_for(halves, 32)
+    for _ in range(2):
+        first, second = train_epoch(whole), train_epoch(halves)
+    assert first and second and refused == [57]
+    same_weights(whole, halves)
+    assert (first["accumulation"], second["accumulation"]) == (1, 2)
+    assert second["train_loss"] == pytest.approx(first["train_loss"], abs=1e-5)
+    save_checkpoint(halves, tmp_path / "checkpoint.pt")
+    resumed = begin(config, prepared)
+    load_checkpoint(resumed, tmp_path / "checkpoint.pt")
+    assert resumed.accumulation == 2
+
+
+def test_measuring_is_halved_too_and_a_second_refusal_is_final(
+    config: dict[str, Any], prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config["training"]["batch_size"] = 40
+    monkeypatch.setattr(fit, "MEASURE_ROWS", 100)
+    plain, training, twice = (begin(config, prepared) for _ in range(3))
+    refused = too_small_for(training, 60, in_training=False)
+    line = train_epoch(training)
+    assert line and refused == [100] and line["accumulation"] == 2
+    assert without_times(line) | {"accumulation": 1} == without_times(train_epoch(plain))
+    refused = too_small_for(twice, 8)
+    with pytest.raises(torch.OutOfMemoryError):
+        train_epoch(twice)
+    assert refused == [40, 20] and twice.step == 0
+
+
+def test_a_damaged_checkpoint_is_known_for_one(config: dict[str, Any], prepared: Prepared, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    training = begin(config, prepared)
+    save_checkpoint(training, path)
+    content = path.read_bytes()
+    generator = np.random.default_rng(0)
+    damaged = [content[:length] for length in (0, 10, 40, len(content) - 1)]
+    for place in generator.integers(len(content), size=20):
+        damaged.append(content[:place] + bytes([content[place] ^ 16]) + content[place + 1 :])
+    for wrong in damaged:
+        path.write_bytes(wrong)
+        with pytest.raises(CheckpointError, match=r"checkpoint.pt is damaged"):
+            load_checkpoint(training, path)
 
 
 def test_a_loss_that_is_not_finite_ends_the_epoch_with_nan(config: dict[str, Any], prepared: Prepared) -> None:
