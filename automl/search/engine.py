@@ -95,6 +95,7 @@ def search(
             cache=str(cache.resolve()),
             working_directory=str(Path.cwd()),
             threads=max(1, int(spec.resources.per_trial.cpus)),
+            stall_timeout=spec.search.stall_timeout_seconds,
         )
 
     save_usage = _usage_saver(run, ledger, clock)

@@ -15,6 +15,8 @@ from ray.tune.search import Searcher
 
 from automl.search.ledger import Ledger, Proposal
 from automl.search.trainable import Assignment
+from automl.search.watchdog import stall_reason
+from automl.training.run_directory import TrialDirectory
 
 Assign = Callable[[Proposal], Assignment]
 
@@ -69,7 +71,8 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """A worker that died takes its trial with it."""
         number = _number(trial)
-        self.ledger.fail(number, "its worker process ended unexpectedly")
+        folder = TrialDirectory(Path(json.loads(trial.config["assignment"])["folder"]))
+        self.ledger.fail(number, stall_reason(folder.stalled) or "its worker process ended unexpectedly")
         self.on_close(number)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -110,6 +110,9 @@ class Search(Section):
     time_budget: Annotated[str | None, BeforeValidator(_duration)] = Field(
         None, description="How long, e.g. 90s, 20m, 1h30m; the search ends with whichever comes first."
     )
+    stall_timeout: Annotated[str | None, BeforeValidator(_duration)] = Field(
+        "15m", description="A trial without progress for so long is ended; null for never."
+    )
     sampler: Literal["tpe", "random"] = Field("tpe", description="How trials are proposed.")
     early_stopping: EarlyStopping = Field(
         default_factory=lambda: EarlyStopping(asha=Asha()), description="Which trials are stopped early."
@@ -131,12 +134,20 @@ class Search(Section):
         """The time budget in seconds."""
         return None if self.time_budget is None else duration_seconds(self.time_budget)
 
+    @property
+    def stall_timeout_seconds(self) -> float | None:
+        """The time without progress after which a trial is ended, in seconds."""
+        return None if self.stall_timeout is None else duration_seconds(self.stall_timeout)
+
 
 class PerTrial(Section):
-    """What one trial uses."""
+    """What one trial uses: its processes, and what each of them has."""
 
-    cpus: Annotated[Number, Field(gt=0)] = Field(1.0, description="CPU cores.")
-    gpus: Annotated[Number, Field(ge=0)] = Field(0.0, description="GPUs; a fraction shares one.")
+    workers: Annotated[Whole, Field(ge=1)] = Field(
+        1, description="Processes that train one network together, each on its share of every batch."
+    )
+    cpus: Annotated[Number, Field(gt=0)] = Field(1.0, description="CPU cores of each process.")
+    gpus: Annotated[Number, Field(ge=0)] = Field(0.0, description="GPUs of each process; a fraction shares one.")
 
 
 class Resources(Section):

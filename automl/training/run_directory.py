@@ -105,6 +105,11 @@ class TrialDirectory:
         """Everything that an unfinished trial needs to go on."""
         return self.path / "checkpoint.pt"
 
+    @property
+    def stalled(self) -> Path:
+        """Where the trial's worker was stuck when it ended itself."""
+        return self.path / "stalled.txt"
+
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write `content` as readable JSON, whole or not at all."""

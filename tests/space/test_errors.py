@@ -115,6 +115,9 @@ BROKEN = [
         "unknown value 'regression'; expected text_classification",
     ),
     ("cpus: 1", "cpus: 0", (23, 31), "resources.per_trial.cpus: expected more than 0; got 0"),
+    ("64]}", "64]}\n  rows_per_epoch: 60", (14, 3), "training: rows_per_epoch 60 is less than a batch of 64 rows"),
+    ("time_budget: 20m", "stall_timeout: 20", (21, 18), "say the unit of 20: 20s, 20m or 20h"),
+    ("{cpus: 1", "{workers: 0, cpus: 1", (23, 34), "resources.per_trial.workers: expected at least 1; got 0"),
     ("max_concurrent: auto", "max_concurrent: all", (23, 60), "expected auto or a whole number of at least 1"),
     (
         "  metric: accuracy",

@@ -1,0 +1,65 @@
+"""What became of a trial that raised, in one line."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from typing import Any
+
+import torch
+
+from automl.space import UserError
+
+LONGEST = 500  # characters of a reason
+_ALLOCATION = re.compile(r"tried to allocate (\d+) bytes")
+
+
+def result_of(error: BaseException, folder: str, *, halved: bool = False) -> dict[str, Any]:
+    """The result of a trial that raised `error`: `error` with the reason, or `disk_full` with the place.
+
+    `folder` is where the trial writes; `halved` says whether it had been trained in half batches already.
+    """
+    full = _disk_full(error)
+    if full is not None:
+        where = f"{full.filename or folder}: {os.strerror(full.errno or 0)}"
+        return {"disk_full": one_line(_said(error)) if isinstance(error, UserError) else where}
+    return {"error": one_line(_reason(error, halved))}
+
+
+def one_line(text: str) -> str:
+    """The text without line breaks, cut to `LONGEST` characters."""
+    line = " ".join(text[: 20 * LONGEST].split())
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 3]}..."
+
+
+def _reason(error: BaseException, halved: bool) -> str:
+    said = _said(error)
+    if isinstance(error, torch.OutOfMemoryError):
+        return f"out of GPU memory{', even with half a batch at a time' if halved else ''}: {said}"
+    if isinstance(error, MemoryError):
+        return f"out of memory{': ' if said else ''}{said}"
+    if isinstance(error, RuntimeError) and "DefaultCPUAllocator" in said:
+        found = _ALLOCATION.search(said)
+        return f"out of memory{f': it asked for {int(found[1]) / 2**30:.1f} GiB' if found else ''}"
+    if isinstance(error, UserError):
+        return said
+    return f"{type(error).__name__}: {said}"
+
+
+def _said(error: BaseException) -> str:
+    """The first line of an exception's message."""
+    try:
+        text = str(error)
+    except Exception as broken:
+        return f"its message cannot be shown ({type(broken).__name__})"
+    return text[: 20 * LONGEST].strip().partition("\n")[0]
+
+
+def _disk_full(error: BaseException | None) -> OSError | None:
+    """The full disk that caused an exception."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return error
+        error = error.__cause__ or error.__context__
+    return None

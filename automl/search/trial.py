@@ -1,0 +1,208 @@
+"""One trial on a worker: begun where its folder says it was, trained an epoch at a time, written down after each."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+from collections.abc import Callable
+from contextlib import chdir
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from automl.data import Prepared, prepare
+from automl.data.files import replace_atomically
+from automl.models import count_parameters
+from automl.search.watchdog import PREPARING
+from automl.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, save_weights
+from automl.training.fit import Training, start, train_epoch
+from automl.training.run_directory import TrialDirectory, write_json
+from automl.training.shard import ALONE, Shard
+
+CHECKPOINT_SECONDS = 10.0  # an interrupted trial loses at most about so much training, and one epoch
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What a worker needs to know of a trial; travels as JSON, for Ray Tune reads meanings into nested configs."""
+
+    number: int
+    config: dict[str, Any]
+    epochs_known: int
+    max_epochs: int
+    seed: int
+    metric: str
+    maximize: bool
+    folder: str
+    stop_file: str
+    cache: str
+    working_directory: str
+    threads: int
+    stall_timeout: float | None = None
+
+
+@dataclass
+class RunningTrial:
+    """A trial in progress; of several processes that train it only the first writes."""
+
+    assignment: Assignment
+    folder: TrialDirectory
+    training: Training
+    lines: list[dict[str, Any]]
+    parameters: int
+    alive: Callable[[float], None]
+    note: str = ""
+    best: float | None = None
+    seconds_at_checkpoint: float = 0.0
+
+    def next_epoch(self) -> dict[str, Any]:
+        """The next epoch that the study does not hold: trained now, or read where a killed run had written it.
+
+        Gives the epoch's metrics line with train_seconds (of all epochs) and parameters, or `interrupted` where the
+        stop file is there, or `error` where the metric is no number.
+        """
+        known = self.assignment.epochs_known
+        if known < self.training.epoch:
+            self.assignment = replace(self.assignment, epochs_known=known + 1)
+            return self._result(known + 1)
+        line = None if self._stopped() else train_epoch(self.training, self._look)
+        if line is None:
+            return {"interrupted": True}
+        value = line.get(self.assignment.metric)
+        if not isinstance(value, int | float):
+            return {"error": f"its {self.assignment.metric} after epoch {line['epoch']} is no number: {value!r:.60}"}
+        line["worker"] = f"{platform.node()}-{os.getpid()}"
+        if self.note:
+            line["note"], self.note = self.note, ""
+        self.lines.append(line)
+        if self.training.shard.rank == 0:
+            _append(self.folder.metrics, json.dumps(_finite(line), allow_nan=False) + "\n")
+            self._keep(line, value)
+        self.assignment = replace(self.assignment, epochs_known=max(known, self.training.epoch))
+        return self._result(self.training.epoch)
+
+    def _stopped(self) -> bool:
+        return Path(self.assignment.stop_file).exists()
+
+    def _look(self) -> bool:
+        self.alive(1.0)
+        return self._stopped()
+
+    def _result(self, epoch: int) -> dict[str, Any]:
+        seconds = sum(line["seconds"] for line in self.lines[:epoch])
+        return {**self.lines[epoch - 1], "train_seconds": seconds, "parameters": self.parameters}
+
+    def _keep(self, line: dict[str, Any], value: float) -> None:
+        value *= 1 if self.assignment.maximize else -1
+        if math.isfinite(value) and (self.best is None or value > self.best):
+            self.best = value
+            save_weights(self.training, self.folder.weights)
+        seconds = sum(line["seconds"] for line in self.lines)
+        if seconds - self.seconds_at_checkpoint >= CHECKPOINT_SECONDS:
+            self.seconds_at_checkpoint = seconds
+            save_checkpoint(self.training, self.folder.checkpoint)
+
+
+def begin(
+    assignment: Assignment,
+    *,
+    device: torch.device,
+    alive: Callable[[float], None] = lambda factor: None,
+    shard: Shard = ALONE,
+    accumulation: int = 1,
+) -> RunningTrial:
+    """Put a trial where its folder says it was: after its last checkpoint, or at its beginning.
+
+    `alive` is called as a sign of progress. A checkpoint that cannot be used is removed, and the trial begins anew;
+    its next line then says so. `accumulation` is that of a trial which begins anew.
+    """
+    alive(PREPARING)
+    data = json.dumps(assignment.config["data"], sort_keys=True)
+    with chdir(assignment.working_directory):  # the file names its data relative to there
+        prepared = _prepared(data, assignment.seed, assignment.cache)
+    alive(1.0)
+    folder = TrialDirectory(Path(assignment.folder))
+    folder.path.mkdir(parents=True, exist_ok=True)
+
+    def fresh() -> Training:
+        seed = assignment.seed * 1_000_003 + assignment.number
+        return start(
+            assignment.config, prepared, max_epochs=assignment.max_epochs, seed=seed, device=device, shard=shard
+        )
+
+    training, lines, note = fresh(), [], ""
+    if folder.checkpoint.exists():
+        try:
+            load_checkpoint(training, folder.checkpoint)
+            lines = _read_lines(folder.metrics, training.epoch)
+        except CheckpointError as error:
+            note = f"began anew: {error}"
+            training = fresh()
+            folder.checkpoint.unlink()
+    training.accumulation = max(training.accumulation, accumulation)
+    if shard.rank == 0:
+        write_json(folder.config, assignment.config)
+        with replace_atomically(folder.metrics) as temporary:
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    sign = 1 if assignment.maximize else -1
+    return RunningTrial(
+        assignment=assignment,
+        folder=folder,
+        training=training,
+        lines=lines,
+        parameters=count_parameters(training.module),
+        alive=alive,
+        note=note,
+        best=max((sign * line[assignment.metric] for line in lines), default=None),
+        seconds_at_checkpoint=sum(line["seconds"] for line in lines),
+    )
+
+
+def set_threads(threads: int) -> None:
+    """Let this process compute with so many threads, also in the tokenizers, and run one operation at a time."""
+    torch.set_num_threads(threads)
+    if torch.get_num_interop_threads() != 1:
+        torch.set_num_interop_threads(1)
+    os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
+    os.environ["RAYON_NUM_THREADS"] = str(threads)
+
+
+def _finite(line: dict[str, Any]) -> dict[str, Any]:
+    """The line with null for what is not finite, which JSON cannot say."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in line.items()
+    }
+
+
+def _append(path: Path, line: str) -> None:
+    """Add a line to a file, whole or, where the disk is full (OSError), not at all."""
+    with path.open("ab", buffering=0) as file:
+        end, content = file.tell(), line.encode()
+        try:
+            while content:  # a write may stop short
+                content = content[file.write(content) :]
+        except OSError:
+            file.truncate(end)
+            raise
+
+
+def _read_lines(path: Path, epochs: int) -> list[dict[str, Any]]:
+    """The lines of the first `epochs` epochs; raises CheckpointError where they are not all there."""
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()[:epochs]]
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path.name} is damaged") from error
+    if [line.get("epoch") for line in lines] != list(range(1, epochs + 1)):
+        raise CheckpointError(f"{path.name} lacks epochs of the checkpoint")
+    return lines
+
+
+@lru_cache(maxsize=4)
+def _prepared(data: str, seed: int, cache: str) -> Prepared:
+    """Prepared data stays open from trial to trial."""
+    return prepare(json.loads(data), seed=seed, cache=Path(cache))
