@@ -46,15 +46,17 @@ def local_capacity() -> Capacity:
 def check_request(spec: SearchSpec, capacity: Capacity) -> int:
     """How many trials may run at once; raises UserError where not even one fits."""
     asked = spec.resources.per_trial
-    for name, wanted, there in (("cpus", asked.cpus, capacity.cpus), ("gpus", asked.gpus, capacity.gpus)):
+    cpus, gpus = asked.workers * asked.cpus, asked.workers * asked.gpus
+    for name, wanted, there in (("cpus", cpus, capacity.cpus), ("gpus", gpus, capacity.gpus)):
         if wanted > there:
+            each = f" for {asked.workers} workers" if asked.workers > 1 else ""
             raise UserError(
-                f"resources.per_trial.{name} asks for {wanted:g}, but there {'is' if there == 1 else 'are'} "
+                f"resources.per_trial.{name} asks for {wanted:g}{each}, but there {'is' if there == 1 else 'are'} "
                 f"{there:g}; lower it, or name a cluster with --address"
             )
-    fits = math.floor(capacity.cpus / asked.cpus + 1e-9)
-    if asked.gpus > 0:
-        fits = min(fits, math.floor(capacity.gpus / asked.gpus + 1e-9))
+    fits = math.floor(capacity.cpus / cpus + 1e-9)
+    if gpus > 0:
+        fits = min(fits, math.floor(capacity.gpus / gpus + 1e-9))
     limit = spec.resources.max_concurrent
     return max(1, fits if limit == "auto" else min(fits, limit))
 
