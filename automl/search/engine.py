@@ -96,6 +96,9 @@ def search(
             working_directory=str(Path.cwd()),
             threads=max(1, int(spec.resources.per_trial.cpus)),
             stall_timeout=spec.search.stall_timeout_seconds,
+            workers=spec.resources.per_trial.workers,
+            cpus=spec.resources.per_trial.cpus,
+            gpus=spec.resources.per_trial.gpus,
         )
 
     save_usage = _usage_saver(run, ledger, clock)
@@ -127,14 +130,14 @@ def search(
 
 def _fit(spec: SearchSpec, ledger: Ledger, searcher: LedgerSearcher, scheduler: LedgerScheduler, stop: Stop) -> None:
     """Give the ledger's trials to Ray Tune; start it afresh, a bounded number of times, should it die."""
-    per_trial = spec.resources.per_trial
+    trainable = _trainable(spec)
     for attempt in range(1, MAX_FIT_ATTEMPTS + 1):
         remaining = ledger.remaining()
         if remaining == 0 or stop.stop_all():
             return
         with tempfile.TemporaryDirectory(prefix="automl-tune-") as scratch:
             tuner = tune.Tuner(
-                tune.with_resources(TrialWorker, {"cpu": per_trial.cpus, "gpu": per_trial.gpus}),
+                trainable,
                 tune_config=tune.TuneConfig(
                     search_alg=searcher, scheduler=scheduler, num_samples=remaining, reuse_actors=True
                 ),
@@ -153,6 +156,16 @@ def _fit(spec: SearchSpec, ledger: Ledger, searcher: LedgerSearcher, scheduler: 
                 if attempt == MAX_FIT_ATTEMPTS or stop.reason:
                     raise
                 ledger.requeue()
+
+
+def _trainable(spec: SearchSpec) -> Any:
+    """What Ray Tune runs, with the resources of one trial."""
+    per_trial = spec.resources.per_trial
+    if per_trial.workers == 1:
+        return tune.with_resources(TrialWorker, {"cpu": per_trial.cpus, "gpu": per_trial.gpus})
+    from automl.search.data_parallel import data_parallel_trial
+
+    return data_parallel_trial()
 
 
 def _start_floor(spec: SearchSpec, run: RunDirectory, prepared: Prepared, clean: Mapping[str, Any]) -> Any:

@@ -44,6 +44,9 @@ class Assignment:
     working_directory: str
     threads: int
     stall_timeout: float | None = None
+    workers: int = 1
+    cpus: float = 1.0
+    gpus: float = 0.0
 
 
 @dataclass
@@ -125,25 +128,14 @@ def begin(
     data = json.dumps(assignment.config["data"], sort_keys=True)
     with chdir(assignment.working_directory):  # the file names its data relative to there
         prepared = _prepared(data, assignment.seed, assignment.cache)
-    alive(1.0)
     folder = TrialDirectory(Path(assignment.folder))
     folder.path.mkdir(parents=True, exist_ok=True)
-
-    def fresh() -> Training:
-        seed = assignment.seed * 1_000_003 + assignment.number
-        return start(
-            assignment.config, prepared, max_epochs=assignment.max_epochs, seed=seed, device=device, shard=shard
-        )
-
-    training, lines, note = fresh(), [], ""
-    if folder.checkpoint.exists():
-        try:
-            load_checkpoint(training, folder.checkpoint)
-            lines = _read_lines(folder.metrics, training.epoch)
-        except CheckpointError as error:
-            note = f"began anew: {error}"
-            training = fresh()
-            folder.checkpoint.unlink()
+    if shard.rank > 0:
+        shard.wait(device)  # until the first process is done with the checkpoint
+    training, lines, note = _restore(assignment, prepared, folder, device, shard)
+    if shard.rank == 0:
+        shard.wait(device)
+    alive(1.0)
     training.accumulation = max(training.accumulation, accumulation)
     if shard.rank == 0:
         write_json(folder.config, assignment.config)
@@ -161,6 +153,28 @@ def begin(
         best=max((sign * line[assignment.metric] for line in lines), default=None),
         seconds_at_checkpoint=sum(line["seconds"] for line in lines),
     )
+
+
+def _restore(
+    assignment: Assignment, prepared: Prepared, folder: TrialDirectory, device: torch.device, shard: Shard
+) -> tuple[Training, list[dict[str, Any]], str]:
+    """The training after its last checkpoint with its metrics lines, or a new one, and why not the former."""
+
+    def fresh() -> Training:
+        seed = assignment.seed * 1_000_003 + assignment.number
+        return start(
+            assignment.config, prepared, max_epochs=assignment.max_epochs, seed=seed, device=device, shard=shard
+        )
+
+    training = fresh()
+    if not folder.checkpoint.exists():
+        return training, [], ""
+    try:
+        load_checkpoint(training, folder.checkpoint)
+        return training, _read_lines(folder.metrics, training.epoch), ""
+    except CheckpointError as error:
+        folder.checkpoint.unlink()
+        return fresh(), [], f"began anew: {error}"
 
 
 def set_threads(threads: int) -> None:

@@ -149,6 +149,14 @@ class PerTrial(Section):
     cpus: Annotated[Number, Field(gt=0)] = Field(1.0, description="CPU cores of each process.")
     gpus: Annotated[Number, Field(ge=0)] = Field(0.0, description="GPUs of each process; a fraction shares one.")
 
+    @model_validator(mode="after")
+    def _whole_gpus(self) -> PerTrial:
+        if self.workers > 1 and self.gpus not in (0.0, 1.0):
+            raise PydanticCustomError(
+                "gpus", "each of several workers has one GPU or none; got {gpus}", {"gpus": f"{self.gpus:g}"}
+            )
+        return self
+
 
 class Resources(Section):
     """What the search may use."""

@@ -47,7 +47,6 @@ class Training:
     device: torch.device
     seed: int
     shard: Shard
-    wrapped: nn.Module
     rows_per_epoch: int
     total_steps: float
     epoch: int = 0
@@ -55,6 +54,13 @@ class Training:
     rows: int = 0
     accumulation: int = 1
     _stream: Iterator[Batch] | None = field(default=None, repr=False)
+    _wrapped: nn.Module | None = field(default=None, repr=False)
+
+    def wrapped(self) -> nn.Module:
+        """The network to train: it averages gradients over all processes, which have to ask for it together first."""
+        if self._wrapped is None:
+            self._wrapped = self.shard.wrap(self.module)
+        return self._wrapped
 
     def stream(self) -> Iterator[Batch]:
         """Batches from where the trial is, one shuffled pass over the train rows after another, without end.
@@ -107,7 +113,6 @@ def start(
         device=device,
         seed=seed,
         shard=shard,
-        wrapped=shard.wrap(module),
         rows_per_epoch=rows_per_epoch,
         total_steps=max_epochs * rows_per_epoch * steps_of_pass / len(train),
     )
@@ -184,13 +189,14 @@ def _train(training: Training, until: int, look: Callable[[], None]) -> float:
 def _gradients(training: Training, batch: Batch) -> Tensor:
     """Leave the gradients of a batch's mean loss in the network; gives the sum of its rows' losses in this process."""
     training.optimizer.zero_grad(set_to_none=True)
+    module = training.wrapped()
     total = torch.zeros((), device=training.device)
     pieces = list(training.shard.pieces(batch, training.accumulation))
     for number, (piece, weight) in enumerate(pieces, start=1):
         labels = piece.labels.to(training.device, non_blocking=True)
-        with unsynchronised(training.wrapped) if number < len(pieces) else nullcontext():
+        with unsynchronised(module) if number < len(pieces) else nullcontext():
             with autocast(training.device):
-                logits = training.wrapped(
+                logits = module(
                     piece.tokens.to(training.device, non_blocking=True),
                     piece.lengths.to(training.device, non_blocking=True),
                 )

@@ -30,6 +30,10 @@ class Shard:
         """Whether `value` is true in any process; every process has to call it."""
         return value if self.world == 1 else bool(self.sum(torch.tensor(float(value), device=device)).item())
 
+    def wait(self, device: torch.device) -> None:
+        """Wait until every process has called this."""
+        self.any(False, device)
+
     def wrap(self, module: nn.Module) -> nn.Module:
         """The same network, whose gradients are averaged over all processes."""
         return module if self.world == 1 else nn.parallel.DistributedDataParallel(module)

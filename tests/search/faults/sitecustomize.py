@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import re
+import signal
 import sys
 import threading
 import time
@@ -61,6 +62,8 @@ def before(fault: str, training: Any) -> None:
     if fault == "nan":
         with torch.no_grad():
             next(training.module.parameters()).fill_(float("nan"))
+    if fault == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
     if fault == "sleep":
         time.sleep(1000)
     if fault == "busy":
