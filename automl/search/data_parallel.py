@@ -144,8 +144,14 @@ class _Run:
         """Tell the workers to end and wait for it."""
         self.exchange.permit.remote(False)
         self.thread.join(CLOSE_SECONDS)
-        if not self.thread.is_alive():
-            ray.kill(self.exchange)
+        if self.thread.is_alive():
+            return
+        ray.kill(self.exchange)
+        folder = TrialDirectory(Path(self.assignment.folder))
+        folder.reserved.unlink(missing_ok=True)
+        for rank in range(self.assignment.workers):
+            if stall_reason(_stalled(folder, rank)) is None:
+                _stalled(folder, rank).unlink(missing_ok=True)
 
 
 class _Exchange:
@@ -181,9 +187,13 @@ def _train(config: dict[str, Any]) -> None:
     shard = Shard(context.get_world_rank(), context.get_world_size())
     device = ray.train.torch.get_device()
     set_threads(assignment.threads)
-    stalled = _stalled(TrialDirectory(Path(assignment.folder)), shard.rank)
+    folder = TrialDirectory(Path(assignment.folder))
+    stalled = _stalled(folder, shard.rank)
     trial: RunningTrial | None = None
     try:
+        if shard.rank == 0:
+            folder.path.mkdir(parents=True, exist_ok=True)
+            folder.reserved.write_text(ray.util.get_current_placement_group().id.hex(), encoding="utf-8")
         while shard.any(shard.rank == 0 and ray.get(exchange.permitted.remote()), device):
             with watch(stalled, assignment.stall_timeout) as alive:
                 if trial is None:

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 
 import ray
 import torch
+from ray import PlacementGroupID
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from automl.space import SearchSpec, UserError
+from automl.training.run_directory import TrialDirectory
 
 OBJECT_STORE_BYTES = 256 * 1024 * 1024  # trials read data from disk, so little passes through the store
 
@@ -59,6 +62,17 @@ def check_request(spec: SearchSpec, capacity: Capacity) -> int:
         fits = min(fits, math.floor(capacity.gpus / gpus + 1e-9))
     limit = spec.resources.max_concurrent
     return max(1, fits if limit == "auto" else min(fits, limit))
+
+
+def release_workers(folder: TrialDirectory) -> None:
+    """Give back what the workers of a trial have reserved whose own process died before it could do so.
+
+    Ray Train's own way needs Ray's dashboard, and that no other Ray runs on the machine (Ray 2.60).
+    """
+    if folder.reserved.exists():
+        group = PlacementGroupID(bytes.fromhex(folder.reserved.read_text(encoding="utf-8")))
+        remove_placement_group(PlacementGroup(group))
+        folder.reserved.unlink(missing_ok=True)
 
 
 @contextmanager

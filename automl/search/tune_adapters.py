@@ -14,6 +14,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from automl.search.ledger import Ledger, Proposal
+from automl.search.ray_session import release_workers
 from automl.search.trainable import Assignment
 from automl.search.watchdog import stall_reason
 from automl.training.run_directory import TrialDirectory
@@ -72,6 +73,7 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
         """A worker that died takes its trial with it."""
         number = _number(trial)
         folder = TrialDirectory(Path(json.loads(trial.config["assignment"])["folder"]))
+        release_workers(folder)
         self.ledger.fail(number, stall_reason(folder.stalled) or "its worker process ended unexpectedly")
         self.on_close(number)
 

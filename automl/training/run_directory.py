@@ -110,6 +110,11 @@ class TrialDirectory:
         """Where the trial's worker was stuck when it ended itself."""
         return self.path / "stalled.txt"
 
+    @property
+    def reserved(self) -> Path:
+        """Which placement group the trial's workers have, where it has several."""
+        return self.path / "placement_group"
+
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write `content` as readable JSON, whole or not at all."""
