@@ -124,7 +124,8 @@ def run(
 
     from automl.search.engine import driving
     from automl.search.manifest import create_manifest
-    from automl.search.ray_session import check_request, local_capacity
+    from automl.search.ray_session import local_capacity
+    from automl.search.resources import check_request
 
     capacity = local_capacity()
     if address is None:
@@ -170,7 +171,7 @@ def resume(
         raise UserError(f"{directory.space} has been edited since the run began; run it as a new search instead")
 
     from automl.search.engine import driving
-    from automl.search.manifest import update_manifest
+    from automl.search.manifest import budget, update_manifest
 
     overrides = (*manifest["overrides"], *_budget_overrides(trials, time_budget, None))
     with driving(directory), chdir(_working_directory(manifest)):
@@ -178,8 +179,7 @@ def resume(
         prepared = _prepare(spec)
         if prepared.fingerprint != manifest["data"]["fingerprint"]:
             raise UserError(f"the data of {directory.path} has changed since the run began; run it as a new search")
-        budget = {"trials": spec.search.trials, "time_budget_seconds": spec.search.time_budget_seconds}
-        update_manifest(directory, status="running", budget=budget, overrides=list(overrides))
+        update_manifest(directory, status="running", budget=budget(spec), overrides=list(overrides))
         return _search(spec, directory, prepared, address=address, quiet=quiet)
 
 

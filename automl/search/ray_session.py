@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import ray
 import torch
 
-from automl.space import SearchSpec, UserError
+from automl.search.resources import Capacity
+from automl.space import UserError
 
 OBJECT_STORE_BYTES = 256 * 1024 * 1024  # trials read data from disk, so little passes through the store
 
@@ -30,33 +29,9 @@ _ENVIRONMENT = {
 }
 
 
-@dataclass(frozen=True)
-class Capacity:
-    """CPUs and GPUs that a search may use."""
-
-    cpus: float
-    gpus: float
-
-
 def local_capacity() -> Capacity:
     """What this machine has for this process."""
     return Capacity(cpus=len(os.sched_getaffinity(0)), gpus=torch.cuda.device_count())
-
-
-def check_request(spec: SearchSpec, capacity: Capacity) -> int:
-    """How many trials may run at once; raises UserError where not even one fits."""
-    asked = spec.resources.per_trial
-    for name, wanted, there in (("cpus", asked.cpus, capacity.cpus), ("gpus", asked.gpus, capacity.gpus)):
-        if wanted > there:
-            raise UserError(
-                f"resources.per_trial.{name} asks for {wanted:g}, but there {'is' if there == 1 else 'are'} "
-                f"{there:g}; lower it, or name a cluster with --address"
-            )
-    fits = math.floor(capacity.cpus / asked.cpus + 1e-9)
-    if asked.gpus > 0:
-        fits = min(fits, math.floor(capacity.gpus / asked.gpus + 1e-9))
-    limit = spec.resources.max_concurrent
-    return max(1, fits if limit == "auto" else min(fits, limit))
 
 
 @contextmanager
@@ -88,6 +63,8 @@ def ray_session(address: str | None) -> Iterator[Capacity]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         there = ray.cluster_resources()
-        yield Capacity(cpus=there.get("CPU", 0.0), gpus=there.get("GPU", 0.0))
+        known = ("CPU", "GPU", "memory", "object_store_memory")
+        other = {name: amount for name, amount in there.items() if name not in known and not name.startswith("node:")}
+        yield Capacity(cpus=there.get("CPU", 0.0), gpus=there.get("GPU", 0.0), other=other)
     finally:
         ray.shutdown()

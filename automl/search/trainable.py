@@ -73,8 +73,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         except UserError as error:
             return {"error": str(error)}
         except Exception as error:
-            first_line = (str(error).strip().splitlines() or [""])[0][:500]
-            return {"error": f"{type(error).__name__}: {first_line}"}
+            return {"error": first_line(error)}
 
     def cleanup(self) -> None:
         """Let go of the trial."""
@@ -153,6 +152,12 @@ def _begin(assignment: Assignment) -> _RunningTrial:
         best=max((sign * line[assignment.metric] for line in lines), default=None),
         seconds_at_checkpoint=sum(line["seconds"] for line in lines),
     )
+
+
+def first_line(error: BaseException) -> str:
+    """An exception in one line of at most 500 characters."""
+    words = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {words}"[:500]
 
 
 def _finite(line: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from automl.space.ranges import Number, Whole
-from automl.space.sections import Alternatives, Section, WholeOrAuto
+from automl.space.sections import Alternatives, NumberOrAuto, Section, WholeOrAuto
 from automl.space.wording import shown
 
 
@@ -110,6 +110,12 @@ class Search(Section):
     time_budget: Annotated[str | None, BeforeValidator(_duration)] = Field(
         None, description="How long, e.g. 90s, 20m, 1h30m; the search ends with whichever comes first."
     )
+    gpu_hours: Annotated[Number | None, Field(gt=0)] = Field(
+        None, description="How many hours of GPUs held by trials; the search ends with whichever comes first."
+    )
+    plateau: Annotated[Whole | None, Field(ge=1)] = Field(
+        None, description="End once so many trials in a row have not improved on the best score."
+    )
     sampler: Literal["tpe", "random"] = Field("tpe", description="How trials are proposed.")
     early_stopping: EarlyStopping = Field(
         default_factory=lambda: EarlyStopping(asha=Asha()), description="Which trials are stopped early."
@@ -136,7 +142,12 @@ class PerTrial(Section):
     """What one trial uses."""
 
     cpus: Annotated[Number, Field(gt=0)] = Field(1.0, description="CPU cores.")
-    gpus: Annotated[Number, Field(ge=0)] = Field(0.0, description="GPUs; a fraction shares one.")
+    gpus: NumberOrAuto = Field(
+        0.0, description="GPUs; a fraction shares one; auto measures how many trials fit on one (none without GPUs)."
+    )
+    custom: dict[str, Annotated[Number, Field(gt=0)]] = Field(
+        default_factory=dict, description="Ray resources that nodes were started with, by name."
+    )
 
 
 class Resources(Section):

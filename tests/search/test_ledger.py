@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 
 from automl.models import FAMILIES
-from automl.search.journal import cut_torn_tail, open_study
+from automl.search.journal import cut_torn_tail, open_journal
 from automl.search.ledger import Ledger
 from automl.space import SearchSpec, UserError, parse
 
@@ -75,9 +75,9 @@ def snapshot(study: optuna.Study) -> list[tuple[Any, ...]]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...]]:
-    study = open_study(tmp_path_factory.mktemp("study") / "study.journal", mode="max")
-    play(Ledger(study, spec_with()))
-    return snapshot(study)
+    journal = open_journal(tmp_path_factory.mktemp("study") / "study.journal", mode="max")
+    play(Ledger(journal, spec_with()))
+    return snapshot(journal.study)
 
 
 def test_states_are_the_truth(undisturbed: list[tuple[Any, ...]]) -> None:
@@ -104,18 +104,18 @@ def test_a_crash_after_any_call_changes_nothing(
 ) -> None:
     path = tmp_path_factory.mktemp("crash") / "study.journal"
     for calls in crashes:
-        play(Ledger(open_study(path, mode="max"), spec_with()), stop_after=calls)
+        play(Ledger(open_journal(path, mode="max"), spec_with()), stop_after=calls)
         if torn:
             with path.open("ab") as file:
                 file.write(b'{"op_code": 8, "worker_id": "tor')
-    study = open_study(path, mode="max")
-    play(Ledger(study, spec_with()))
-    assert snapshot(study) == undisturbed
+    journal = open_journal(path, mode="max")
+    play(Ledger(journal, spec_with()))
+    assert snapshot(journal.study) == undisturbed
 
 
 def test_news_that_comes_twice_is_written_once(tmp_path: Path) -> None:
-    study = open_study(tmp_path / "study.journal", mode="max")
-    ledger = Ledger(study, spec_with())
+    journal = open_journal(tmp_path / "study.journal", mode="max")
+    ledger = Ledger(journal, spec_with())
     proposal = ledger.next()
     assert proposal is not None
     for _ in range(2):
@@ -123,35 +123,36 @@ def test_news_that_comes_twice_is_written_once(tmp_path: Path) -> None:
     ledger.fail(proposal.number, "first")
     ledger.fail(proposal.number, "second")
     assert not ledger.record(proposal.number, result(2, 0.9))
-    assert study.trials[0].intermediate_values == {1: 0.5}
-    assert study.trials[0].user_attrs["reason"] == "first"
+    assert journal.study.trials[0].intermediate_values == {1: 0.5}
+    assert journal.study.trials[0].user_attrs["reason"] == "first"
 
 
 def test_progress_and_leaders(tmp_path: Path) -> None:
-    ledger = Ledger(open_study(tmp_path / "study.journal", mode="max"), spec_with())
+    ledger = Ledger(open_journal(tmp_path / "study.journal", mode="max"), spec_with())
     play(ledger)
     progress = ledger.progress
     assert progress.finished == progress.budget == 12
     assert progress.running == 0
-    scores = [ledger.score(number) for number in ledger.leaders(3)]
-    assert scores == sorted(scores, reverse=True)  # type: ignore[type-var]
+    trials = ledger.journal.study.trials
+    scores = [max(trials[number].intermediate_values.values()) for number in ledger.leaders(3)]
+    assert scores == sorted(scores, reverse=True)
     assert scores[0] == progress.best and 5 not in ledger.leaders(12)
 
 
 def test_the_end_of_the_time_budget_ranks_what_was_reached(tmp_path: Path) -> None:
-    study = open_study(tmp_path / "study.journal", mode="max")
-    ledger = Ledger(study, spec_with())
+    journal = open_journal(tmp_path / "study.journal", mode="max")
+    ledger = Ledger(journal, spec_with())
     reached, nothing = ledger.next(), ledger.next()
     assert reached and nothing
     ledger.record(reached.number, result(1, 0.5))
-    assert ledger.end_of_budget() == [reached.number]
-    assert study.trials[reached.number].state == TrialState.PRUNED
-    assert study.trials[reached.number].user_attrs["reason"] == "time budget"
+    assert ledger.end_of_budget("time budget") == [reached.number]
+    assert journal.study.trials[reached.number].state == TrialState.PRUNED
+    assert journal.study.trials[reached.number].user_attrs["reason"] == "time budget"
     assert ledger.unfinished() == [nothing.number]
 
 
 def test_failures_in_a_row_of_one_cause_are_counted(tmp_path: Path) -> None:
-    ledger = Ledger(open_study(tmp_path / "study.journal", mode="max"), spec_with())
+    ledger = Ledger(open_journal(tmp_path / "study.journal", mode="max"), spec_with())
     for expected, reason in ((("x", 1), "x"), (("x", 2), "x"), (None, "y")):
         proposal = ledger.next()
         assert proposal
@@ -161,17 +162,18 @@ def test_failures_in_a_row_of_one_cause_are_counted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_the_same_seed_proposes_the_same(sampler: str, tmp_path: Path) -> None:
-    studies = [open_study(tmp_path / f"{name}.journal", mode="max") for name in "ab"]
-    for study in studies:
-        play(Ledger(study, spec_with(sampler)))
+    journals = [open_journal(tmp_path / f"{name}.journal", mode="max") for name in "ab"]
+    for journal in journals:
+        play(Ledger(journal, spec_with(sampler)))
+    studies = [journal.study for journal in journals]
     assert snapshot(studies[0]) == snapshot(studies[1])
     assert len({str(trial.params) for trial in studies[0].trials}) == 12
 
 
 def test_a_study_with_another_direction_is_refused(tmp_path: Path) -> None:
-    open_study(tmp_path / "study.journal", mode="max").ask()
+    open_journal(tmp_path / "study.journal", mode="max")
     with pytest.raises(UserError, match="holds a study to maximize"):
-        open_study(tmp_path / "study.journal", mode="min")
+        open_journal(tmp_path / "study.journal", mode="min")
 
 
 def test_a_torn_tail_is_cut(tmp_path: Path) -> None:
