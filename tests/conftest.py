@@ -6,6 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 POSITIVE = ["good", "great", "lovely", "wonderful", "happy", "excellent", "delightful", "brilliant"]
 NEGATIVE = ["bad", "awful", "terrible", "sad", "horrible", "poor", "dreadful", "nasty"]

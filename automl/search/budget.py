@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,8 +45,9 @@ class Stop(tune.Stopper):  # type: ignore[misc]
         self.ledger = ledger
         self.usage = usage
         self.stop_file = stop_file
-        self.gpus_per_trial = 0.0
+        self.gpus_in_use: Callable[[], float] = lambda: 0.0
         self.reason: str | None = None
+        self.search_ended: str | None = None  # by what, once it has; "" where all trials have been run
         self._looked = time.monotonic()
 
     def request(self, reason: str) -> None:
@@ -55,6 +57,11 @@ class Stop(tune.Stopper):  # type: ignore[misc]
             with suppress(OSError):  # on a full disk the workers end with the session instead
                 self.stop_file.touch()
 
+    def finish(self) -> None:
+        """The search is over and used its budget; what follows has none, and ends only at a request."""
+        self.search_ended, self.reason = self.reason or "", None
+        self.stop_file.unlink(missing_ok=True)
+
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Single trials are the scheduler's business."""
         return False
@@ -62,9 +69,9 @@ class Stop(tune.Stopper):  # type: ignore[misc]
     def stop_all(self) -> bool:
         """Whether the search is to end now; asked about ten times a second."""
         now = time.monotonic()
-        self.usage.gpu_seconds += self.gpus_per_trial * self.ledger.progress.running * (now - self._looked)
+        self.usage.gpu_seconds += self.gpus_in_use() * (now - self._looked)
         self._looked = now
-        if self.reason is None and (reason := self._enough()):
+        if self.reason is None and self.search_ended is None and (reason := self._enough()):
             self.request(reason)
         return self.reason is not None
 

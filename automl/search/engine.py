@@ -18,6 +18,7 @@ from ray import tune
 
 from automl.data import Prepared
 from automl.search.budget import ENOUGH, INTERRUPTED, Stop, Usage
+from automl.search.confirmation import Confirmation
 from automl.search.journal import open_journal
 from automl.search.ledger import Ledger, Proposal
 from automl.search.manifest import update_manifest
@@ -28,7 +29,7 @@ from automl.search.trainable import Assignment, TrialWorker, first_line
 from automl.search.tune_adapters import DISK_FULL, Assign, Book, BookScheduler, BookSearcher
 from automl.space import SearchSpec, UserError
 from automl.training.floor import fit_floor
-from automl.training.run_directory import RunDirectory, read_json, write_json
+from automl.training.run_directory import RunDirectory, TrialDirectory, read_json, write_json
 
 FINALISTS = 3  # the trials whose weights are kept
 MAX_SESSIONS = 3  # Ray and Tune are started afresh from the journal so often, should they die
@@ -77,17 +78,14 @@ def search(
     """
     ledger = Ledger(open_journal(run.journal, mode=spec.search.mode), spec)
     usage = Usage.resumed(read_json(run.manifest)["used"])
-    stop_file = run.path / ".stop"
-    stop_file.unlink(missing_ok=True)
-    stop = Stop(spec, ledger, usage, stop_file)
+    stop = Stop(spec, ledger, usage, run.path / ".stop")
+    stop.stop_file.unlink(missing_ok=True)
     save_usage = _usage_saver(run, ledger, usage, stop)
-    on_close = _weight_keeper(run, ledger)
-    assign = _assigner(spec, run, cache, stop_file)
 
     def look() -> Status:
         save_usage()
         floor = read_json(run.floor)["validation"][spec.search.metric] if run.floor.exists() else None
-        message = f"stopping: {stop.reason}" if stop.reason else ""
+        message = f"stopping: {stop.reason}" if stop.reason else "" if stop.search_ended is None else "confirming"
         seconds = usage.seconds()
         return Status(ledger.progress, spec.search.metric, seconds, spec.search.time_budget_seconds, floor, message)
 
@@ -98,8 +96,11 @@ def search(
                     with ray_session(address) as capacity:
                         share = check_request(spec, capacity)
                         floor = None if run.floor.exists() else _start_floor(spec, run, prepared, clean)
-                        _run_trials(ledger, assign, on_close, stop, share, worker)
-                        _wait_for_floor(run, floor, stop)
+                        if stop.search_ended is None:
+                            _search_trials(spec, run, ledger, stop, cache, share, worker)
+                            _wait_for_floor(run, floor, stop)
+                        if stop.search_ended is not None:
+                            _confirm_leaders(spec, run, ledger, stop, cache, share, worker)
                     break
                 except UserError:
                     raise
@@ -109,13 +110,60 @@ def search(
                     if session == MAX_SESSIONS:
                         stop.request(f"Ray ended unexpectedly {session} times, the last time of: {first_line(error)}")
                     ledger.requeue()
-        if stop.reason in ENOUGH:
-            for number in ledger.end_of_budget(str(stop.reason)):
-                on_close(number)
     finally:
-        stop_file.unlink(missing_ok=True)
+        stop.stop_file.unlink(missing_ok=True)
         save_usage(at_once=True)
     return _outcome(stop)
+
+
+def _search_trials(
+    spec: SearchSpec,
+    run: RunDirectory,
+    ledger: Ledger,
+    stop: Stop,
+    cache: Path,
+    share: Share,
+    worker: type[TrialWorker],
+) -> None:
+    """Run the ledger's trials; at the end of a budget, rank those that still run at what they reached."""
+    on_close = _weight_keeper(run, ledger)
+
+    def assign(proposal: Proposal) -> Assignment:
+        training_seed = spec.search.seed * 1_000_003 + proposal.number
+        return _assignment(spec, proposal, run.trial(proposal.number), training_seed, stop, cache)
+
+    _run_trials(ledger, assign, on_close, stop, share, worker)
+    if stop.reason is None or stop.reason in ENOUGH:
+        for number in ledger.end_of_budget(stop.reason) if stop.reason else []:
+            on_close(number)
+        stop.finish()
+
+
+def _confirm_leaders(
+    spec: SearchSpec,
+    run: RunDirectory,
+    ledger: Ledger,
+    stop: Stop,
+    cache: Path,
+    share: Share,
+    worker: type[TrialWorker],
+) -> None:
+    """Train the best trials again under other seeds, where the file asks for that."""
+    asked = spec.search.confirm
+    leaders = ledger.leaders(asked.top) if asked else []
+    reruns = Confirmation(run, spec, {number: ledger.config(number) for number in leaders}, asked.seeds if asked else 0)
+
+    def assign(proposal: Proposal) -> Assignment:
+        rerun = reruns.reruns[proposal.number]
+        training_seed = spec.search.seed * 1_000_003 + rerun.trial + 500_009 * rerun.repetition
+        folder = run.trial(rerun.trial).rerun(rerun.repetition)
+        return _assignment(spec, proposal, folder, training_seed, stop, cache)
+
+    def on_close(number: int) -> None:
+        rerun = reruns.reruns[number]
+        run.trial(rerun.trial).rerun(rerun.repetition).checkpoint.unlink(missing_ok=True)
+
+    _run_trials(reruns, assign, on_close, stop, share, worker)
 
 
 def _run_trials(
@@ -140,7 +188,7 @@ def _fit(searcher: BookSearcher, scheduler: BookScheduler, stop: Stop, share: Sh
     """One run of Ray Tune, always a fresh one."""
     if searcher.book.remaining() == 0 or stop.stop_all():
         return
-    stop.gpus_per_trial = share.gpus
+    stop.gpus_in_use = lambda: share.gpus * searcher.book.running()
     with tempfile.TemporaryDirectory(prefix="automl-tune-") as scratch:
         tune.Tuner(
             tune.with_resources(worker, share.request()),
@@ -155,26 +203,25 @@ def _fit(searcher: BookSearcher, scheduler: BookScheduler, stop: Stop, share: Sh
         ).fit()
 
 
-def _assigner(spec: SearchSpec, run: RunDirectory, cache: Path, stop_file: Path) -> Assign:
-    """A function from a proposal to what its worker needs to know."""
-
-    def assign(proposal: Proposal) -> Assignment:
-        return Assignment(
-            number=proposal.number,
-            config=proposal.config,
-            epochs_known=proposal.epochs,
-            max_epochs=spec.search.max_epochs,
-            seed=spec.search.seed,
-            metric=spec.search.metric,
-            maximize=spec.search.mode == "max",
-            folder=str(run.trial(proposal.number).path.resolve()),
-            stop_file=str(stop_file.resolve()),
-            cache=str(cache.resolve()),
-            working_directory=str(Path.cwd()),
-            threads=max(1, int(spec.resources.per_trial.cpus)),
-        )
-
-    return assign
+def _assignment(
+    spec: SearchSpec, proposal: Proposal, folder: TrialDirectory, training_seed: int, stop: Stop, cache: Path
+) -> Assignment:
+    """What a worker needs to know of a proposal."""
+    return Assignment(
+        number=proposal.number,
+        config=proposal.config,
+        epochs_known=proposal.epochs,
+        max_epochs=spec.search.max_epochs,
+        seed=spec.search.seed,
+        training_seed=training_seed,
+        metric=spec.search.metric,
+        maximize=spec.search.mode == "max",
+        folder=str(folder.path.resolve()),
+        stop_file=str(stop.stop_file.resolve()),
+        cache=str(cache.resolve()),
+        working_directory=str(Path.cwd()),
+        threads=max(1, int(spec.resources.per_trial.cpus)),
+    )
 
 
 def _start_floor(spec: SearchSpec, run: RunDirectory, prepared: Prepared, clean: Mapping[str, Any]) -> Any:
@@ -190,10 +237,10 @@ def _start_floor(spec: SearchSpec, run: RunDirectory, prepared: Prepared, clean:
 
 def _wait_for_floor(run: RunDirectory, floor: Any, stop: Stop) -> None:
     """Wait for the linear floor, but not long where the budget of time is used; a run goes on without it."""
-    if floor is None or not (stop.reason is None or stop.reason in ENOUGH):
+    if floor is None or stop.search_ended is None:
         return
     try:
-        ray.get(floor, timeout=None if stop.reason is None else FLOOR_GRACE_SECONDS)
+        ray.get(floor, timeout=FLOOR_GRACE_SECONDS if stop.search_ended else None)
     except ray.exceptions.GetTimeoutError:
         update_manifest(run, floor_error="the time budget ended before it was trained")
     except ray.exceptions.RayTaskError as error:
@@ -217,8 +264,8 @@ def _weight_keeper(run: RunDirectory, ledger: Ledger) -> Callable[[int], None]:
 
 
 def _outcome(stop: Stop) -> Outcome:
-    if stop.reason is None or stop.reason in ENOUGH:
-        return Outcome("finished", stop.reason or "")
+    if stop.reason is None:
+        return Outcome("finished", stop.search_ended or "")
     resumable = stop.reason == INTERRUPTED or stop.reason.startswith(DISK_FULL)
     return Outcome("interrupted" if resumable else "failed", stop.reason)
 

@@ -101,7 +101,7 @@ class Ledger:
             number = self._waiting.popleft()
             values = self._open[number]
             if not (values and self._settle(number, max(values))):
-                config = self._config(number)
+                config = self.config(number)
                 self.progress = self._progress()
                 return Proposal(number, config, max(values, default=0))
         if self._count >= self.spec.search.trials:
@@ -121,7 +121,7 @@ class Ledger:
         self.progress = self._progress()
         return Proposal(number, config, 0)
 
-    def _config(self, number: int) -> dict[str, Any]:
+    def config(self, number: int) -> dict[str, Any]:
         """The configuration of a trial, made again from its parameters."""
         trial = self.journal.trial(number)
         return suggest(self.spec, FixedTrial(trial.params, number))

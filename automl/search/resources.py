@@ -64,9 +64,9 @@ def check_request(spec: SearchSpec, capacity: Capacity) -> Share:
 
 def packed(share: Share, gpu_memory: float) -> Share:
     """As many trials on each GPU as fit, where one of them fills `gpu_memory` (0 to 1) of it."""
-    fit = MAX_PER_GPU if gpu_memory <= 0 else math.floor(HEADROOM / gpu_memory)
+    fit = MAX_PER_GPU if gpu_memory * MAX_PER_GPU <= HEADROOM else math.floor(HEADROOM / gpu_memory)
     by_cpus = math.floor(share.capacity.cpus / share.capacity.gpus / share.cpus)
-    count = max(1, min(fit, by_cpus, MAX_PER_GPU))
+    count = max(1, min(fit, by_cpus))
     share = replace(share, gpus=math.floor(10_000 / count) / 10_000, measure_first=False)
     return replace(share, concurrent=_concurrent(share))
 

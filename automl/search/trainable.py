@@ -35,7 +35,8 @@ class Assignment:
     config: dict[str, Any]
     epochs_known: int
     max_epochs: int
-    seed: int
+    seed: int  # of the search: decides how data is split
+    training_seed: int
     metric: str
     maximize: bool
     folder: str
@@ -133,7 +134,7 @@ def _begin(assignment: Assignment) -> _RunningTrial:
         assignment.config,
         prepared,
         max_epochs=assignment.max_epochs,
-        seed=assignment.seed * 1_000_003 + assignment.number,
+        seed=assignment.training_seed,
         device=default_device(),
     )
     lines: list[dict[str, Any]] = []

@@ -74,6 +74,13 @@ class EarlyStopping(Alternatives):
         return self.asha.rungs() if self.asha else ()
 
 
+class Confirm(Section):
+    """The best trials are trained again, to full budget, under seeds that the search did not choose them by."""
+
+    top: Annotated[Whole, Field(ge=1)] = Field(3, description="How many of the best.")
+    seeds: Annotated[Whole, Field(ge=1)] = Field(3, description="How often each.")
+
+
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 
 
@@ -119,6 +126,9 @@ class Search(Section):
     sampler: Literal["tpe", "random"] = Field("tpe", description="How trials are proposed.")
     early_stopping: EarlyStopping = Field(
         default_factory=lambda: EarlyStopping(asha=Asha()), description="Which trials are stopped early."
+    )
+    confirm: Confirm | None = Field(
+        None, description="After the search, train the best again under other seeds; {} for the three best, thrice."
     )
     seed: Annotated[Whole, Field(ge=0, le=2**31 - 1)] = Field(0, description="Of everything random.")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import random
+import resource
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,8 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 
 from automl.models import FAMILIES
-from automl.search.journal import cut_torn_tail, open_journal
-from automl.search.ledger import Ledger
+from automl.search.journal import Journal, cut_torn_tail, open_journal
+from automl.search.ledger import MAX_RESTARTS, Ledger, Proposal
 from automl.space import SearchSpec, UserError, parse
 
 SPACE = """
@@ -111,6 +113,81 @@ def test_a_crash_after_any_call_changes_nothing(
     journal = open_journal(path, mode="max")
     play(Ledger(journal, spec_with()))
     assert snapshot(journal.study) == undisturbed
+
+
+class CrashError(Exception):
+    """The process is gone."""
+
+
+@pytest.mark.parametrize("written", [False, True], ids=["before the write", "after the write"])
+def test_a_crash_at_any_write_changes_nothing(
+    written: bool, undisturbed: list[tuple[Any, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every write of a whole search is a place to die at; whichever it is, the search ends the same."""
+    commit = Journal.commit
+    place, writes = 0, 0
+
+    def crashing(journal: Journal, *, durable: bool = False) -> None:
+        nonlocal writes
+        writes += bool(journal._file._pending)
+        if writes == place and not written:
+            raise CrashError
+        commit(journal, durable=durable)
+        if writes == place:
+            raise CrashError
+
+    monkeypatch.setattr(Journal, "commit", crashing)
+    while True:
+        path, place, writes = tmp_path / f"{place}.journal", place + 1, 0
+        try:
+            play(Ledger(open_journal(path, mode="max"), spec_with()))
+            break  # the search has fewer writes than that
+        except CrashError:
+            writes = place + 1
+            journal = open_journal(path, mode="max")
+            play(Ledger(journal, spec_with()))
+            assert snapshot(journal.study) == undisturbed
+    assert place > 35
+
+
+def test_a_full_disk_leaves_a_journal_that_goes_on(undisturbed: list[tuple[Any, ...]], tmp_path: Path) -> None:
+    """A real limit on the size of files: writes stop short, then fail."""
+    path = tmp_path / "study.journal"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    room, full = 3_001, 0
+    try:
+        while True:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+            try:
+                journal = open_journal(path, mode="max")
+                play(Ledger(journal, spec_with()))
+                break
+            except OSError:
+                full, room = full + 1, room + 4_001
+                assert not path.exists() or path.read_bytes()[-1:] in (b"\n", b"")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert full > 5
+    assert snapshot(journal.study) == undisturbed
+
+
+def test_a_trial_that_loses_its_worker_runs_again_and_in_the_end_fails(tmp_path: Path) -> None:
+    path = tmp_path / "study.journal"
+    ledger = Ledger(open_journal(path, mode="max"), spec_with())
+    proposal = ledger.next()
+    assert proposal
+    assert ledger.record(proposal.number, result(1, 0.5))
+    for _ in range(MAX_RESTARTS):
+        assert ledger.restart(proposal.number, "its worker died")
+        assert ledger.restart(proposal.number, "its worker died")  # news that comes twice
+        ledger = Ledger(open_journal(path, mode="max"), spec_with())
+        again = ledger.next()
+        assert again == Proposal(proposal.number, proposal.config, 1)
+    assert not ledger.restart(proposal.number, "its worker died")
+    trial = ledger.journal.study.trials[proposal.number]
+    assert trial.state == TrialState.FAIL and trial.user_attrs["reason"] == "its worker died (3 times)"
 
 
 def test_news_that_comes_twice_is_written_once(tmp_path: Path) -> None:
