@@ -46,6 +46,7 @@ class Stop(tune.Stopper):  # type: ignore[misc]
         self.usage = usage
         self.stop_file = stop_file
         self.gpus_in_use: Callable[[], float] = lambda: 0.0
+        self.check_node: Callable[[], None] = lambda: None
         self.reason: str | None = None
         self.search_ended: str | None = None  # by what, once it has; "" where all trials have been run
         self._looked = time.monotonic()
@@ -67,7 +68,8 @@ class Stop(tune.Stopper):  # type: ignore[misc]
         return False
 
     def stop_all(self) -> bool:
-        """Whether the search is to end now; asked about ten times a second."""
+        """Whether the search is to end now; asked about ten times a second. Raises LostNodeError."""
+        self.check_node()
         now = time.monotonic()
         self.usage.gpu_seconds += self.gpus_in_use() * (now - self._looked)
         self._looked = now

@@ -23,7 +23,7 @@ from automl.search.journal import open_journal
 from automl.search.ledger import Ledger, Proposal
 from automl.search.manifest import update_manifest
 from automl.search.progress import Status, show
-from automl.search.ray_session import ray_session
+from automl.search.ray_session import node_check, ray_session
 from automl.search.resources import Share, check_request, packed
 from automl.search.trainable import Assignment, TrialWorker, first_line
 from automl.search.tune_adapters import DISK_FULL, Assign, Book, BookScheduler, BookSearcher
@@ -85,7 +85,8 @@ def search(
     def look() -> Status:
         save_usage()
         floor = read_json(run.floor)["validation"][spec.search.metric] if run.floor.exists() else None
-        message = f"stopping: {stop.reason}" if stop.reason else "" if stop.search_ended is None else "confirming"
+        confirming = stop.search_ended is not None and spec.search.confirm is not None
+        message = f"stopping: {stop.reason}" if stop.reason else "confirming the best" if confirming else ""
         seconds = usage.seconds()
         return Status(ledger.progress, spec.search.metric, seconds, spec.search.time_budget_seconds, floor, message)
 
@@ -94,6 +95,7 @@ def search(
             for session in range(1, MAX_SESSIONS + 1):
                 try:
                     with ray_session(address) as capacity:
+                        stop.check_node = node_check()
                         share = check_request(spec, capacity)
                         floor = None if run.floor.exists() else _start_floor(spec, run, prepared, clean)
                         if stop.search_ended is None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 
 import ray
 import torch
@@ -34,12 +36,39 @@ def local_capacity() -> Capacity:
     return Capacity(cpus=len(os.sched_getaffinity(0)), gpus=torch.cuda.device_count())
 
 
+class LostNodeError(RuntimeError):
+    """The node that the driver runs on is gone from its Ray cluster: nothing can be started or heard of any more."""
+
+
+def node_check(every_seconds: float = 5.0) -> Callable[[], None]:
+    """A function to be called often, which raises LostNodeError once this process's node is dead.
+
+    Without it a driver whose raylet was killed waits for ever for results.
+    """
+    here = ray.get_runtime_context().get_node_id()
+    looked = time.monotonic()
+
+    def check() -> None:
+        nonlocal looked
+        if time.monotonic() - looked >= every_seconds:
+            looked = time.monotonic()
+            if not any(node["Alive"] for node in ray.nodes() if node["NodeID"] == here):
+                raise LostNodeError("this machine's Ray node is dead")
+
+    return check
+
+
 @contextmanager
 def ray_session(address: str | None) -> Iterator[Capacity]:
     """Ray for the time of the block: a local one of our own, stopped at its end, or the cluster at `address`.
 
     Raises UserError where the cluster cannot be reached.
     """
+    with redirect_stdout(sys.stderr):  # Ray prints some faults; results alone go to stdout
+        yield from _session(address)
+
+
+def _session(address: str | None) -> Iterator[Capacity]:
     os.environ.update({name: os.environ.get(name, value) for name, value in _ENVIRONMENT.items()})
     here = local_capacity()
     try:
