@@ -194,7 +194,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
 def status_text(row: dict[str, Any]) -> str:
     """`completed`, `stopped at epoch 3`, `stopped at epoch 3: time budget` or `failed: why`."""
     if row["status"] == "stopped":
-        by_rung = str(row["stopped_by"]).startswith("asha")
+        by_rung = str(row["stopped_by"]).startswith(("asha", "hyperband", "median"))
         return f"stopped at epoch {row['epochs']}" + ("" if by_rung else f": {row['stopped_by']}")
     return f"failed: {row['error']}" if row["status"] == "failed" else str(row["status"])
 

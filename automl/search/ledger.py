@@ -91,7 +91,8 @@ class Ledger:
         elif trial.state != TrialState.FAIL and values:
             self._note_best(number, values)
             self._note_end(number, values)
-        self._rule.restore(number, values, ended=trial.state.is_finished())
+        reason = trial.user_attrs.get("reason", "")
+        self._rule.restore(number, values, ended=trial.state.is_finished(), reason=reason)
 
     # -- asking
 

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from automl.search.sampler import make_sampler
 from automl.space import SearchSpec, suggest
+from automl.space.search_section import Search
 
 BEST, LATEST = 25, 100  # ended trials that a sampler learns from: its cost for a proposal grows with their number
 
@@ -50,15 +51,21 @@ class _HistoryStorage(InMemoryStorage):
         return [trial for trial in self._history if states is None or trial.state in states]
 
 
+def ask(search: Search, number: int, history: Sequence[FrozenTrial]) -> optuna.Trial:
+    """Trial `number` as the sampler of `search` starts it after `history`; to be asked for parameters."""
+    storage = _HistoryStorage(history)
+    direction = StudyDirection.MAXIMIZE if search.mode == "max" else StudyDirection.MINIMIZE
+    study = optuna.create_study(storage=storage, sampler=make_sampler(search, number), direction=direction)
+    trial = study.ask()
+    storage.get_trial(trial._trial_id).number = number  # constant liars leave out the trial that asks, by its number
+    return trial
+
+
 def propose(spec: SearchSpec, number: int, history: Sequence[FrozenTrial]) -> tuple[FrozenTrial, dict[str, Any]]:
     """Trial `number` (RUNNING, with its parameters) and its configuration, learned from `history`.
 
     The same arguments always give the same. Nothing is written.
     """
-    storage = _HistoryStorage(history)
-    direction = StudyDirection.MAXIMIZE if spec.search.mode == "max" else StudyDirection.MINIMIZE
-    study = optuna.create_study(storage=storage, sampler=make_sampler(spec, number), direction=direction)
-    trial = study.ask()
-    storage.get_trial(trial._trial_id).number = number  # constant liars leave out the trial that asks, by its number
+    trial = ask(spec.search, number, history)
     config = suggest(spec, trial)
-    return storage.get_trial(trial._trial_id), config
+    return trial.storage.get_trial(trial._trial_id), config
