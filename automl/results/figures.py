@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import textwrap
 from typing import Any
 
 from automl.results.importance import Importance
@@ -152,11 +154,17 @@ def _ends(status: str, trials: list[TrialRecord]) -> dict[str, Any]:
         "name": status,
         "x": [trial.epochs for trial in trials],
         "y": [trial.values[trial.epochs] for trial in trials],
-        "text": [f"trial {trial.number}, {trial.family}: {trial.reason or status}" for trial in trials],
+        "text": [_hover(trial) for trial in trials],
         "hovertemplate": "%{text}<br>epoch %{x}: %{y:.4f}<extra></extra>",
         "marker": {"symbol": MARKS[status], "size": 8},
         "meta": {"colour": "text"},
     }
+
+
+def _hover(trial: TrialRecord) -> str:
+    """Words for one trial; Plotly reads tags in them, so a reason's own are escaped."""
+    reason = textwrap.shorten(trial.reason or trial.status, 120, placeholder=" ...")
+    return f"trial {trial.number}, {trial.family}:<br>" + "<br>".join(map(html.escape, textwrap.wrap(reason, 60)))
 
 
 def _short(name: str) -> str:

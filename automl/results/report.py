@@ -15,7 +15,7 @@ from plotly.offline import get_plotlyjs
 from automl.data.files import replace_atomically
 from automl.results.figures import importance_bars, learning_curves, optimisation_history
 from automl.results.importance import FEWEST_TRIALS, importances
-from automl.results.leaderboard import floor_row, rows, status_text, verdict
+from automl.results.leaderboard import duration, floor_row, rows, status_text, verdict
 from automl.results.predict import per_class
 from automl.results.study import RunRecord
 
@@ -31,6 +31,7 @@ def write_report(record: RunRecord) -> None:
         lstrip_blocks=True,
     )
     environment.filters["number"] = lambda value, form: "" if value is None else format(value, form)
+    environment.filters["duration"] = duration
     page = environment.get_template("report.html").render(
         **_content(record),
         plotly=Markup(get_plotlyjs()),
@@ -51,8 +52,9 @@ def _content(record: RunRecord) -> dict[str, Any]:
     found = importances(record)
     figures = {"curves": learning_curves(record), "history": optimisation_history(record)}
     figures |= {f"importance{number}": importance_bars(importance) for number, importance in enumerate(found)}
-    epochs = sum(trial.epochs for trial in record.trials)
-    full = manifest["max_epochs"] * len(record.trials)
+    judged = [trial for trial in record.trials if trial.status in ("completed", "stopped")]
+    epochs = sum(trial.epochs for trial in judged)
+    full = manifest["max_epochs"] * len(judged)
     return {
         "run": record.directory.name,
         "manifest": manifest,
