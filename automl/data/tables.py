@@ -127,7 +127,8 @@ def write_table(table: pa.Table, path: Path) -> None:
 def _sound(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The batch, looked through: reading on in a damaged one can end the process."""
     batch.validate(full=True)
-    return batch.rename_columns(batch.schema.names)  # raises where a name is not UTF-8
+    batch.rename_columns(batch.schema.names)  # raises where a name is not UTF-8
+    return batch
 
 
 def open_text(path: Path) -> Any:
