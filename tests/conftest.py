@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,9 @@ from hypothesis import settings
 
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
+
+import automl
+from automl.training.run_directory import RunDirectory
 
 POSITIVE = ["good", "great", "lovely", "wonderful", "happy", "excellent", "delightful", "brilliant"]
 NEGATIVE = ["bad", "awful", "terrible", "sad", "horrible", "poor", "dreadful", "nasty"]
@@ -92,6 +96,22 @@ def write_space(path: Path, data: Path, *, trials: int = 4, epochs: int = 4, ext
 @pytest.fixture
 def small_space(tmp_path: Path, small_data: Path) -> Path:
     return write_space(tmp_path / "space.yaml", small_data)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> RunDirectory:
+    """A whole search of ten trials that tests share: whoever changes it copies it first (`copy_run`)."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUTOML_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        space = write_space(folder / "space.yaml", small_data, trials=10)
+        result = automl.run(space, output=folder / "run", quiet=True)
+    assert (result.status, result.reason) == ("finished", "")
+    return RunDirectory(result.path)
+
+
+def copy_run(run: RunDirectory, path: Path) -> RunDirectory:
+    return RunDirectory(Path(shutil.copytree(run.path, path)))
 
 
 def browser_required() -> bool:

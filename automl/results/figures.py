@@ -17,11 +17,10 @@ def learning_curves(record: RunRecord) -> dict[str, Any]:
     """The metric after each epoch of each trial, a mark where it ended, rungs as dotted lines, the floor dashed."""
     families = sorted({trial.family for trial in record.trials})
     traces: list[dict[str, Any]] = []
-    named: set[str] = set()
     curves = [trial for trial in record.trials if trial.values][:MOST_CURVES]
-    for trial in reversed(curves):
-        traces.append(_curve(trial, families.index(trial.family), first=trial.family not in named))
-        named.add(trial.family)
+    best = {trial.family: trial.number for trial in reversed(curves)}
+    for trial in reversed(curves):  # the best on top, and in the legend
+        traces.append(_curve(trial, families.index(trial.family), named=trial.number == best[trial.family]))
     ends = {status: [trial for trial in curves if trial.status == status] for status in MARKS}
     for status, trials in ends.items():
         if trials:
@@ -49,9 +48,9 @@ def learning_curves(record: RunRecord) -> dict[str, Any]:
         )
         notes.append(
             {
-                "x": 1,
+                "x": 0,
                 "xref": "paper",
-                "xanchor": "right",
+                "xanchor": "left",
                 "y": level,
                 "yanchor": "bottom",
                 "text": "linear floor",
@@ -130,14 +129,14 @@ def importance_bars(importance: Importance) -> dict[str, Any]:
     }
 
 
-def _curve(trial: TrialRecord, family: int, *, first: bool) -> dict[str, Any]:
+def _curve(trial: TrialRecord, family: int, *, named: bool) -> dict[str, Any]:
     epochs = sorted(trial.values)
     return {
         "type": "scatter",
         "mode": "lines",
         "name": trial.family,
         "legendgroup": trial.family,
-        "showlegend": first,
+        "showlegend": named,
         "x": epochs,
         "y": [trial.values[epoch] for epoch in epochs],
         "opacity": 1.0 if trial.status == "completed" else 0.55,

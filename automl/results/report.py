@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from importlib import resources
 from typing import Any
 
@@ -57,21 +59,23 @@ def _content(record: RunRecord) -> dict[str, Any]:
     full = manifest["max_epochs"] * len(judged)
     return {
         "run": record.directory.name,
+        "created": f"{datetime.fromisoformat(manifest['created']):%Y-%m-%d %H:%M} UTC",
+        "status": "unfinished" if manifest["status"] == "running" else manifest["status"],
         "manifest": manifest,
         "metric": record.metric,
         "verdict": verdict(record),
         "best": best,
         "best_test": (measured.get(str(best.number)) or {}).get("test") if best else None,
+        "has_test": "test" in manifest["data"]["profile"]["rows"],
         "best_config": list(_flatten({name: best.config[name] for name in ("model", "training", "data")}))
         if best
         else [],
         "floor": floor_row(record),
-        "trials": [{**trial, "status_text": status_text(trial)} for trial in trials],
+        "trials": [{**trial, "status_text": textwrap.shorten(status_text(trial), 90)} for trial in trials],
         "statuses": Counter(trial.status for trial in record.trials),
         "failures": Counter(trial.reason for trial in record.trials if trial.status == "failed").most_common(),
         "epochs": epochs,
         "full_epochs": full,
-        "seconds": sum(trial.train_seconds or 0.0 for trial in record.trials),
         "importances": found,
         "fewest": FEWEST_TRIALS,
         "confusion": confusion,
@@ -93,5 +97,10 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, s
         if isinstance(value, Mapping) and value:
             yield from _flatten(value, f"{prefix}{name}.")
         else:
-            shown = f"{value:.5g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
-            yield f"{prefix}{name}", shown
+            yield f"{prefix}{name}", _shown(value)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:.5g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
