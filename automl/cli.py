@@ -213,7 +213,7 @@ def _print_json(content: object) -> None:
 def main() -> None:
     """Run the command; a mistake of the user is one clear message and exit code 2, a fault of the machine 1."""
     try:
-        app()
+        app(prog_name="automl")
     except UserError as error:
         print(f"automl: {error}", file=sys.stderr)
         sys.exit(WRONG_USE)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 
 import pytest
 
@@ -14,8 +13,8 @@ from tests.conftest import copy_run
 
 HTML = "<b>bold</b><img src=x onerror=\"document.title='owned'\"></script><script>document.title='owned'</script>"
 LONG = (
-    "OutOfMemoryError: CUDA out of memory. Tried to allocate 2.34 GiB. GPU 0 has a total capacity of 79.11 GiB of which "
-    "1.02 GiB is free; see [/usr/lib/torch] and [bold]the documentation[/bold] | or make the batch smaller"
+    "OutOfMemoryError: CUDA out of memory. Tried to allocate 2.34 GiB. GPU 0 has a total capacity of 79.11 GiB of "
+    "which 1.02 GiB is free; see [/usr/lib/torch] and [bold]the documentation[/bold] | or make the batch smaller"
 )
 
 
@@ -47,7 +46,7 @@ def record_trials(run: RunDirectory, *, trials: int, epochs: int, reasons: dict[
 @pytest.fixture(scope="session")
 def hostile_run(tmp_path_factory: pytest.TempPathFactory, finished: RunDirectory) -> RunDirectory:
     """A run of 24 trials, some failed for reasons that are long or look like HTML, classes and run name like HTML."""
-    run = copy_run(finished, tmp_path_factory.mktemp("hostile") / "<i>run</i>&amp;")
+    run = copy_run(finished, tmp_path_factory.mktemp("hostile") / "<i>run&amp;")
     reasons = {3: LONG, 11: f"RuntimeError: {HTML}", 12: LONG, 17: "the loss was not finite in epoch 3", 20: LONG}
     record_trials(run, trials=24, epochs=9, reasons=reasons, unfinished=1)
     finalists = read_json(finished.finalists)

@@ -190,7 +190,11 @@ def test_damaged_runs_are_said_to_be_damaged(finished: RunDirectory, tmp_path: P
     run = copy_run(finished, tmp_path / "run")
     whole = {path: path.read_bytes() for path in (run.manifest, run.journal, run.floor, run.finalists)}
     for path, content in whole.items():
-        for damaged in (b"[]\n", b"{}\n" if path == run.manifest else b"1\n", content[: len(content) // 2][:-1] + b"\n"):
+        for damaged in (
+            b"[]\n",
+            b"{}\n" if path == run.manifest else b"1\n",
+            content[: len(content) // 2][:-1] + b"\n",
+        ):
             path.write_bytes(damaged)
             if path == run.journal and damaged.startswith(b"{"):
                 continue

@@ -24,7 +24,7 @@ from tests.conftest import make_texts, write_jsonl
 pytestmark = pytest.mark.ray
 
 ADDED = ["predicted_label", "probability_negative", "probability_positive"]
-TEXTS = ["a great flight", None, "terrible, \"awful\"\nbad", "  ", "the gate was on monday", "good\rgreat"]
+TEXTS = ["a great flight", None, 'terrible, "awful"\nbad', "  ", "the gate was on monday", "good\rgreat"]
 
 
 @pytest.fixture(scope="module")

@@ -95,9 +95,7 @@ def test_a_run_all_of_whose_trials_failed(finished: RunDirectory, tmp_path: Path
     assert read_run(run).ranked == ()
 
 
-def test_a_report_without_the_data_keeps_what_was_measured(
-    finished: RunDirectory, tmp_path: Path
-) -> None:
+def test_a_report_without_the_data_keeps_what_was_measured(finished: RunDirectory, tmp_path: Path) -> None:
     """The run was moved to a machine that has neither the data nor the cache."""
     run = copy_run(finished, tmp_path / "moved")
     manifest = json.loads(run.manifest.read_text())
