@@ -3,17 +3,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import settings
 
+from automl.training.run_directory import RunDirectory
+
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
-
-import automl
-from automl.training.run_directory import RunDirectory
 
 POSITIVE = ["good", "great", "lovely", "wonderful", "happy", "excellent", "delightful", "brilliant"]
 NEGATIVE = ["bad", "awful", "terrible", "sad", "horrible", "poor", "dreadful", "nasty"]
@@ -100,14 +101,24 @@ def small_space(tmp_path: Path, small_data: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> RunDirectory:
-    """A whole search of ten trials that tests share: whoever changes it copies it first (`copy_run`)."""
-    folder = tmp_path_factory.mktemp("finished")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AUTOML_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        space = write_space(folder / "space.yaml", small_data, trials=10)
-        result = automl.run(space, output=folder / "run", quiet=True)
-    assert (result.status, result.reason) == ("finished", "")
-    return RunDirectory(result.path)
+    """A whole search of ten trials by the command: whoever changes it copies it first (`copy_run`).
+
+    What the command printed is in `stdout.txt` and `stderr.txt` beside it.
+    """
+    folder = tmp_path_factory.mktemp("my runs")
+    write_space(folder / "space.yaml", small_data, trials=10)
+    process = subprocess.run(
+        [sys.executable, "-m", "automl", "run", "space.yaml", "--output", "run"],
+        cwd=folder,
+        env={**os.environ, "COLUMNS": "80", "AUTOML_CACHE": str(tmp_path_factory.getbasetemp() / "cache")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    (folder / "stdout.txt").write_text(process.stdout)
+    (folder / "stderr.txt").write_text(process.stderr)
+    return RunDirectory(folder / "run")
 
 
 def copy_run(run: RunDirectory, path: Path) -> RunDirectory:

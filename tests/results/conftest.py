@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from automl.search.journal import open_study
+from automl.search.journal import open_journal
 from automl.search.ledger import Ledger
 from automl.training.run_directory import RunDirectory, read_json, write_json
 from automl.verbs import load_space
@@ -26,7 +26,7 @@ def record_trials(run: RunDirectory, *, trials: int, epochs: int, reasons: dict[
     asha = f"{{asha: {{max_epochs: {epochs}, grace_period: 1, reduction_factor: 3}}}}"
     overrides = [f"search.trials={trials}", f"search.early_stopping={asha}"]
     spec = load_space(run.space, overrides)
-    ledger = Ledger(open_study(run.journal, mode="max"), spec)
+    ledger = Ledger(open_journal(run.journal, mode="max"), spec)
     while (proposal := ledger.next()) is not None and proposal.number < trials - unfinished:
         number = proposal.number
         quality = 0.9 * (number * 7919 % 24) / 24
