@@ -155,19 +155,19 @@ def write_leaderboard(record: RunRecord) -> None:
 
 
 def render_table(record: RunRecord, top: int) -> Group:
-    """The leaderboard for a terminal of 80 columns or more."""
+    """The leaderboard for a terminal of 80 columns or more; only the last column's words may wrap."""
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for name in ("rank", "trial", "family", "validation", "test", "epochs", "time"):
         table.add_column(name, justify="left" if name == "family" else "right", no_wrap=True)
-    table.add_column("status", overflow="fold")
+    table.add_column("status", overflow="fold", min_width=17)
     ended = rows(record)
     for row in ended[:top]:
-        table.add_row(*_cells(row))
+        table.add_row(*map(Text, _cells(row)))
     floor = floor_row(record)
     if floor:
         cells = _cells(floor)
         cells[2], cells[7] = "linear", "TF-IDF + logistic"
-        table.add_row(*cells, style="cyan")
+        table.add_row(*map(Text, cells), style="cyan")
     metric = f"{record.metric}, {'more' if record.maximize else 'less'} is better; test is measured for the best only"
     notes = [Text(metric, style="dim")]
     if len(ended) > top:
@@ -186,7 +186,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         _number(row["score"], ".4f"),
         _number(row["test_score"], ".4f"),
         _number(row["epochs"], "d"),
-        "" if row["train_seconds"] is None else f"{row['train_seconds']:.0f}s",
+        "" if row["train_seconds"] is None else duration(row["train_seconds"]),
         status_text(row),
     ]
 
@@ -197,6 +197,18 @@ def status_text(row: dict[str, Any]) -> str:
         by_rung = str(row["stopped_by"]).startswith(("asha", "hyperband", "median"))
         return f"stopped at epoch {row['epochs']}" + ("" if by_rung else f": {row['stopped_by']}")
     return f"failed: {row['error']}" if row["status"] == "failed" else str(row["status"])
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `0.4s`, `45s`, `3m 05s` or `2h 05m`."""
+    whole = round(seconds)
+    if whole < 10:
+        return f"{seconds:.1f}s"
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
 
 
 def _number(value: Any, form: str) -> str:
@@ -211,7 +223,7 @@ def _markdown(record: RunRecord, lines: list[dict[str, Any]]) -> str:
     header = ["rank", "trial", "family", f"validation {record.metric}", "test", "epochs", "time", "status"]
     text = [f"# Leaderboard of {record.directory.name}", "", f"| {' | '.join(header)} |", "|" + " --- |" * len(header)]
     for line in lines:
-        cells = [cell.replace("|", "\\|").replace("\n", " ") for cell in _cells(line)]
+        cells = [" ".join(cell.replace("|", "\\|").replace("<", "&lt;").split()) for cell in _cells(line)]
         text.append(f"| {' | '.join(cells)} |")
     said = verdict(record)
     return "\n".join([*text, "", said]).rstrip() + "\n"

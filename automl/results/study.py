@@ -19,6 +19,8 @@ from optuna.trial import FrozenTrial, TrialState
 from automl.space import UserError
 from automl.training.run_directory import STUDY_NAME, RunDirectory, read_json
 
+MANIFEST_VERSION = 1
+
 STATUSES = {
     TrialState.COMPLETE: "completed",
     TrialState.PRUNED: "stopped",
@@ -85,9 +87,7 @@ class RunRecord:
 
 def read_run(directory: RunDirectory) -> RunRecord:
     """Read a run directory, also while it is being written; raises UserError where it is none or is damaged."""
-    if not directory.manifest.is_file():
-        raise UserError(f"{directory.path} is no run directory: it has no manifest.json")
-    manifest = read_json(directory.manifest)
+    manifest = read_manifest(directory)
     study = load_study(directory.journal)
     maximize = manifest["mode"] == "max"
     trials = [_record(trial, maximize) for trial in study.get_trials(deepcopy=False)]
@@ -96,13 +96,29 @@ def read_run(directory: RunDirectory) -> RunRecord:
         manifest=manifest,
         trials=tuple(sorted(trials, key=lambda trial: _rank_key(trial, maximize))),
         study=study,
-        floor=read_json(directory.floor) if directory.floor.exists() else None,
-        finalists=read_json(directory.finalists) if directory.finalists.exists() else None,
+        floor=_read(directory.floor) if directory.floor.exists() else None,
+        finalists=_read(directory.finalists) if directory.finalists.exists() else None,
     )
 
 
+def read_manifest(directory: RunDirectory) -> dict[str, Any]:
+    """A run's manifest; raises UserError where there is none, or it is damaged or of a later version."""
+    if not directory.manifest.is_file():
+        raise UserError(f"{directory.path} is no run directory: it has no {directory.manifest.name}")
+    manifest = _read(directory.manifest)
+    version = manifest.get("schema_version")
+    if not isinstance(version, int) or "metric" not in manifest:
+        raise UserError(f"{directory.manifest} is not the manifest of a run")
+    if version > MANIFEST_VERSION:
+        raise UserError(f"{directory.path} was written by a later version of automl; upgrade to read it")
+    return manifest
+
+
 def load_study(journal: Path) -> optuna.Study:
-    """The study of a journal file, read from a copy that ends with the last whole line, so nothing is written to it."""
+    """The study of a journal file, read from a copy that ends with the last whole line, so nothing is written to it.
+
+    Raises UserError where there is none or it is damaged.
+    """
     if not journal.is_file():
         raise UserError(f"{journal.parent} has no {journal.name}: the run ended before its first trial")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -117,10 +133,20 @@ def load_study(journal: Path) -> optuna.Study:
         study = optuna.create_study(study_name=STUDY_NAME, direction=stored.direction)
         study.add_trials(stored.get_trials(deepcopy=False))
         return study
-    except (KeyError, ValueError) as error:
-        raise UserError(f"{journal} cannot be read as a study: {error}") from error
+    except Exception as error:  # Optuna checks nothing of what it replays, so a damaged line raises anything
+        raise UserError(f"{journal} is damaged: {type(error).__name__}: {error}") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = read_json(path)
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is damaged: expected a JSON object")
+    return content
 
 
 def _record(trial: FrozenTrial, maximize: bool) -> TrialRecord:
