@@ -179,12 +179,14 @@ def _conclude(result: verbs.RunResult) -> None:
     verbs.print_leaderboard(result.path, top=10)
     notes = Console(stderr=True, highlight=False, soft_wrap=True)
     path = shlex.quote(str(result.path))
-    notes.print(f"\nreport      {result.path / 'report.html'}", markup=False)
+    if (result.path / "report.html").exists():
+        notes.print(f"\nreport      {result.path / 'report.html'}", markup=False)
     if (result.path / "best_model").exists():
         notes.print(f"best model  {result.path / 'best_model'}", markup=False)
         notes.print(f"try it      automl predict {path} your.csv", markup=False)
     if result.status == "interrupted":
-        notes.print(f"stopped; go on with: automl resume {path}", markup=False)
+        why = "" if result.reason == "interrupted" else f": {result.reason}"
+        notes.print(f"stopped{why}; go on with: automl resume {path}", markup=False)
     if result.status == "failed":
         notes.print(f"the search failed: {result.reason}", markup=False)
     if result.status != "finished":

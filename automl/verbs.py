@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -299,8 +300,13 @@ def _search(
         address=address,
         quiet=quiet,
     )
-    update_manifest(directory, status=outcome.status, reason=outcome.reason)
-    finish(directory)
+    try:
+        update_manifest(directory, status=outcome.status, reason=outcome.reason)
+        finish(directory)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        return RunResult(directory.path, "interrupted", outcome.reason or f"the disk is full: {error}")
     return RunResult(directory.path, outcome.status, outcome.reason)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from statistics import mean, stdev
 from typing import Any
 
 import pyarrow as pa
@@ -28,6 +29,9 @@ _SCHEMA = pa.schema(
         ("family", pa.string()),
         ("epochs", pa.int64()),
         ("score", pa.float64()),
+        ("confirmed_mean", pa.float64()),
+        ("confirmed_std", pa.float64()),
+        ("confirmed_seeds", pa.int64()),
         ("test_score", pa.float64()),
         ("parameters", pa.int64()),
         ("train_seconds", pa.float64()),
@@ -41,8 +45,10 @@ _SCHEMA = pa.schema(
 def rows(record: RunRecord) -> list[dict[str, Any]]:
     """A row for each trial that has ended, best first; failed trials come last and have no rank.
 
-    `score` is the best validation metric over the trial's epochs, `test_score` that metric on the test set (only
-    for finalists), `error` why it failed, `stopped_by` what stopped it early.
+    `score` is the best validation metric over the trial's epochs; `confirmed_mean` and `confirmed_std` (sample standard
+    deviation) that of `confirmed_seeds` further trainings under other seeds, for finalists where the file asked for
+    them; `test_score` that metric on the test set (only for finalists), `error` why it failed, `stopped_by` what
+    stopped it early.
     """
     measured = record.finalists["trials"] if record.finalists else {}
     found = []
@@ -57,6 +63,7 @@ def rows(record: RunRecord) -> list[dict[str, Any]]:
                 "family": trial.family,
                 "epochs": trial.epochs,
                 "score": trial.score if scored else None,
+                **_confirmed_figures(record.confirmed.get(trial.number, ())),
                 "test_score": test[record.metric] if test and scored else None,
                 "parameters": trial.parameters,
                 "train_seconds": trial.train_seconds,
@@ -66,6 +73,14 @@ def rows(record: RunRecord) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _confirmed_figures(scores: tuple[float, ...]) -> dict[str, Any]:
+    return {
+        "confirmed_mean": mean(scores) if scores else None,
+        "confirmed_std": stdev(scores) if len(scores) > 1 else None,
+        "confirmed_seeds": len(scores) or None,
+    }
 
 
 def floor_row(record: RunRecord) -> dict[str, Any] | None:
@@ -80,6 +95,7 @@ def floor_row(record: RunRecord) -> dict[str, Any] | None:
         "family": record.floor["name"],
         "epochs": None,
         "score": record.floor["validation"][record.metric],
+        **_confirmed_figures(()),
         "test_score": test[record.metric] if test else None,
         "parameters": record.floor["parameters"],
         "train_seconds": record.floor["train_seconds"],
@@ -170,6 +186,9 @@ def render_table(record: RunRecord, top: int) -> Group:
         table.add_row(*map(Text, cells), style="cyan")
     metric = f"{record.metric}, {'more' if record.maximize else 'less'} is better; test is measured for the best only"
     notes = [Text(metric, style="dim")]
+    if error := record.manifest.get("floor_error"):
+        notes.append(Text(f"no linear floor: {error}"))
+    notes += [Text(_confirmed_text(row)) for row in ended if row["confirmed_seeds"]]
     if len(ended) > top:
         notes.append(
             Text(f"{len(ended) - top} more: automl leaderboard {record.directory.path} --top {len(ended)}", style="dim")
@@ -189,6 +208,13 @@ def _cells(row: dict[str, Any]) -> list[str]:
         "" if row["train_seconds"] is None else duration(row["train_seconds"]),
         status_text(row),
     ]
+
+
+def _confirmed_text(row: dict[str, Any]) -> str:
+    """What further trainings of a finalist say, in one line."""
+    spread = "" if row["confirmed_std"] is None else f" ± {row['confirmed_std']:.4f}"
+    seeds = f"{row['confirmed_seeds']} other seed{'s' if row['confirmed_seeds'] > 1 else ''}"
+    return f"trial {row['trial']} again under {seeds}: {row['confirmed_mean']:.4f}{spread}"
 
 
 def status_text(row: dict[str, Any]) -> str:

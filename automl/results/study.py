@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import warnings
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from io import UnsupportedOperation
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from automl.space import UserError
@@ -67,6 +66,8 @@ class RunRecord:
     study: optuna.Study
     floor: Mapping[str, Any] | None
     finalists: Mapping[str, Any] | None
+    confirmed: Mapping[int, tuple[float, ...]]
+    """Of each finalist that was trained again under other seeds, the scores that it reached."""
 
     @property
     def metric(self) -> str:
@@ -98,7 +99,16 @@ def read_run(directory: RunDirectory) -> RunRecord:
         study=study,
         floor=_read(directory.floor) if directory.floor.exists() else None,
         finalists=_read(directory.finalists) if directory.finalists.exists() else None,
+        confirmed=_confirmed(directory),
     )
+
+
+def _confirmed(directory: RunDirectory) -> dict[int, tuple[float, ...]]:
+    trials = _read(directory.confirmed)["trials"] if directory.confirmed.exists() else {}
+    return {
+        int(number): tuple(rerun["score"] for rerun in reruns.values() if "score" in rerun)
+        for number, reruns in trials.items()
+    }
 
 
 def read_manifest(directory: RunDirectory) -> dict[str, Any]:
@@ -115,28 +125,30 @@ def read_manifest(directory: RunDirectory) -> dict[str, Any]:
 
 
 def load_study(journal: Path) -> optuna.Study:
-    """The study of a journal file, read from a copy that ends with the last whole line, so nothing is written to it.
+    """The study of a journal file up to its last whole line; nothing is written, to it or anywhere else.
 
     Raises UserError where there is none or it is damaged.
     """
     if not journal.is_file():
         raise UserError(f"{journal.parent} has no {journal.name}: the run ended before its first trial")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    scratch = Path(tempfile.mkdtemp(prefix="automl-study-"))
     try:
-        content = journal.read_bytes()
-        copy = scratch / journal.name
-        copy.write_bytes(content[: content.rfind(b"\n") + 1])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            stored = optuna.load_study(study_name=STUDY_NAME, storage=JournalStorage(JournalFileBackend(str(copy))))
-        study = optuna.create_study(study_name=STUDY_NAME, direction=stored.direction)
-        study.add_trials(stored.get_trials(deepcopy=False))
-        return study
+        return optuna.load_study(study_name=STUDY_NAME, storage=JournalStorage(_Snapshot(journal.read_bytes())))
     except Exception as error:  # Optuna checks nothing of what it replays, so a damaged line raises anything
         raise UserError(f"{journal} is damaged: {type(error).__name__}: {error}") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+
+
+class _Snapshot(BaseJournalBackend):
+    """What a journal file held at one moment, without a line that was being written."""
+
+    def __init__(self, content: bytes) -> None:
+        self._lines = content[: content.rfind(b"\n") + 1].splitlines()
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        return map(json.loads, self._lines[log_number_from:])
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        raise UnsupportedOperation("a snapshot is not written to")
 
 
 def _read(path: Path) -> dict[str, Any]:
