@@ -120,8 +120,10 @@ def open_journal(path: Path, *, mode: str) -> Journal:
         cut_torn_tail(path)
     try:
         journal = Journal(path, direction)
-    except (json.JSONDecodeError, KeyError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is damaged and cannot be read as a study: {error}") from error
+    except OSError:
+        raise
+    except Exception as error:  # Optuna checks nothing of what it replays, so a damaged line raises anything
+        raise UserError(f"{path} is damaged: {type(error).__name__}: {error}") from error
     if journal.study.direction.name.lower() != direction:
         raise UserError(f"{path} holds a study to {journal.study.direction.name.lower()}, this run is to {direction}")
     return journal
