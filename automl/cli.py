@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 
 FAILED, WRONG_USE = 1, 2
+SHOWN_TRIALS = 20
 
 
 class Format(StrEnum):
@@ -56,7 +58,7 @@ Address = Annotated[
     typer.Option(metavar="ADDRESS", help="A Ray cluster; without it a local Ray is started and stopped."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
-Top = Annotated[int, typer.Option(min=1, help="How many trials to list.")]
+Top = Annotated[int | None, typer.Option(min=1, help="How many trials to list [20 in the table, else all].")]
 
 
 @app.command()
@@ -118,11 +120,11 @@ def resume(
 
 @app.command()
 def leaderboard(
-    run: Run, top: Top = 20, format: Annotated[Format, typer.Option(help="Output format.")] = Format.table
+    run: Run, top: Top = None, format: Annotated[Format, typer.Option(help="Output format.")] = Format.table
 ) -> None:
     """Print the trials of a run, best first, and the linear floor."""
     if format is Format.table:
-        verbs.print_leaderboard(run, top=top)
+        verbs.print_leaderboard(run, top=top or SHOWN_TRIALS)
     else:
         sys.stdout.write(verbs.format_leaderboard(run, format.value, top=top))
 
@@ -143,7 +145,8 @@ def predict(
     """Label rows: the same rows in the same order and format, with a label and probabilities."""
     skipped = verbs.predict(model, input, output=output, text=text)
     if skipped:
-        print(f"automl: {skipped:,} rows have no text and got no label", file=sys.stderr)
+        rows = "1 row has" if skipped == 1 else f"{skipped:,} rows have"
+        print(f"automl: {rows} no text and got no label", file=sys.stderr)
 
 
 @app.command()
@@ -175,12 +178,15 @@ def _conclude(result: verbs.RunResult) -> None:
     """Print the leaderboard, say where everything is and what to do next; exit 1 unless the run finished."""
     verbs.print_leaderboard(result.path, top=10)
     notes = Console(stderr=True, highlight=False, soft_wrap=True)
-    notes.print(f"\nreport      {result.path / 'report.html'}", markup=False)
+    path = shlex.quote(str(result.path))
+    if (result.path / "report.html").exists():
+        notes.print(f"\nreport      {result.path / 'report.html'}", markup=False)
     if (result.path / "best_model").exists():
         notes.print(f"best model  {result.path / 'best_model'}", markup=False)
-        notes.print(f"try it      automl predict {result.path} your.csv", markup=False)
+        notes.print(f"try it      automl predict {path} your.csv", markup=False)
     if result.status == "interrupted":
-        notes.print(f"stopped; go on with: automl resume {result.path}", markup=False)
+        why = "" if result.reason == "interrupted" else f": {result.reason}"
+        notes.print(f"stopped{why}; go on with: automl resume {path}", markup=False)
     if result.status == "failed":
         notes.print(f"the search failed: {result.reason}", markup=False)
     if result.status != "finished":
@@ -207,14 +213,14 @@ def _print_json(content: object) -> None:
 
 
 def main() -> None:
-    """Run the command; a mistake of the user is one clear message and exit code 2."""
+    """Run the command; a mistake of the user is one clear message and exit code 2, a fault of the machine 1."""
     try:
-        app()
+        app(prog_name="automl")
     except UserError as error:
         print(f"automl: {error}", file=sys.stderr)
         sys.exit(WRONG_USE)
-    except KeyboardInterrupt:
-        print("automl: stopped at once", file=sys.stderr)
-        sys.exit(FAILED)
-    except BrokenPipeError:
+    except OSError as error:  # a full disk, a folder that may not be written
+        if error.strerror is None:
+            raise
+        print(f"automl: {error.strerror}{f': {error.filename}' if error.filename else ''}", file=sys.stderr)
         sys.exit(FAILED)

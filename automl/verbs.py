@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
+import socket
 from collections.abc import Sequence
 from contextlib import chdir
 from dataclasses import dataclass
@@ -15,11 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import platformdirs
+from filelock import FileLock, Timeout
 from rich.console import Console, Group
 from rich.text import Text
 
 from automl.space import SearchSpec, UserError, json_schema, load, parameters, sample_configs, space_json, space_tree
-from automl.training.run_directory import RunDirectory, read_json
+from automl.training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from automl.data import Prepared
@@ -73,12 +77,12 @@ class Checked:
         parts: list[Any] = [space_tree(self.spec), Text(f"\n{count} searched parameters; samples:", style="bold")]
         for number, sample in enumerate(self.samples, start=1):
             chosen = {"model": sample["model"], "training": sample["training"]}
-            parts.append(Text(f"{number}. {json.dumps(chosen)}"))
+            parts.append(Text(f"{number}. {json.dumps(_rounded(chosen))}"))
         return Group(*parts)
 
 
 def check(space: str | Path, *, overrides: Sequence[str] = (), samples: int = 5) -> Checked:
-    """Validate a search-space file, the files and columns that it names, and the resources it asks for.
+    """Validate a search-space file, and the files and columns that it names; draw `samples` configurations.
 
     Raises UserError (SpaceError with all problems and their places) where anything is wrong. Nothing is written.
     """
@@ -120,18 +124,25 @@ def run(
     spec = load_space(space, overrides)
     path = Path(output) if output else Path("runs") / f"{spec.name}-{datetime.now():%Y%m%d-%H%M%S}"
     if path.exists():
-        raise UserError(f"{path} exists already; name another --output, or go on with: automl resume {path}")
+        go_on = f", or go on with: automl resume {path}" if RunDirectory(path).manifest.is_file() else ""
+        raise UserError(f"{path} exists already; name another --output{go_on}")
+    _require_cluster(address)
 
     from automl.search.engine import driving
     from automl.search.manifest import create_manifest
-    from automl.search.ray_session import check_request, local_capacity
+    from automl.search.ray_session import local_capacity
+    from automl.search.resources import check_request
 
     capacity = local_capacity()
     if address is None:
         check_request(spec, capacity)
     prepared = _prepare(spec)
     directory = RunDirectory(path)
-    path.mkdir(parents=True)
+    made = next(folder for folder in (*reversed(path.parents), path) if not folder.exists())
+    try:
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {path}: {error.strerror}") from error
     try:
         with driving(directory):
             shutil.copyfile(space, directory.space)
@@ -145,9 +156,9 @@ def run(
                 overrides=overrides,
             )
             return _search(spec, directory, prepared, address=address, quiet=quiet)
-    except UserError:
-        if not (path / "trials").exists():
-            shutil.rmtree(path)
+    except BaseException:
+        if not (path / "trials").exists():  # no trial has begun: there is nothing to go on with
+            shutil.rmtree(made)
         raise
 
 
@@ -164,13 +175,16 @@ def resume(
     Trials that have ended are kept and not run again. Raises UserError where `run` is no run directory, where another
     process drives it, or where its file or its data has changed since it began.
     """
+    from automl.results import read_manifest
+
     directory = open_run(run)
-    manifest = read_json(directory.manifest)
+    manifest = read_manifest(directory)
+    _require_cluster(address)
     if _hash(directory.space) != manifest["space_hash"]:
         raise UserError(f"{directory.space} has been edited since the run began; run it as a new search instead")
 
     from automl.search.engine import driving
-    from automl.search.manifest import update_manifest
+    from automl.search.manifest import budget, update_manifest
 
     overrides = (*manifest["overrides"], *_budget_overrides(trials, time_budget, None))
     with driving(directory), chdir(_working_directory(manifest)):
@@ -178,8 +192,7 @@ def resume(
         prepared = _prepare(spec)
         if prepared.fingerprint != manifest["data"]["fingerprint"]:
             raise UserError(f"the data of {directory.path} has changed since the run began; run it as a new search")
-        budget = {"trials": spec.search.trials, "time_budget_seconds": spec.search.time_budget_seconds}
-        update_manifest(directory, status="running", budget=budget, overrides=list(overrides))
+        update_manifest(directory, status="running", budget=budget(spec), overrides=list(overrides))
         return _search(spec, directory, prepared, address=address, quiet=quiet)
 
 
@@ -202,7 +215,7 @@ def format_leaderboard(run: str | Path, kind: str, *, top: int | None = None) ->
 
 
 def print_leaderboard(run: str | Path, *, top: int) -> None:
-    """Print the leaderboard for people."""
+    """Print the best `top` trials of the leaderboard for people."""
     from automl.results.leaderboard import render_table
     from automl.results.study import read_run
 
@@ -210,10 +223,20 @@ def print_leaderboard(run: str | Path, *, top: int) -> None:
 
 
 def report(run: str | Path) -> Path:
-    """Write a run's finalists, leaderboard, best model and report again; gives the report's path."""
-    from automl.results import finish
+    """Write a run's leaderboard, best model and report again; gives the report's path.
 
-    return finish(open_run(run)).directory.report
+    While another process drives the run, the leaderboard and the report show how far it is, and no model is measured.
+    """
+    from automl.results import finish, summarise
+
+    directory = open_run(run)
+    lock = FileLock(directory.lock)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return summarise(directory).directory.report
+    with lock:
+        return finish(directory).directory.report
 
 
 def load_model(path: str | Path) -> Model:
@@ -277,9 +300,34 @@ def _search(
         address=address,
         quiet=quiet,
     )
-    update_manifest(directory, status=outcome.status, reason=outcome.reason)
-    finish(directory)
+    try:
+        update_manifest(directory, status=outcome.status, reason=outcome.reason)
+        finish(directory)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        return RunResult(directory.path, "interrupted", outcome.reason or f"the disk is full: {error}")
     return RunResult(directory.path, outcome.status, outcome.reason)
+
+
+def _rounded(value: Any) -> Any:
+    """The configuration with numbers as short as a person wants them."""
+    if isinstance(value, dict):
+        return {name: _rounded(entry) for name, entry in value.items()}
+    return float(f"{value:.3g}") if isinstance(value, float) else value
+
+
+def _require_cluster(address: str | None) -> None:
+    """Raise UserError where nobody listens at `address`: Ray itself takes minutes to say so."""
+    if address is None or address == "auto":
+        return
+    found = re.fullmatch(r"(?:ray://)?(?P<host>[^\s:/]+|\[[0-9a-fA-F:.]+\]):(?P<port>\d{1,5})", address)
+    if found is None:
+        raise UserError(f"--address {address}: expected HOST:PORT, ray://HOST:PORT or auto")
+    try:
+        socket.create_connection((found["host"].strip("[]"), int(found["port"])), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(f"no Ray cluster answers at {address}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _first_config(spec: SearchSpec) -> dict[str, Any]:

@@ -2,10 +2,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+from automl.training.run_directory import RunDirectory
+
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 POSITIVE = ["good", "great", "lovely", "wonderful", "happy", "excellent", "delightful", "brilliant"]
 NEGATIVE = ["bad", "awful", "terrible", "sad", "horrible", "poor", "dreadful", "nasty"]
@@ -88,6 +97,32 @@ def write_space(path: Path, data: Path, *, trials: int = 4, epochs: int = 4, ext
 @pytest.fixture
 def small_space(tmp_path: Path, small_data: Path) -> Path:
     return write_space(tmp_path / "space.yaml", small_data)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> RunDirectory:
+    """A whole search of ten trials by the command: whoever changes it copies it first (`copy_run`).
+
+    What the command printed is in `stdout.txt` and `stderr.txt` beside it.
+    """
+    folder = tmp_path_factory.mktemp("my runs")
+    write_space(folder / "space.yaml", small_data, trials=10)
+    process = subprocess.run(
+        [sys.executable, "-m", "automl", "run", "space.yaml", "--output", "run"],
+        cwd=folder,
+        env={**os.environ, "COLUMNS": "80", "AUTOML_CACHE": str(tmp_path_factory.getbasetemp() / "cache")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    (folder / "stdout.txt").write_text(process.stdout)
+    (folder / "stderr.txt").write_text(process.stderr)
+    return RunDirectory(folder / "run")
+
+
+def copy_run(run: RunDirectory, path: Path) -> RunDirectory:
+    return RunDirectory(Path(shutil.copytree(run.path, path)))
 
 
 def browser_required() -> bool:

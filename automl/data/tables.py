@@ -127,7 +127,8 @@ def write_table(table: pa.Table, path: Path) -> None:
 def _sound(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The batch, looked through: reading on in a damaged one can end the process."""
     batch.validate(full=True)
-    return batch.rename_columns(batch.schema.names)  # raises where a name is not UTF-8
+    batch.rename_columns(batch.schema.names)  # raises where a name is not UTF-8
+    return batch
 
 
 def open_text(path: Path) -> Any:
@@ -149,14 +150,16 @@ def _read_csv(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBa
             return
     options = pa.csv.ReadOptions(block_size=BLOCK_BYTES)
     parse = pa.csv.ParseOptions(delimiter=_delimiter(path), newlines_in_values=True)
-    # Two looks at the file: the names of its columns first, so that all of them can be read as text.
-    with open_text(path) as file, pa.csv.open_csv(file, read_options=options, parse_options=parse) as reader:
-        names = reader.schema.names
+    # Two looks at the file: the names of its columns first, so that all of them can be read as text. The file is
+    # opened by Arrow: its threads may outlive the reader, and one that holds a Python file at exit aborts the process.
+    packed = "gzip" if path.suffix == ".gz" else None
+    with pa.input_stream(str(path), compression=packed) as file:
+        names = pa.csv.open_csv(file, read_options=options, parse_options=parse).schema.names
     wanted = names if columns is None else [name for name in columns if name in names]
     convert = pa.csv.ConvertOptions(
         column_types=dict.fromkeys(names, pa.string()), include_columns=wanted, strings_can_be_null=False
     )
-    with open_text(path) as file:
+    with pa.input_stream(str(path), compression=packed) as file:
         yield from pa.csv.open_csv(file, read_options=options, parse_options=parse, convert_options=convert)
 
 

@@ -1,21 +1,33 @@
 """Results: the leaderboard, the best model as a package, predictions, and the report of a run."""
 
-from automl.results.study import RunRecord, read_run
+from automl.results.study import RunRecord, read_manifest, read_run
 from automl.training.run_directory import RunDirectory
 
-__all__ = ["RunRecord", "finish", "read_run"]
+__all__ = ["RunRecord", "finish", "read_manifest", "read_run", "summarise"]
 
 
 def finish(run: RunDirectory) -> RunRecord:
-    """Measure the leaders on the test set; write best_model/, leaderboard.* and report.html. May be called again."""
+    """Measure the leaders on the test set; write best_model/, leaderboard.* and report.html. May be called again.
+
+    Leaderboard and report are written even where the best model cannot be, because its data has gone: then UserError.
+    """
     from automl.results.finalists import measure_finalists
-    from automl.results.leaderboard import write_leaderboard
     from automl.results.package import write_best_model
+
+    try:
+        measure_finalists(read_run(run))
+        write_best_model(read_run(run))
+    finally:
+        record = summarise(run)
+    return record
+
+
+def summarise(run: RunDirectory) -> RunRecord:
+    """Write leaderboard.* and report.html of what is known: at any stage of a run, without touching the test set."""
+    from automl.results.leaderboard import write_leaderboard
     from automl.results.report import write_report
 
-    measure_finalists(read_run(run))
     record = read_run(run)
-    write_best_model(record)
     write_leaderboard(record)
     write_report(record)
     return record

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import textwrap
 from typing import Any
 
 from automl.results.importance import Importance
@@ -15,11 +17,10 @@ def learning_curves(record: RunRecord) -> dict[str, Any]:
     """The metric after each epoch of each trial, a mark where it ended, rungs as dotted lines, the floor dashed."""
     families = sorted({trial.family for trial in record.trials})
     traces: list[dict[str, Any]] = []
-    named: set[str] = set()
     curves = [trial for trial in record.trials if trial.values][:MOST_CURVES]
-    for trial in reversed(curves):
-        traces.append(_curve(trial, families.index(trial.family), first=trial.family not in named))
-        named.add(trial.family)
+    best = {trial.family: trial.number for trial in reversed(curves)}
+    for trial in reversed(curves):  # the best on top, and in the legend
+        traces.append(_curve(trial, families.index(trial.family), named=trial.number == best[trial.family]))
     ends = {status: [trial for trial in curves if trial.status == status] for status in MARKS}
     for status, trials in ends.items():
         if trials:
@@ -47,9 +48,9 @@ def learning_curves(record: RunRecord) -> dict[str, Any]:
         )
         notes.append(
             {
-                "x": 1,
+                "x": 0,
                 "xref": "paper",
-                "xanchor": "right",
+                "xanchor": "left",
                 "y": level,
                 "yanchor": "bottom",
                 "text": "linear floor",
@@ -128,14 +129,14 @@ def importance_bars(importance: Importance) -> dict[str, Any]:
     }
 
 
-def _curve(trial: TrialRecord, family: int, *, first: bool) -> dict[str, Any]:
+def _curve(trial: TrialRecord, family: int, *, named: bool) -> dict[str, Any]:
     epochs = sorted(trial.values)
     return {
         "type": "scatter",
         "mode": "lines",
         "name": trial.family,
         "legendgroup": trial.family,
-        "showlegend": first,
+        "showlegend": named,
         "x": epochs,
         "y": [trial.values[epoch] for epoch in epochs],
         "opacity": 1.0 if trial.status == "completed" else 0.55,
@@ -152,11 +153,17 @@ def _ends(status: str, trials: list[TrialRecord]) -> dict[str, Any]:
         "name": status,
         "x": [trial.epochs for trial in trials],
         "y": [trial.values[trial.epochs] for trial in trials],
-        "text": [f"trial {trial.number}, {trial.family}: {trial.reason or status}" for trial in trials],
+        "text": [_hover(trial) for trial in trials],
         "hovertemplate": "%{text}<br>epoch %{x}: %{y:.4f}<extra></extra>",
         "marker": {"symbol": MARKS[status], "size": 8},
         "meta": {"colour": "text"},
     }
+
+
+def _hover(trial: TrialRecord) -> str:
+    """Words for one trial; Plotly reads tags in them, so a reason's own are escaped."""
+    reason = textwrap.shorten(trial.reason or trial.status, 120, placeholder=" ...")
+    return f"trial {trial.number}, {trial.family}:<br>" + "<br>".join(map(html.escape, textwrap.wrap(reason, 60)))
 
 
 def _short(name: str) -> str:

@@ -21,17 +21,21 @@ FINALISTS = 3
 def measure_finalists(record: RunRecord) -> dict[str, Any]:
     """Measure the best trials whose weights are kept on validation and test; write and give `finalists.json`.
 
-    `{"trials": {number: {"validation": figures, "test": figures or null}}, "split": ..., "confusion": [[...]]}`: rows
-    of the confusion matrix are true classes, columns predicted ones, of the best trial on test (validation
-    where there is no test set). What has been measured before is not measured again.
+    `{"trials": {number: {"validation": figures, "test": figures or null}}, "confusion_of": number, "split": ...,
+    "confusion": [[...]]}`: rows of the confusion matrix are true classes, columns predicted ones, of the best trial on
+    test (validation where there is no test set). What has been measured before is not measured again: it needs no data.
     """
-    known = record.finalists["trials"] if record.finalists else {}
+    known = record.finalists or {"trials": {}}
     leaders = [trial for trial in record.ranked if record.directory.trial(trial.number).weights.exists()][:FINALISTS]
     measured: dict[str, Any] = {}
+    best = leaders[0].number if leaders else None
     split, confusion = "validation", None
-    for position, trial in enumerate(leaders):
-        if position > 0 and str(trial.number) in known:
-            measured[str(trial.number)] = known[str(trial.number)]
+    if best is not None and known.get("confusion_of") == best:
+        split, confusion = known["split"], known["confusion"]
+    for trial in leaders:
+        is_best = trial.number == best
+        if str(trial.number) in known["trials"] and (confusion or not is_best):
+            measured[str(trial.number)] = known["trials"][str(trial.number)]
             continue
         prepared = prepared_data(record, trial.config)
         module = load_weights(
@@ -48,13 +52,11 @@ def measure_finalists(record: RunRecord) -> dict[str, Any]:
                 continue
             probabilities = predict_probabilities(module, rows, device=default_device())
             figures[name] = compute_metrics(probabilities, rows.labels)
-            if position == 0:
-                split, confusion = (
-                    name,
-                    confusion_matrix(rows.labels, probabilities.argmax(axis=1), len(prepared.classes)),
-                )
+            if is_best:
+                split = name
+                confusion = confusion_matrix(rows.labels, probabilities.argmax(axis=1), len(prepared.classes))
         measured[str(trial.number)] = figures
-    content = {"trials": measured, "split": split, "confusion": confusion}
+    content = {"trials": measured, "confusion_of": best, "split": split, "confusion": confusion}
     write_json(record.directory.finalists, content)
     return content
 

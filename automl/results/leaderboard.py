@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from statistics import mean, stdev
 from typing import Any
 
 import pyarrow as pa
@@ -28,6 +29,9 @@ _SCHEMA = pa.schema(
         ("family", pa.string()),
         ("epochs", pa.int64()),
         ("score", pa.float64()),
+        ("confirmed_mean", pa.float64()),
+        ("confirmed_std", pa.float64()),
+        ("confirmed_seeds", pa.int64()),
         ("test_score", pa.float64()),
         ("parameters", pa.int64()),
         ("train_seconds", pa.float64()),
@@ -41,8 +45,10 @@ _SCHEMA = pa.schema(
 def rows(record: RunRecord) -> list[dict[str, Any]]:
     """A row for each trial that has ended, best first; failed trials come last and have no rank.
 
-    `score` is the best validation metric over the trial's epochs, `test_score` that metric on the test set (only
-    for finalists), `error` why it failed, `stopped_by` what stopped it early.
+    `score` is the best validation metric over the trial's epochs; `confirmed_mean` and `confirmed_std` (sample standard
+    deviation) that of `confirmed_seeds` further trainings under other seeds, for finalists where the file asked for
+    them; `test_score` that metric on the test set (only for finalists), `error` why it failed, `stopped_by` what
+    stopped it early.
     """
     measured = record.finalists["trials"] if record.finalists else {}
     found = []
@@ -57,6 +63,7 @@ def rows(record: RunRecord) -> list[dict[str, Any]]:
                 "family": trial.family,
                 "epochs": trial.epochs,
                 "score": trial.score if scored else None,
+                **_confirmed_figures(record.confirmed.get(trial.number, ())),
                 "test_score": test[record.metric] if test and scored else None,
                 "parameters": trial.parameters,
                 "train_seconds": trial.train_seconds,
@@ -66,6 +73,14 @@ def rows(record: RunRecord) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _confirmed_figures(scores: tuple[float, ...]) -> dict[str, Any]:
+    return {
+        "confirmed_mean": mean(scores) if scores else None,
+        "confirmed_std": stdev(scores) if len(scores) > 1 else None,
+        "confirmed_seeds": len(scores) or None,
+    }
 
 
 def floor_row(record: RunRecord) -> dict[str, Any] | None:
@@ -80,6 +95,7 @@ def floor_row(record: RunRecord) -> dict[str, Any] | None:
         "family": record.floor["name"],
         "epochs": None,
         "score": record.floor["validation"][record.metric],
+        **_confirmed_figures(()),
         "test_score": test[record.metric] if test else None,
         "parameters": record.floor["parameters"],
         "train_seconds": record.floor["train_seconds"],
@@ -155,21 +171,24 @@ def write_leaderboard(record: RunRecord) -> None:
 
 
 def render_table(record: RunRecord, top: int) -> Group:
-    """The leaderboard for a terminal of 80 columns or more."""
+    """The leaderboard for a terminal of 80 columns or more; only the last column's words may wrap."""
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for name in ("rank", "trial", "family", "validation", "test", "epochs", "time"):
         table.add_column(name, justify="left" if name == "family" else "right", no_wrap=True)
-    table.add_column("status", overflow="fold")
+    table.add_column("status", overflow="fold", min_width=17)
     ended = rows(record)
     for row in ended[:top]:
-        table.add_row(*_cells(row))
+        table.add_row(*map(Text, _cells(row)))
     floor = floor_row(record)
     if floor:
         cells = _cells(floor)
         cells[2], cells[7] = "linear", "TF-IDF + logistic"
-        table.add_row(*cells, style="cyan")
+        table.add_row(*map(Text, cells), style="cyan")
     metric = f"{record.metric}, {'more' if record.maximize else 'less'} is better; test is measured for the best only"
     notes = [Text(metric, style="dim")]
+    if error := record.manifest.get("floor_error"):
+        notes.append(Text(f"no linear floor: {error}"))
+    notes += [Text(_confirmed_text(row)) for row in ended if row["confirmed_seeds"]]
     if len(ended) > top:
         notes.append(
             Text(f"{len(ended) - top} more: automl leaderboard {record.directory.path} --top {len(ended)}", style="dim")
@@ -186,17 +205,36 @@ def _cells(row: dict[str, Any]) -> list[str]:
         _number(row["score"], ".4f"),
         _number(row["test_score"], ".4f"),
         _number(row["epochs"], "d"),
-        "" if row["train_seconds"] is None else f"{row['train_seconds']:.0f}s",
+        "" if row["train_seconds"] is None else duration(row["train_seconds"]),
         status_text(row),
     ]
+
+
+def _confirmed_text(row: dict[str, Any]) -> str:
+    """What further trainings of a finalist say, in one line."""
+    spread = "" if row["confirmed_std"] is None else f" ± {row['confirmed_std']:.4f}"
+    seeds = f"{row['confirmed_seeds']} other seed{'s' if row['confirmed_seeds'] > 1 else ''}"
+    return f"trial {row['trial']} again under {seeds}: {row['confirmed_mean']:.4f}{spread}"
 
 
 def status_text(row: dict[str, Any]) -> str:
     """`completed`, `stopped at epoch 3`, `stopped at epoch 3: time budget` or `failed: why`."""
     if row["status"] == "stopped":
-        by_rung = str(row["stopped_by"]).startswith("asha")
+        by_rung = str(row["stopped_by"]).startswith(("asha", "hyperband", "median"))
         return f"stopped at epoch {row['epochs']}" + ("" if by_rung else f": {row['stopped_by']}")
     return f"failed: {row['error']}" if row["status"] == "failed" else str(row["status"])
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `0.4s`, `45s`, `3m 05s` or `2h 05m`."""
+    whole = round(seconds)
+    if whole < 10:
+        return f"{seconds:.1f}s"
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
 
 
 def _number(value: Any, form: str) -> str:
@@ -211,7 +249,7 @@ def _markdown(record: RunRecord, lines: list[dict[str, Any]]) -> str:
     header = ["rank", "trial", "family", f"validation {record.metric}", "test", "epochs", "time", "status"]
     text = [f"# Leaderboard of {record.directory.name}", "", f"| {' | '.join(header)} |", "|" + " --- |" * len(header)]
     for line in lines:
-        cells = [cell.replace("|", "\\|").replace("\n", " ") for cell in _cells(line)]
+        cells = [" ".join(cell.replace("|", "\\|").replace("<", "&lt;").split()) for cell in _cells(line)]
         text.append(f"| {' | '.join(cells)} |")
     said = verdict(record)
     return "\n".join([*text, "", said]).rstrip() + "\n"

@@ -56,11 +56,19 @@ class Model:
 
 
 def write_best_model(record: RunRecord) -> Path | None:
-    """Write `best_model/` of the trial that ranks first; None, and nothing written, where no trial has weights."""
+    """Write `best_model/` of the trial that ranks first; None, and nothing written, where no trial has weights.
+
+    Where the data has gone, the package stays that was written for the same trial; else raises UserError.
+    """
     best = next((trial for trial in record.ranked if record.directory.trial(trial.number).weights.exists()), None)
     if best is None or record.finalists is None:
         return None
-    prepared = prepared_data(record, best.config)
+    try:
+        prepared = prepared_data(record, best.config)
+    except UserError:
+        if not _is_of(record.directory.best_model, best.number):
+            raise
+        return record.directory.best_model
     figures = record.finalists["trials"][str(best.number)]
     with replace_folder(record.directory.best_model) as folder:
         shutil.copyfile(record.directory.trial(best.number).weights, folder / "model.safetensors")
@@ -98,7 +106,10 @@ def load_model(path: str | Path) -> Model:
         raise UserError(f"{path} is neither a run directory nor a model directory: it has no config.json")
     try:
         config = read_json(folder / "config.json")
-        if config["format_version"] > FORMAT_VERSION:
+        version = config.get("format_version")
+        if version is None:
+            raise UserError(f"{path} is neither a run directory nor a model directory; name one of them")
+        if version > FORMAT_VERSION:
             raise UserError(f"{folder} was written by a later version of automl; upgrade to use it")
         encoder = load_encoder(folder)
         module = load_weights(
@@ -107,8 +118,15 @@ def load_model(path: str | Path) -> Model:
             classes=len(config["classes"]),
             path=folder / "model.safetensors",
         )
-    except (KeyError, ValueError, OSError) as error:
-        raise UserError(f"the model in {folder} is damaged: {error}") from error
+    except UserError:
+        raise
+    except Exception as error:  # the tokenizers library raises bare Exceptions
+        raise UserError(f"the model in {folder} is damaged: {type(error).__name__}: {error}") from error
     return Model(
         tuple(config["classes"]), config["text_column"], config["label_column"], encoder, module.to(default_device())
     )
+
+
+def _is_of(folder: Path, number: int) -> bool:
+    path = folder / "config.json"
+    return path.is_file() and read_json(path).get("trial") == number

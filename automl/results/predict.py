@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import csv
+import gzip
 import io
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet
 
+from automl.data.columns import blank, label_column, text_column
 from automl.data.files import replace_atomically
-from automl.data.tables import find_files, read_batches, require_columns, table_format
+from automl.data.tables import column_names, find_files, open_text, read_batches, require_columns, table_format
 from automl.results.finalists import confusion_matrix
 from automl.results.package import Model
 from automl.space import UserError
@@ -25,31 +29,42 @@ from automl.training.metrics import compute_metrics
 LABEL = "predicted_label"
 PROBABILITY = "probability_"
 DIGITS = 6
+SHOWN_CLASSES = 10
+
+# Rows with their labels and probabilities [rows][classes], both None for a row without text.
+Labelled = tuple[pa.RecordBatch, list[str | None], list[list[float | None]]]
 
 
 def predict_file(model: Model, input: Path, output: Path | None, *, text: str | None = None) -> int:
     """Write the rows of `input` in their order, in its format, with a label and the probability of every class.
 
     Rows without text get none. Every other column stays as it is. Writes to stdout where `output` is None. Gives the
-    number of rows without text. Raises UserError where the file or the column is missing or `output` is another
-    kind of file.
+    number of rows without text. Raises UserError where the file or the column is missing, `output` is `input` or
+    another kind of file, or the columns to add are there already; then `output` is left as it was.
     """
     (input,) = _single(input)
     column = text or model.text_column
     require_columns(input, [column])
     kind = table_format(input)
+    added = [LABEL, *(f"{PROBABILITY}{name}" for name in model.classes)]
+    _require_free(input, added, column_names(input))
     if output is None:
         if kind in ("parquet", "arrow") and sys.stdout.isatty():
             raise UserError(f"{input.suffix} is no text; name a file with --output, or redirect stdout")
-        skipped = _write(model, input, column, kind, sys.stdout.buffer)
+        skipped = _write(model, input, column, added, sys.stdout.buffer)
         sys.stdout.buffer.flush()
         return skipped
-    if table_format(output) != kind or output.suffix == ".gz":
+    if output.is_dir():
+        raise UserError(f"--output {output} is a folder; name a file")
+    if table_format(output) != kind:
         raise UserError(f"--output {output} is another kind of file than {input}; give it the same ending")
     if not output.parent.is_dir():
         raise UserError(f"there is no folder {output.parent}")
-    with replace_atomically(output) as temporary, temporary.open("wb") as sink:
-        return _write(model, input, column, kind, sink)
+    if output.exists() and output.samefile(input):
+        raise UserError(f"--output {output} is the input itself; name another file")
+    opener: Any = gzip.open if output.suffix == ".gz" else open
+    with replace_atomically(output) as temporary, opener(temporary, "wb") as sink:
+        return _write(model, input, column, added, sink)
 
 
 def evaluate_file(model: Model, data: str, *, text: str | None = None, label: str | None = None) -> dict[str, Any]:
@@ -60,23 +75,22 @@ def evaluate_file(model: Model, data: str, *, text: str | None = None, label: st
     """
     text, label = text or model.text_column, label or model.label_column
     numbers = {name: number for number, name in enumerate(model.classes)}
-    parts: list[Any] = []
+    parts: list[npt.NDArray[np.float32]] = []
     truth: list[int] = []
     skipped = 0
     for path in find_files([data]):
         require_columns(path, [text, label])
         for batch in read_batches(path, [text, label]):
-            pairs = [
-                (content, str(name))
-                for content, name in zip(batch.column(text).to_pylist(), batch.column(label).to_pylist(), strict=True)
-                if not _missing(content) and not _missing(name)
-            ]
-            skipped += batch.num_rows - len(pairs)
-            for _, name in pairs:
+            texts = text_column(batch.column(text), f"{path}: column {text!r}")
+            names = label_column(batch.column(label), f"{path}: column {label!r}")
+            usable = pa.array(~(blank(texts) | blank(names)))
+            found = names.filter(usable).to_pylist()
+            skipped += batch.num_rows - len(found)
+            for name in found:
                 if name not in numbers:
-                    raise UserError(f"{path}: label {name!r} is none of the model's classes: {', '.join(numbers)}")
-            parts.append(model.predict_probabilities([str(content) for content, _ in pairs]))
-            truth.extend(numbers[name] for _, name in pairs)
+                    raise UserError(_unknown_label(path, name, model.classes))
+            parts.append(model.predict_probabilities(texts.filter(usable).to_pylist()))
+            truth.extend(numbers[name] for name in found)
     if not truth:
         raise UserError(f"{data} has no row with a text and a label")
     probabilities, labels = np.concatenate(parts), np.array(truth)
@@ -111,68 +125,94 @@ def _single(input: Path) -> list[Path]:
     return files
 
 
-def _missing(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
+def _require_free(input: Path, added: Sequence[str], there: Sequence[str]) -> None:
+    for name in added:
+        if name in there:
+            raise UserError(f"{input} has a column {name!r} already; rename or remove it first")
 
 
-def _write(model: Model, input: Path, column: str, kind: str, sink: IO[bytes]) -> int:
-    skipped = 0
-    writer: Any = None
-    text_sink = io.TextIOWrapper(sink, encoding="utf-8", newline="") if kind in ("csv", "tsv", "jsonl") else None
-    for batch, labels, probabilities in _predicted(model, input, column):
-        skipped += labels.count(None)
-        added = [LABEL, *(f"{PROBABILITY}{name}" for name in model.classes)]
-        clash = set(added) & set(batch.schema.names)
-        if clash:
-            raise UserError(f"{input} has a column {sorted(clash)[0]!r} already")
-        if text_sink is not None and kind != "jsonl":
-            if writer is None:
-                writer = csv.writer(text_sink, delimiter="\t" if kind == "tsv" else ",", lineterminator="\n")
-                writer.writerow([*batch.schema.names, *added])
-            values = [batch_column.to_pylist() for batch_column in batch.columns]
-            for position, row in enumerate(zip(*values, strict=True)):
-                writer.writerow([*row, labels[position], *_csv_numbers(probabilities[position])])
-        elif text_sink is not None:
-            for position, row in enumerate(batch.to_pylist()):
-                extra = dict(zip(added, [labels[position], *probabilities[position]], strict=True))
-                text_sink.write(json.dumps({**row, **extra}, ensure_ascii=False, default=str) + "\n")
-        else:
-            table = _with_columns(batch, added, labels, probabilities)
-            if writer is None:
-                make = pa.parquet.ParquetWriter if kind == "parquet" else pa.ipc.new_file
-                writer = make(sink, table.schema)
-            writer.write_table(table)
-    if text_sink is not None:
-        text_sink.flush()
-        text_sink.detach()
-    elif writer is not None:
-        writer.close()
-    return skipped
+def _unknown_label(path: Path, name: str, classes: Sequence[str]) -> str:
+    shown = ", ".join(classes[:SHOWN_CLASSES]) + (", ..." if len(classes) > SHOWN_CLASSES else "")
+    close = get_close_matches(name, classes, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"{path}: label {name!r} is none of the model's classes{hint} (they are {shown})"
 
 
-def _predicted(
-    model: Model, input: Path, column: str
-) -> Iterator[tuple[pa.RecordBatch, list[str | None], list[list[float | None]]]]:
-    for batch in read_batches(input):
-        texts = batch.column(column).to_pylist()
-        usable = [position for position, text in enumerate(texts) if not _missing(text)]
-        found = model.predict_probabilities([str(texts[position]) for position in usable])
-        labels: list[str | None] = [None] * len(texts)
-        probabilities: list[list[float | None]] = [[None] * len(model.classes) for _ in texts]
-        for position, row in zip(usable, found, strict=True):
-            labels[position] = model.classes[int(row.argmax())]
-            probabilities[position] = [round(float(value), DIGITS) for value in row]
+def _write(model: Model, input: Path, column: str, added: list[str], sink: IO[bytes]) -> int:
+    """Write the labelled rows of `input` to `sink`; gives the number of rows without text."""
+    kind = table_format(input)
+    if kind == "jsonl":
+        return _write_json_lines(_labelled(model, input, column, [column]), input, added, sink)
+    rows = _labelled(model, input, column, None)
+    if kind in ("parquet", "arrow"):
+        return _write_columns(rows, added, pa.parquet.ParquetWriter if kind == "parquet" else pa.ipc.new_file, sink)
+    return _write_csv(rows, added, "\t" if kind == "tsv" else ",", sink)
+
+
+def _labelled(model: Model, input: Path, column: str, columns: Sequence[str] | None) -> Iterator[Labelled]:
+    for batch in read_batches(input, columns):
+        texts = text_column(batch.column(column), f"{input}: column {column!r}")
+        usable = ~blank(texts)
+        found = iter(model.predict_probabilities(texts.filter(pa.array(usable)).to_pylist()))
+        labels: list[str | None] = []
+        probabilities: list[list[float | None]] = []
+        for has_text in usable:
+            row = next(found) if has_text else None
+            labels.append(None if row is None else model.classes[int(row.argmax())])
+            probabilities.append(
+                [None] * len(model.classes) if row is None else [round(float(share), DIGITS) for share in row]
+            )
         yield batch, labels, probabilities
 
 
-def _csv_numbers(row: list[float | None]) -> list[str]:
-    return ["" if value is None else f"{value:.{DIGITS}f}" for value in row]
+def _write_csv(rows: Iterator[Labelled], added: list[str], delimiter: str, sink: IO[bytes]) -> int:
+    def line(cells: Sequence[str]) -> bytes:
+        return (delimiter.join(_csv_cell(cell, delimiter) for cell in cells) + "\n").encode()
+
+    skipped = 0
+    for number, (batch, labels, probabilities) in enumerate(rows):
+        if number == 0:
+            sink.write(line([*batch.schema.names, *added]))
+        skipped += labels.count(None)
+        values = [batch_column.to_pylist() for batch_column in batch.columns]
+        for row, label, shares in zip(zip(*values, strict=True), labels, probabilities, strict=True):
+            numbers = ["" if share is None else f"{share:.{DIGITS}f}" for share in shares]
+            sink.write(line([*row, label or "", *numbers]))
+    return skipped
 
 
-def _with_columns(
-    batch: pa.RecordBatch, added: list[str], labels: list[str | None], probabilities: list[list[float | None]]
-) -> pa.Table:
-    table = pa.Table.from_batches([batch]).append_column(added[0], pa.array(labels, pa.string()))
-    for position, name in enumerate(added[1:]):
-        table = table.append_column(name, pa.array([row[position] for row in probabilities], pa.float64()))
-    return table
+def _csv_cell(text: str, delimiter: str) -> str:
+    """The cell, in quotes where it needs them; the csv module forgets that a lone carriage return does."""
+    if any(character in text for character in (delimiter, '"', "\n", "\r")):
+        return '"' + text.replace('"', '""') + '"'
+    return text
+
+
+def _write_json_lines(rows: Iterator[Labelled], input: Path, added: list[str], sink: IO[bytes]) -> int:
+    """Each line as it stands, with the added keys before its closing brace: numbers keep all their digits."""
+    skipped = 0
+    with io.TextIOWrapper(open_text(input), encoding="utf-8-sig") as file:
+        lines = (line.strip() for line in file if line.strip())
+        for batch, labels, probabilities in rows:
+            skipped += labels.count(None)
+            for line, label, shares in zip(islice(lines, batch.num_rows), labels, probabilities, strict=True):
+                keys = json.loads(line)
+                _require_free(input, added, keys)
+                extra = json.dumps(dict(zip(added, [label, *shares], strict=True)), ensure_ascii=False)
+                sink.write(f"{line[:-1].rstrip()}{', ' if keys else ''}{extra[1:]}\n".encode())
+    return skipped
+
+
+def _write_columns(rows: Iterator[Labelled], added: list[str], make_writer: Any, sink: IO[bytes]) -> int:
+    skipped = 0
+    writer: Any = None
+    for batch, labels, probabilities in rows:
+        skipped += labels.count(None)
+        table = pa.Table.from_batches([batch]).append_column(added[0], pa.array(labels, pa.string()))
+        for position, name in enumerate(added[1:]):
+            table = table.append_column(name, pa.array([row[position] for row in probabilities], pa.float64()))
+        writer = writer or make_writer(sink, table.schema)
+        writer.write_table(table)
+    if writer is not None:
+        writer.close()
+    return skipped

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from importlib import resources
 from typing import Any
 
@@ -15,7 +17,7 @@ from plotly.offline import get_plotlyjs
 from automl.data.files import replace_atomically
 from automl.results.figures import importance_bars, learning_curves, optimisation_history
 from automl.results.importance import FEWEST_TRIALS, importances
-from automl.results.leaderboard import floor_row, rows, status_text, verdict
+from automl.results.leaderboard import duration, floor_row, rows, status_text, verdict
 from automl.results.predict import per_class
 from automl.results.study import RunRecord
 
@@ -31,6 +33,7 @@ def write_report(record: RunRecord) -> None:
         lstrip_blocks=True,
     )
     environment.filters["number"] = lambda value, form: "" if value is None else format(value, form)
+    environment.filters["duration"] = duration
     page = environment.get_template("report.html").render(
         **_content(record),
         plotly=Markup(get_plotlyjs()),
@@ -51,25 +54,28 @@ def _content(record: RunRecord) -> dict[str, Any]:
     found = importances(record)
     figures = {"curves": learning_curves(record), "history": optimisation_history(record)}
     figures |= {f"importance{number}": importance_bars(importance) for number, importance in enumerate(found)}
-    epochs = sum(trial.epochs for trial in record.trials)
-    full = manifest["max_epochs"] * len(record.trials)
+    judged = [trial for trial in record.trials if trial.status in ("completed", "stopped")]
+    epochs = sum(trial.epochs for trial in judged)
+    full = manifest["max_epochs"] * len(judged)
     return {
         "run": record.directory.name,
+        "created": f"{datetime.fromisoformat(manifest['created']):%Y-%m-%d %H:%M} UTC",
+        "status": "unfinished" if manifest["status"] == "running" else manifest["status"],
         "manifest": manifest,
         "metric": record.metric,
         "verdict": verdict(record),
         "best": best,
         "best_test": (measured.get(str(best.number)) or {}).get("test") if best else None,
+        "has_test": "test" in manifest["data"]["profile"]["rows"],
         "best_config": list(_flatten({name: best.config[name] for name in ("model", "training", "data")}))
         if best
         else [],
         "floor": floor_row(record),
-        "trials": [{**trial, "status_text": status_text(trial)} for trial in trials],
+        "trials": [{**trial, "status_text": textwrap.shorten(status_text(trial), 90)} for trial in trials],
         "statuses": Counter(trial.status for trial in record.trials),
         "failures": Counter(trial.reason for trial in record.trials if trial.status == "failed").most_common(),
         "epochs": epochs,
         "full_epochs": full,
-        "seconds": sum(trial.train_seconds or 0.0 for trial in record.trials),
         "importances": found,
         "fewest": FEWEST_TRIALS,
         "confusion": confusion,
@@ -91,5 +97,10 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, s
         if isinstance(value, Mapping) and value:
             yield from _flatten(value, f"{prefix}{name}.")
         else:
-            shown = f"{value:.5g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
-            yield f"{prefix}{name}", shown
+            yield f"{prefix}{name}", _shown(value)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:.5g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import warnings
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from io import UnsupportedOperation
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from automl.space import UserError
 from automl.training.run_directory import STUDY_NAME, RunDirectory, read_json
+
+MANIFEST_VERSION = 1
 
 STATUSES = {
     TrialState.COMPLETE: "completed",
@@ -65,6 +66,8 @@ class RunRecord:
     study: optuna.Study
     floor: Mapping[str, Any] | None
     finalists: Mapping[str, Any] | None
+    confirmed: Mapping[int, tuple[float, ...]]
+    """Of each finalist that was trained again under other seeds, the scores that it reached."""
 
     @property
     def metric(self) -> str:
@@ -85,9 +88,7 @@ class RunRecord:
 
 def read_run(directory: RunDirectory) -> RunRecord:
     """Read a run directory, also while it is being written; raises UserError where it is none or is damaged."""
-    if not directory.manifest.is_file():
-        raise UserError(f"{directory.path} is no run directory: it has no manifest.json")
-    manifest = read_json(directory.manifest)
+    manifest = read_manifest(directory)
     study = load_study(directory.journal)
     maximize = manifest["mode"] == "max"
     trials = [_record(trial, maximize) for trial in study.get_trials(deepcopy=False)]
@@ -96,31 +97,68 @@ def read_run(directory: RunDirectory) -> RunRecord:
         manifest=manifest,
         trials=tuple(sorted(trials, key=lambda trial: _rank_key(trial, maximize))),
         study=study,
-        floor=read_json(directory.floor) if directory.floor.exists() else None,
-        finalists=read_json(directory.finalists) if directory.finalists.exists() else None,
+        floor=_read(directory.floor) if directory.floor.exists() else None,
+        finalists=_read(directory.finalists) if directory.finalists.exists() else None,
+        confirmed=_confirmed(directory),
     )
 
 
+def _confirmed(directory: RunDirectory) -> dict[int, tuple[float, ...]]:
+    trials = _read(directory.confirmed)["trials"] if directory.confirmed.exists() else {}
+    return {
+        int(number): tuple(rerun["score"] for rerun in reruns.values() if "score" in rerun)
+        for number, reruns in trials.items()
+    }
+
+
+def read_manifest(directory: RunDirectory) -> dict[str, Any]:
+    """A run's manifest; raises UserError where there is none, or it is damaged or of a later version."""
+    if not directory.manifest.is_file():
+        raise UserError(f"{directory.path} is no run directory: it has no {directory.manifest.name}")
+    manifest = _read(directory.manifest)
+    version = manifest.get("schema_version")
+    if not isinstance(version, int) or "metric" not in manifest:
+        raise UserError(f"{directory.manifest} is not the manifest of a run")
+    if version > MANIFEST_VERSION:
+        raise UserError(f"{directory.path} was written by a later version of automl; upgrade to read it")
+    return manifest
+
+
 def load_study(journal: Path) -> optuna.Study:
-    """The study of a journal file, read from a copy that ends with the last whole line, so nothing is written to it."""
+    """The study of a journal file up to its last whole line; nothing is written, to it or anywhere else.
+
+    Raises UserError where there is none or it is damaged.
+    """
     if not journal.is_file():
         raise UserError(f"{journal.parent} has no {journal.name}: the run ended before its first trial")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    scratch = Path(tempfile.mkdtemp(prefix="automl-study-"))
     try:
-        content = journal.read_bytes()
-        copy = scratch / journal.name
-        copy.write_bytes(content[: content.rfind(b"\n") + 1])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            stored = optuna.load_study(study_name=STUDY_NAME, storage=JournalStorage(JournalFileBackend(str(copy))))
-        study = optuna.create_study(study_name=STUDY_NAME, direction=stored.direction)
-        study.add_trials(stored.get_trials(deepcopy=False))
-        return study
-    except (KeyError, ValueError) as error:
-        raise UserError(f"{journal} cannot be read as a study: {error}") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        return optuna.load_study(study_name=STUDY_NAME, storage=JournalStorage(_Snapshot(journal.read_bytes())))
+    except Exception as error:  # Optuna checks nothing of what it replays, so a damaged line raises anything
+        raise UserError(f"{journal} is damaged: {type(error).__name__}: {error}") from error
+
+
+class _Snapshot(BaseJournalBackend):
+    """What a journal file held at one moment, without a line that was being written."""
+
+    def __init__(self, content: bytes) -> None:
+        self._lines = content[: content.rfind(b"\n") + 1].splitlines()
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        return map(json.loads, self._lines[log_number_from:])
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        raise UnsupportedOperation("a snapshot is not written to")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = read_json(path)
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is damaged: expected a JSON object")
+    return content
 
 
 def _record(trial: FrozenTrial, maximize: bool) -> TrialRecord:

@@ -102,8 +102,8 @@ class _Run:
             },
             scaling_config=ray.train.ScalingConfig(
                 num_workers=assignment.workers,
-                use_gpu=assignment.gpus > 0,
-                resources_per_worker={"CPU": assignment.cpus, "GPU": assignment.gpus},
+                use_gpu=assignment.worker_resources["GPU"] > 0,
+                resources_per_worker=assignment.worker_resources,
             ),
             run_config=ray.train.RunConfig(name="workers", storage_path=self.scratch),
         )

@@ -1,23 +1,27 @@
 """The one place that asks the study for trials and tells it what became of them.
 
 Ray Tune's searcher and scheduler are thin glue around it. Everything it knows is rebuilt from the journal, so a run
-that was killed at any moment goes on from here. Every method may be called twice with the same news.
+that was killed at any moment goes on from here. Every method may be called twice with the same news, and none costs
+more as the study grows.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
+from bisect import insort
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import optuna
-from optuna.trial import TrialState
+from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
-from automl.search.asha import survives
-from automl.search.journal import make_sampler
+from automl.search.journal import Journal
+from automl.search.proposals import History, propose
+from automl.search.stopping import StoppingRule, stopping_rule
 from automl.space import SearchSpec, suggest
+
+MAX_RESTARTS = 2  # how often a trial whose worker was lost is run again
 
 
 @dataclass(frozen=True)
@@ -49,63 +53,79 @@ class Progress:
 
 
 class Ledger:
-    """Asks and tells one study; not safe to use from several threads, `progress` excepted."""
+    """Asks and tells one study; not safe to use from several threads, `progress` excepted.
 
-    def __init__(self, study: optuna.Study, spec: SearchSpec) -> None:
-        self.study = study
+    OSError from a method (the disk is full) means that its news is not in the journal; the ledger may not be used
+    any further.
+    """
+
+    def __init__(self, journal: Journal, spec: SearchSpec) -> None:
+        self.journal = journal
         self.spec = spec
         self.maximize = spec.search.mode == "max"
-        self.rungs = spec.search.early_stopping.rungs()
-        self._open: dict[int, optuna.Trial] = {}
-        self._values: dict[int, dict[int, float]] = {}
+        self._rule: StoppingRule = stopping_rule(spec)
+        self._count = 0
         self._states: Counter[TrialState] = Counter()
-        self._results: dict[int, dict[str, Any]] = {}
-        self._families: dict[int, str] = {}
-        self._failed: set[int] = set()
-        self._best: tuple[float, int] | None = None
+        self._open: dict[int, dict[int, float]] = {}  # the values after each epoch of trials that have not ended
+        self._waiting: deque[int] = deque()  # open trials that no worker has
+        self._restarts: Counter[int] = Counter()
+        self._history = History()
+        self._ranking: list[tuple[float, int]] = []  # trials that have ended with a score, best first
+        self._best: tuple[float, int] | None = None  # over the running trials too
+        self._since_best = 0
         self._failures: list[str] = []
-        self._unfinished: list[int] = []
-        for trial in study.get_trials(deepcopy=False):
-            self._values[trial.number] = dict(trial.intermediate_values)
-            self._states[trial.state] += 1
-            if trial.state == TrialState.RUNNING:
-                self._open[trial.number] = optuna.Trial(study, trial._trial_id)
-                self._unfinished.append(trial.number)
-            elif trial.state == TrialState.FAIL:
-                self._failed.add(trial.number)
-            else:
-                self._families[trial.number] = trial.user_attrs.get("family", "")
-            if trial.state != TrialState.FAIL:
-                self._note_best(trial.number)
+        for trial in journal.study.get_trials(deepcopy=False):
+            self._recall(trial)
         self.progress = self._progress()
+
+    def _recall(self, trial: FrozenTrial) -> None:
+        """Take up a trial of the journal."""
+        number, values = trial.number, trial.intermediate_values
+        self._count += 1
+        self._states[trial.state] += 1
+        if trial.state == TrialState.RUNNING:
+            self._open[number] = dict(values)
+            self._waiting.append(number)
+            self._restarts[number] = trial.user_attrs.get("restarts", 0)
+            self._note_best(number, values)
+        elif trial.state != TrialState.FAIL and values:
+            self._note_best(number, values)
+            self._note_end(number, values)
+        reason = trial.user_attrs.get("reason", "")
+        self._rule.restore(number, values, ended=trial.state.is_finished(), reason=reason)
 
     # -- asking
 
     def next(self) -> Proposal | None:
-        """The next trial to run: first those that an interruption left unfinished, then new ones; then None."""
-        if self._unfinished:
-            number = self._unfinished.pop(0)
-        elif len(self._values) < self.spec.search.trials:
-            number = self._ask()
-        else:
+        """The next trial to run: first those that were interrupted, then new ones; None where there is none now."""
+        while self._waiting:
+            number = self._waiting.popleft()
+            values = self._open[number]
+            if not (values and self._settle(number, max(values))):
+                config = self.config(number)
+                self.progress = self._progress()
+                return Proposal(number, config, max(values, default=0))
+        if self._count >= self.spec.search.trials:
             return None
-        trial = self._open[number]
-        config = suggest(self.spec, trial)
-        family = next(iter(config["model"]))
-        if "config" not in trial.user_attrs:
-            trial.set_user_attr("family", family)
-            trial.set_user_attr("config", config)
-        self._families[number] = family
-        self.progress = self._progress()
-        return Proposal(number, config, max(self._values[number], default=0))
+        return self._propose()
 
-    def _ask(self) -> int:
-        self.study.sampler = make_sampler(self.spec, len(self._values))
-        trial = self.study.ask()
-        self._open[trial.number] = trial
-        self._values[trial.number] = {}
+    def _propose(self) -> Proposal:
+        number = self._count
+        seen = sorted([*self._history.numbers(), *self._open])
+        trial, config = propose(self.spec, number, [self.journal.trial(each) for each in seen])
+        trial.user_attrs = {"family": next(iter(config["model"])), "config": config}
+        self.journal.add(trial)
+        self.journal.commit()
+        self._count += 1
         self._states[TrialState.RUNNING] += 1
-        return trial.number
+        self._open[number] = {}
+        self.progress = self._progress()
+        return Proposal(number, config, 0)
+
+    def config(self, number: int) -> dict[str, Any]:
+        """The configuration of a trial, made again from its parameters."""
+        trial = self.journal.trial(number)
+        return suggest(self.spec, FixedTrial(trial.params, number))
 
     # -- telling
 
@@ -120,32 +140,33 @@ class Ledger:
             self.fail(number, str(result["error"]))
             return False
         epoch, value = int(result["epoch"]), result[self.spec.search.metric]
-        self._results[number] = {
-            "epochs": epoch,
-            "train_seconds": float(result["train_seconds"]),
-            "parameters": int(result["parameters"]),
-        }
         if value is None or not math.isfinite(value):
+            self._note_figures(number, result)
             self.fail(number, f"the loss was not finite in epoch {epoch}")
             return False
-        if epoch not in self._values[number]:
-            self._open[number].report(value, step=epoch)
-            self._values[number][epoch] = value
-            self._note_best(number)
-        if epoch >= self.spec.search.max_epochs:
-            self._close(number, TrialState.COMPLETE)
-            return False
-        if epoch in self.rungs and not self._survives(number, epoch):
-            self._close(number, TrialState.PRUNED, f"asha: rung {epoch}")
-            return False
-        self.progress = self._progress()
-        return True
+        values = self._open[number]
+        if epoch not in values:
+            values[epoch] = float(value)
+            self.journal.report(number, epoch, values[epoch])
+            self._note_best(number, values)
+        ended = self._settle(number, epoch, result)
+        if not ended:
+            self.journal.commit()
+            self.progress = self._progress()
+        return not ended
 
-    def _survives(self, number: int, rung: int) -> bool:
-        earlier = [values[rung] for other, values in self._values.items() if other != number and rung in values]
-        asha = self.spec.search.early_stopping.asha
-        assert asha is not None  # without it there are no rungs
-        return survives(self._values[number][rung], earlier, asha.reduction_factor, maximize=self.maximize)
+    def _settle(self, number: int, epoch: int, result: Mapping[str, Any] | None = None) -> bool:
+        """End a trial whose last epoch is `epoch` if it is to end there; true if it has."""
+        if epoch >= self.spec.search.max_epochs:
+            state, reason = TrialState.COMPLETE, ""
+        else:
+            state, reason = TrialState.PRUNED, self._rule.decide(number, epoch, self._open[number]) or ""
+            if not reason:
+                return False
+        if result is not None:
+            self._note_figures(number, result)
+        self._close(number, state, reason)
+        return True
 
     def fail(self, number: int, reason: str) -> None:
         """Write that a trial failed and why."""
@@ -153,36 +174,58 @@ class Ledger:
             self._failures.append(reason)
             self._close(number, TrialState.FAIL, reason)
 
-    def end_of_budget(self) -> list[int]:
+    def restart(self, number: int, reason: str) -> bool:
+        """A trial lost its worker: it waits for another, or fails for `reason` once that has happened too often.
+
+        True if it is to run again.
+        """
+        if number not in self._open or number in self._waiting:
+            return number in self._open
+        self._restarts[number] += 1
+        if self._restarts[number] > MAX_RESTARTS:
+            self.fail(number, f"{reason} ({self._restarts[number]} times)")
+            return False
+        self.journal.note(number, restarts=self._restarts[number])
+        self.journal.commit()
+        self._waiting.appendleft(number)
+        self.progress = self._progress()
+        return True
+
+    def end_of_budget(self, reason: str) -> list[int]:
         """Rank the running trials at what they reached, give their numbers; what reached nothing stays unfinished."""
-        reached = [number for number in self._open if self._values[number]]
+        reached = [number for number, values in self._open.items() if values]
         for number in reached:
-            self._close(number, TrialState.PRUNED, "time budget")
+            self._close(number, TrialState.PRUNED, reason)
         return reached
 
     def requeue(self) -> None:
         """Take back every trial that was given out and has not ended."""
-        self._unfinished = sorted(self._open)
+        self._waiting = deque(sorted(self._open))
         self.progress = self._progress()
 
     def _close(self, number: int, state: TrialState, reason: str = "") -> None:
-        trial = self._open.pop(number)
-        attributes = self._results.pop(number, {}) | ({"reason": reason} if reason else {})
-        for name, attribute in attributes.items():
-            trial.set_user_attr(name, attribute)
-        value = self.score(number) if state == TrialState.COMPLETE else None
-        self.study.tell(trial, value, state=state, skip_if_finished=True)
+        values = self._open.pop(number)
+        if number in self._waiting:
+            self._waiting.remove(number)
+        if reason:
+            self.journal.note(number, reason=reason)
+        # A stopped trial's value is its last one, as Optuna has it; a completed one's is its score.
+        last = values[max(values)] if values else None
+        value = self._score(values) if state == TrialState.COMPLETE else last if state == TrialState.PRUNED else None
+        self.journal.end(number, state, value)
+        self.journal.commit(durable=True)
         self._states[TrialState.RUNNING] -= 1
         self._states[state] += 1
         if state == TrialState.FAIL:
-            self._failed.add(number)
-            if self._best is not None and self._best[1] == number:
-                self._best = None
-                for other in self._values.keys() - self._failed:
-                    self._note_best(other)
+            self._forget_best(number)
         else:
             self._failures.clear()
+            self._note_end(number, values)
         self.progress = self._progress()
+
+    def _note_figures(self, number: int, result: Mapping[str, Any]) -> None:
+        figures = {"epochs": int(result["epoch"]), "train_seconds": float(result["train_seconds"])}
+        self.journal.note(number, **figures, parameters=int(result["parameters"]))
 
     # -- reading
 
@@ -190,24 +233,17 @@ class Ledger:
         """Numbers of the trials that have been asked for and have not ended."""
         return sorted(self._open)
 
+    def running(self) -> int:
+        """Trials that have been given out."""
+        return len(self._open) - len(self._waiting)
+
     def remaining(self) -> int:
         """Trials still to end before the budget of trials is used."""
-        return len(self._open) + max(0, self.spec.search.trials - len(self._values))
-
-    def score(self, number: int) -> float | None:
-        """The best value of a trial over its epochs: that of the epoch whose weights are kept."""
-        values = self._values[number].values()
-        return (max(values) if self.maximize else min(values)) if values else None
+        return len(self._open) + max(0, self.spec.search.trials - self._count)
 
     def leaders(self, count: int) -> list[int]:
         """The `count` best trials that have ended without failing, best first."""
-        sign = -1 if self.maximize else 1
-        scored = [
-            (sign * score, number)
-            for number in self._values
-            if number not in self._open and number not in self._failed and (score := self.score(number)) is not None
-        ]
-        return [number for _, number in sorted(scored)[:count]]
+        return [number for _, number in self._ranking[:count]]
 
     def same_failure(self) -> tuple[str, int] | None:
         """The cause and count of the last trials' failures, where all that failed in a row failed of one cause."""
@@ -215,22 +251,49 @@ class Ledger:
             return self._failures[0], len(self._failures)
         return None
 
-    def _note_best(self, number: int) -> None:
-        score = self.score(number)
-        if score is None:
+    def since_best(self) -> int:
+        """Trials that have ended since the best score so far was reached."""
+        return self._since_best
+
+    # -- scores
+
+    def _score(self, values: Mapping[int, float]) -> float:
+        """The best value of a trial over its epochs: that of the epoch whose weights are kept."""
+        return max(values.values()) if self.maximize else min(values.values())
+
+    def _rank_key(self, score: float) -> float:
+        return -score if self.maximize else score
+
+    def _note_best(self, number: int, values: Mapping[int, float]) -> None:
+        if not values:
             return
-        if self._best is None or (score > self._best[0] if self.maximize else score < self._best[0]):
-            self._best = (score, number)
+        key = self._rank_key(self._score(values))
+        if self._best is None or (key, number) < self._best:
+            self._best = (key, number)
+            self._since_best = 0
+
+    def _forget_best(self, number: int) -> None:
+        """A trial that failed does not count, even if it was the best while it ran."""
+        if self._best is not None and self._best[1] == number:
+            self._best = self._ranking[0] if self._ranking else None
+            for other, values in self._open.items():
+                self._note_best(other, values)
+
+    def _note_end(self, number: int, values: Mapping[int, float]) -> None:
+        key = self._rank_key(self._score(values))
+        insort(self._ranking, (key, number))
+        self._history.end(number, key)
+        self._since_best += 1
 
     def _progress(self) -> Progress:
-        best, number = self._best or (None, None)
+        key, number = self._best or (None, None)
         return Progress(
             budget=self.spec.search.trials,
-            running=self._states[TrialState.RUNNING] - len(self._unfinished),
+            running=self.running(),
             completed=self._states[TrialState.COMPLETE],
             stopped=self._states[TrialState.PRUNED],
             failed=self._states[TrialState.FAIL],
-            best=best,
+            best=None if key is None else self._rank_key(key),
             best_number=number,
-            best_family=self._families.get(number) if number is not None else None,
+            best_family=None if number is None else self.journal.trial(number).user_attrs["family"],
         )

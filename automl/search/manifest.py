@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from automl.data import Prepared
-from automl.search.ray_session import Capacity
+from automl.search.resources import Capacity
 from automl.space import SearchSpec
 from automl.training.run_directory import RunDirectory, read_json, write_json
 
@@ -62,10 +62,20 @@ def create_manifest(
         "mode": spec.search.mode,
         "rungs": list(spec.search.early_stopping.rungs()),
         "max_epochs": spec.search.max_epochs,
-        "budget": {"trials": spec.search.trials, "time_budget_seconds": spec.search.time_budget_seconds},
-        "used": {"trials": 0, "seconds": 0.0},
+        "budget": budget(spec),
+        "used": {"trials": 0, "seconds": 0.0, "gpu_hours": 0.0},
     }
     write_json(run.manifest, content)
+
+
+def budget(spec: SearchSpec) -> dict[str, Any]:
+    """What the search may use; null is no limit."""
+    return {
+        "trials": spec.search.trials,
+        "time_budget_seconds": spec.search.time_budget_seconds,
+        "gpu_hours": spec.search.gpu_hours,
+        "plateau": spec.search.plateau,
+    }
 
 
 def update_manifest(run: RunDirectory, **changes: Any) -> None:

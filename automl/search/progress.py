@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -117,15 +116,3 @@ def show(look: Callable[[], Status], *, quiet: bool = False) -> Iterator[None]:
         over.set()
         thread.join()
         console.print(plain_line(look()), soft_wrap=True, highlight=False, markup=False)
-
-
-class Clock:
-    """Seconds that a run has used, over all its starts."""
-
-    def __init__(self, used_before: float) -> None:
-        self._used_before = used_before
-        self._started = time.monotonic()
-
-    def seconds(self) -> float:
-        """Seconds used so far."""
-        return self._used_before + time.monotonic() - self._started

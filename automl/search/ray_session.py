@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 
 import ray
 import torch
 from ray import PlacementGroupID
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-from automl.space import SearchSpec, UserError
+from automl.search.resources import Capacity
+from automl.space import UserError
 from automl.training.run_directory import TrialDirectory
 
 OBJECT_STORE_BYTES = 256 * 1024 * 1024  # trials read data from disk, so little passes through the store
@@ -33,35 +34,31 @@ _ENVIRONMENT = {
 }
 
 
-@dataclass(frozen=True)
-class Capacity:
-    """CPUs and GPUs that a search may use."""
-
-    cpus: float
-    gpus: float
-
-
 def local_capacity() -> Capacity:
     """What this machine has for this process."""
     return Capacity(cpus=len(os.sched_getaffinity(0)), gpus=torch.cuda.device_count())
 
 
-def check_request(spec: SearchSpec, capacity: Capacity) -> int:
-    """How many trials may run at once; raises UserError where not even one fits."""
-    asked = spec.resources.per_trial
-    cpus, gpus = asked.workers * asked.cpus, asked.workers * asked.gpus
-    for name, wanted, there in (("cpus", cpus, capacity.cpus), ("gpus", gpus, capacity.gpus)):
-        if wanted > there:
-            each = f" for {asked.workers} workers" if asked.workers > 1 else ""
-            raise UserError(
-                f"resources.per_trial.{name} asks for {wanted:g}{each}, but there {'is' if there == 1 else 'are'} "
-                f"{there:g}; lower it, or name a cluster with --address"
-            )
-    fits = math.floor(capacity.cpus / cpus + 1e-9)
-    if gpus > 0:
-        fits = min(fits, math.floor(capacity.gpus / gpus + 1e-9))
-    limit = spec.resources.max_concurrent
-    return max(1, fits if limit == "auto" else min(fits, limit))
+class LostNodeError(RuntimeError):
+    """The node that the driver runs on is gone from its Ray cluster: nothing can be started or heard of any more."""
+
+
+def node_check(every_seconds: float = 5.0) -> Callable[[], None]:
+    """A function to be called often, which raises LostNodeError once this process's node is dead.
+
+    Without it a driver whose raylet was killed waits for ever for results.
+    """
+    here = ray.get_runtime_context().get_node_id()
+    looked = time.monotonic()
+
+    def check() -> None:
+        nonlocal looked
+        if time.monotonic() - looked >= every_seconds:
+            looked = time.monotonic()
+            if not any(node["Alive"] for node in ray.nodes() if node["NodeID"] == here):
+                raise LostNodeError("this machine's Ray node is dead")
+
+    return check
 
 
 def release_workers(folder: TrialDirectory) -> None:
@@ -81,6 +78,11 @@ def ray_session(address: str | None) -> Iterator[Capacity]:
 
     Raises UserError where the cluster cannot be reached.
     """
+    with redirect_stdout(sys.stderr):  # Ray prints some faults; results alone go to stdout
+        yield from _session(address)
+
+
+def _session(address: str | None) -> Iterator[Capacity]:
     os.environ.update({name: os.environ.get(name, value) for name, value in _ENVIRONMENT.items()})
     here = local_capacity()
     try:
@@ -104,6 +106,8 @@ def ray_session(address: str | None) -> Iterator[Capacity]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         there = ray.cluster_resources()
-        yield Capacity(cpus=there.get("CPU", 0.0), gpus=there.get("GPU", 0.0))
+        known = ("CPU", "GPU", "memory", "object_store_memory")
+        other = {name: amount for name, amount in there.items() if name not in known and not name.startswith("node:")}
+        yield Capacity(cpus=there.get("CPU", 0.0), gpus=there.get("GPU", 0.0), other=other)
     finally:
         ray.shutdown()

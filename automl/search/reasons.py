@@ -27,6 +27,11 @@ def result_of(error: BaseException, folder: str, *, halved: bool = False) -> dic
     return {"error": one_line(_reason(error, halved))}
 
 
+def first_line(error: BaseException) -> str:
+    """An exception in one line."""
+    return one_line(_reason(error, False))
+
+
 def one_line(text: str) -> str:
     """The text without line breaks, cut to `LONGEST` characters."""
     line = " ".join(text[: 20 * LONGEST].split())

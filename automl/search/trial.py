@@ -8,7 +8,7 @@ import os
 import platform
 from collections.abc import Callable
 from contextlib import chdir
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,8 @@ class Assignment:
     config: dict[str, Any]
     epochs_known: int
     max_epochs: int
-    seed: int
+    seed: int  # of the search: decides how data is split
+    training_seed: int
     metric: str
     maximize: bool
     folder: str
@@ -45,8 +46,7 @@ class Assignment:
     threads: int
     stall_timeout: float | None = None
     workers: int = 1
-    cpus: float = 1.0
-    gpus: float = 0.0
+    worker_resources: dict[str, float] = field(default_factory=dict)  # Ray's names; of each of several workers
 
 
 @dataclass
@@ -66,8 +66,8 @@ class RunningTrial:
     def next_epoch(self) -> dict[str, Any]:
         """The next epoch that the study does not hold: trained now, or read where a killed run had written it.
 
-        Gives the epoch's metrics line with train_seconds (of all epochs) and parameters, or `interrupted` where the
-        stop file is there, or `error` where the metric is no number.
+        Gives the epoch's metrics line with train_seconds (of all epochs), parameters and, of a GPU, gpu_memory (the
+        share in use), or `interrupted` where the stop file is there, or `error` where the metric is no number.
         """
         known = self.assignment.epochs_known
         if known < self.training.epoch:
@@ -98,7 +98,11 @@ class RunningTrial:
 
     def _result(self, epoch: int) -> dict[str, Any]:
         seconds = sum(line["seconds"] for line in self.lines[:epoch])
-        return {**self.lines[epoch - 1], "train_seconds": seconds, "parameters": self.parameters}
+        result = {**self.lines[epoch - 1], "train_seconds": seconds, "parameters": self.parameters}
+        if self.training.device.type == "cuda":
+            free, total = torch.cuda.mem_get_info(self.training.device)
+            result["gpu_memory"] = 1 - free / total  # PyTorch keeps what it once had: this is the peak so far
+        return result
 
     def _keep(self, line: dict[str, Any], value: float) -> None:
         value *= 1 if self.assignment.maximize else -1
@@ -161,9 +165,13 @@ def _restore(
     """The training after its last checkpoint with its metrics lines, or a new one, and why not the former."""
 
     def fresh() -> Training:
-        seed = assignment.seed * 1_000_003 + assignment.number
         return start(
-            assignment.config, prepared, max_epochs=assignment.max_epochs, seed=seed, device=device, shard=shard
+            assignment.config,
+            prepared,
+            max_epochs=assignment.max_epochs,
+            seed=assignment.training_seed,
+            device=device,
+            shard=shard,
         )
 
     training = fresh()

@@ -1,47 +1,75 @@
-"""Ray Tune's searcher, scheduler and stopper as thin glue around the ledger, which decides everything."""
+"""Ray Tune's searcher and scheduler as thin glue around a book that decides everything: the ledger, as a rule."""
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from automl.search.ledger import Ledger, Proposal
+from automl.search.ledger import Proposal
 from automl.search.ray_session import release_workers
 from automl.search.trainable import Assignment
 from automl.search.watchdog import stall_reason
 from automl.training.run_directory import TrialDirectory
 
 Assign = Callable[[Proposal], Assignment]
+DISK_FULL = "the disk is full"
 
 
-class LedgerSearcher(Searcher):  # type: ignore[misc]
-    """Proposes the ledger's next trial, never more at once than may run."""
+class Book(Protocol):
+    """What hands out trials and hears of them: the ledger of a search, or the list of its finalists."""
 
-    def __init__(self, ledger: Ledger, assign: Assign, max_concurrent: int) -> None:
+    def next(self) -> Proposal | None:
+        """The next trial to run; None where there is none now."""
+
+    def record(self, number: int, result: Mapping[str, Any]) -> bool:
+        """Write the result of an epoch; true if the trial goes on."""
+
+    def restart(self, number: int, reason: str) -> bool:
+        """A trial lost its worker; true if it is to run again."""
+
+    def running(self) -> int:
+        """Trials that have been given out."""
+
+    def remaining(self) -> int:
+        """Trials still to end."""
+
+
+class BookSearcher(Searcher):  # type: ignore[misc]
+    """Proposes the book's next trial, never more at once than may run, nor more in all than `limit`."""
+
+    def __init__(self, book: Book, assign: Assign, stop: Callable[[str], None], max_concurrent: int) -> None:
         super().__init__()
-        self.ledger = ledger
+        self.book = book
         self.assign = assign
+        self.stop = stop
         self.max_concurrent = max_concurrent
+        self.limit: int | None = None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next trial's assignment; None while enough are running; FINISHED after the last."""
-        if self.ledger.progress.running >= self.max_concurrent:
-            return None
-        proposal = self.ledger.next()
-        if proposal is None:
+        """The next trial's assignment; None while there is none to start; FINISHED after the last has ended."""
+        if self.limit == 0 or self.book.remaining() == 0:
             return str(Searcher.FINISHED)
+        if self.book.running() >= self.max_concurrent:
+            return None
+        try:
+            proposal = self.book.next()
+        except OSError as error:
+            self.stop(f"{DISK_FULL}: {error}")
+            return None
+        if proposal is None:
+            return None
+        if self.limit is not None:
+            self.limit -= 1
         return {"assignment": json.dumps(asdict(self.assign(proposal)))}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing: the scheduler hears of every end first and tells the ledger."""
+        """Nothing: the scheduler hears of every end first and tells the book."""
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the journal is the truth."""
@@ -53,65 +81,52 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
         return {}
 
 
-class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
-    """Writes each result to the ledger, which says whether the trial goes on."""
+class BookScheduler(FIFOScheduler):  # type: ignore[misc]
+    """Writes each result to the book, which says whether the trial goes on."""
 
-    def __init__(self, ledger: Ledger, on_close: Callable[[int], None]) -> None:
+    def __init__(self, book: Book, stop: Callable[[str], None], on_close: Callable[[int], None]) -> None:
         super().__init__()
-        self.ledger = ledger
+        self.book = book
+        self.stop = stop
         self.on_close = on_close
+        self.gpu_memory = 0.0  # the largest share of a GPU's memory that a trial has used
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """A trial that waits to be started; Ray's own looks through all trials there ever were, for each event."""
+        return next((trial for trial in tune_controller.get_live_trials() if trial.status == "PENDING"), None)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Continue or stop."""
         number = _number(trial)
-        if "interrupted" in result or self.ledger.record(number, result):
+        if "interrupted" in result:
             return str(TrialScheduler.CONTINUE)
-        self.on_close(number)
+        if "disk_full" in result:
+            self.stop(f"{DISK_FULL}: {result['disk_full']}")
+            return str(TrialScheduler.CONTINUE)
+        self.gpu_memory = max(self.gpu_memory, result.get("gpu_memory", 0.0))
+        try:
+            if self.book.record(number, result):
+                return str(TrialScheduler.CONTINUE)
+            self.on_close(number)
+        except OSError as error:
+            self.stop(f"{DISK_FULL}: {error}")
         return str(TrialScheduler.STOP)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """A worker that died takes its trial with it."""
+        """A worker that died: its trial is run again from its checkpoint, unless it had stalled."""
         number = _number(trial)
         folder = TrialDirectory(Path(json.loads(trial.config["assignment"])["folder"]))
         release_workers(folder)
-        self.ledger.fail(number, stall_reason(folder.stalled) or "its worker process ended unexpectedly")
-        self.on_close(number)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-
-class Stop(tune.Stopper):  # type: ignore[misc]
-    """Ends the search at a deadline, at a request, or once too many trials in a row fail of one cause.
-
-    `reason` then says which. Workers learn of it from a file and stop in mid-epoch.
-    """
-
-    def __init__(self, ledger: Ledger, stop_file: Path, deadline: float | None, max_same_failures: int) -> None:
-        self.ledger = ledger
-        self.stop_file = stop_file
-        self.deadline = deadline
-        self.max_same_failures = max_same_failures
-        self.reason: str | None = None
-
-    def request(self, reason: str) -> None:
-        """Stop as soon as possible; the first reason stays."""
-        if self.reason is None:
-            self.reason = reason
-            self.stop_file.touch()
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Single trials are the scheduler's business."""
-        return False
-
-    def stop_all(self) -> bool:
-        """Whether the search is to end now."""
-        if self.reason is None and self.deadline is not None and time.monotonic() >= self.deadline:
-            self.request("time budget")
-        same = self.ledger.same_failure()
-        if self.reason is None and same is not None and same[1] >= self.max_same_failures:
-            self.request(f"{same[1]} trials in a row failed of one cause: {same[0]}")
-        return self.reason is not None
+        stalled = stall_reason(folder.stalled)
+        try:
+            if stalled:
+                again = self.book.record(number, {"error": stalled})
+            else:
+                again = self.book.restart(number, "its worker process ended unexpectedly")
+            if not again:
+                self.on_close(number)
+        except OSError as error:
+            self.stop(f"{DISK_FULL}: {error}")
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

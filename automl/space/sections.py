@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
@@ -76,6 +77,12 @@ def _whole_or_auto(value: Any) -> Any:
     raise PydanticCustomError("auto", "expected auto or a whole number of at least 1")
 
 
+def _number_or_auto(value: Any) -> Any:
+    if value == "auto" or (isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf):
+        return value
+    raise PydanticCustomError("auto", "expected auto or a number of at least 0; got {value}", {"value": shown(value)})
+
+
 _FILES_SCHEMA = [{"type": "string", "minLength": 1}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]
 _FRACTION_SCHEMA = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
 Files = Annotated[
@@ -91,4 +98,9 @@ WholeOrAuto = Annotated[
     Any,
     BeforeValidator(_whole_or_auto),
     WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1}]}),
+]
+NumberOrAuto = Annotated[
+    Any,
+    BeforeValidator(_number_or_auto),
+    WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "number", "minimum": 0}]}),
 ]

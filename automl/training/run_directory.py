@@ -55,6 +55,11 @@ class RunDirectory:
         return self.path / "finalists.json"
 
     @property
+    def confirmed(self) -> Path:
+        """What the finalists reached under other seeds."""
+        return self.path / "confirmed.json"
+
+    @property
     def report(self) -> Path:
         """The HTML report."""
         return self.path / "report.html"
@@ -99,6 +104,10 @@ class TrialDirectory:
     def weights(self) -> Path:
         """Weights of the best epoch so far (safetensors)."""
         return self.path / "model.safetensors"
+
+    def rerun(self, repetition: int) -> TrialDirectory:
+        """The folder of the trial's repetition under another seed (from 1)."""
+        return TrialDirectory(self.path / "reruns" / str(repetition))
 
     @property
     def checkpoint(self) -> Path:

@@ -17,7 +17,7 @@ from ray.util.placement_group import placement_group_table
 
 import automl
 from automl.search import engine
-from automl.search.ray_session import Capacity, check_request
+from automl.search.resources import Capacity, check_request
 from automl.space import UserError
 from automl.training.run_directory import RunDirectory
 from automl.verbs import load_space
@@ -82,7 +82,9 @@ def test_two_workers_do_what_one_does_and_leave_nothing_reserved(
 
 def test_what_several_workers_ask_for_is_counted(small_space: Path) -> None:
     spec = load_space(small_space, ["resources.per_trial={workers: 3, cpus: 2}"])
-    assert check_request(spec, Capacity(cpus=13, gpus=0)) == 2
+    assert check_request(spec, Capacity(cpus=13, gpus=0)).concurrent == 2
+    each_a_gpu = load_space(small_space, ["resources.per_trial={workers: 2, cpus: 1, gpus: 1}"])
+    assert check_request(each_a_gpu, Capacity(cpus=64, gpus=5)).concurrent == 2
     with pytest.raises(UserError, match=r"per_trial.cpus asks for 6 for 3 workers, but there are 4"):
         check_request(spec, Capacity(cpus=4, gpus=0))
     with pytest.raises(UserError, match="each of several workers has one GPU or none"):

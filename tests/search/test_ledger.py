@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import random
+import resource
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,8 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 
 from automl.models import FAMILIES
-from automl.search.journal import cut_torn_tail, open_study
-from automl.search.ledger import Ledger
+from automl.search.journal import Journal, cut_torn_tail, open_journal
+from automl.search.ledger import MAX_RESTARTS, Ledger, Proposal
 from automl.space import SearchSpec, UserError, parse
 
 SPACE = """
@@ -75,9 +77,9 @@ def snapshot(study: optuna.Study) -> list[tuple[Any, ...]]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...]]:
-    study = open_study(tmp_path_factory.mktemp("study") / "study.journal", mode="max")
-    play(Ledger(study, spec_with()))
-    return snapshot(study)
+    journal = open_journal(tmp_path_factory.mktemp("study") / "study.journal", mode="max")
+    play(Ledger(journal, spec_with()))
+    return snapshot(journal.study)
 
 
 def test_states_are_the_truth(undisturbed: list[tuple[Any, ...]]) -> None:
@@ -104,18 +106,93 @@ def test_a_crash_after_any_call_changes_nothing(
 ) -> None:
     path = tmp_path_factory.mktemp("crash") / "study.journal"
     for calls in crashes:
-        play(Ledger(open_study(path, mode="max"), spec_with()), stop_after=calls)
+        play(Ledger(open_journal(path, mode="max"), spec_with()), stop_after=calls)
         if torn:
             with path.open("ab") as file:
                 file.write(b'{"op_code": 8, "worker_id": "tor')
-    study = open_study(path, mode="max")
-    play(Ledger(study, spec_with()))
-    assert snapshot(study) == undisturbed
+    journal = open_journal(path, mode="max")
+    play(Ledger(journal, spec_with()))
+    assert snapshot(journal.study) == undisturbed
+
+
+class CrashError(Exception):
+    """The process is gone."""
+
+
+@pytest.mark.parametrize("written", [False, True], ids=["before the write", "after the write"])
+def test_a_crash_at_any_write_changes_nothing(
+    written: bool, undisturbed: list[tuple[Any, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every write of a whole search is a place to die at; whichever it is, the search ends the same."""
+    commit = Journal.commit
+    place, writes = 0, 0
+
+    def crashing(journal: Journal, *, durable: bool = False) -> None:
+        nonlocal writes
+        writes += bool(journal._file._pending)
+        if writes == place and not written:
+            raise CrashError
+        commit(journal, durable=durable)
+        if writes == place:
+            raise CrashError
+
+    monkeypatch.setattr(Journal, "commit", crashing)
+    while True:
+        path, place, writes = tmp_path / f"{place}.journal", place + 1, 0
+        try:
+            play(Ledger(open_journal(path, mode="max"), spec_with()))
+            break  # the search has fewer writes than that
+        except CrashError:
+            writes = place + 1
+            journal = open_journal(path, mode="max")
+            play(Ledger(journal, spec_with()))
+            assert snapshot(journal.study) == undisturbed
+    assert place > 35
+
+
+def test_a_full_disk_leaves_a_journal_that_goes_on(undisturbed: list[tuple[Any, ...]], tmp_path: Path) -> None:
+    """A real limit on the size of files: writes stop short, then fail."""
+    path = tmp_path / "study.journal"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    room, full = 3_001, 0
+    try:
+        while True:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+            try:
+                journal = open_journal(path, mode="max")
+                play(Ledger(journal, spec_with()))
+                break
+            except OSError:
+                full, room = full + 1, room + 4_001
+                assert not path.exists() or path.read_bytes()[-1:] in (b"\n", b"")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert full > 5
+    assert snapshot(journal.study) == undisturbed
+
+
+def test_a_trial_that_loses_its_worker_runs_again_and_in_the_end_fails(tmp_path: Path) -> None:
+    path = tmp_path / "study.journal"
+    ledger = Ledger(open_journal(path, mode="max"), spec_with())
+    proposal = ledger.next()
+    assert proposal
+    assert ledger.record(proposal.number, result(1, 0.5))
+    for _ in range(MAX_RESTARTS):
+        assert ledger.restart(proposal.number, "its worker died")
+        assert ledger.restart(proposal.number, "its worker died")  # news that comes twice
+        ledger = Ledger(open_journal(path, mode="max"), spec_with())
+        again = ledger.next()
+        assert again == Proposal(proposal.number, proposal.config, 1)
+    assert not ledger.restart(proposal.number, "its worker died")
+    trial = ledger.journal.study.trials[proposal.number]
+    assert trial.state == TrialState.FAIL and trial.user_attrs["reason"] == "its worker died (3 times)"
 
 
 def test_news_that_comes_twice_is_written_once(tmp_path: Path) -> None:
-    study = open_study(tmp_path / "study.journal", mode="max")
-    ledger = Ledger(study, spec_with())
+    journal = open_journal(tmp_path / "study.journal", mode="max")
+    ledger = Ledger(journal, spec_with())
     proposal = ledger.next()
     assert proposal is not None
     for _ in range(2):
@@ -123,35 +200,36 @@ def test_news_that_comes_twice_is_written_once(tmp_path: Path) -> None:
     ledger.fail(proposal.number, "first")
     ledger.fail(proposal.number, "second")
     assert not ledger.record(proposal.number, result(2, 0.9))
-    assert study.trials[0].intermediate_values == {1: 0.5}
-    assert study.trials[0].user_attrs["reason"] == "first"
+    assert journal.study.trials[0].intermediate_values == {1: 0.5}
+    assert journal.study.trials[0].user_attrs["reason"] == "first"
 
 
 def test_progress_and_leaders(tmp_path: Path) -> None:
-    ledger = Ledger(open_study(tmp_path / "study.journal", mode="max"), spec_with())
+    ledger = Ledger(open_journal(tmp_path / "study.journal", mode="max"), spec_with())
     play(ledger)
     progress = ledger.progress
     assert progress.finished == progress.budget == 12
     assert progress.running == 0
-    scores = [ledger.score(number) for number in ledger.leaders(3)]
-    assert scores == sorted(scores, reverse=True)  # type: ignore[type-var]
+    trials = ledger.journal.study.trials
+    scores = [max(trials[number].intermediate_values.values()) for number in ledger.leaders(3)]
+    assert scores == sorted(scores, reverse=True)
     assert scores[0] == progress.best and 5 not in ledger.leaders(12)
 
 
 def test_the_end_of_the_time_budget_ranks_what_was_reached(tmp_path: Path) -> None:
-    study = open_study(tmp_path / "study.journal", mode="max")
-    ledger = Ledger(study, spec_with())
+    journal = open_journal(tmp_path / "study.journal", mode="max")
+    ledger = Ledger(journal, spec_with())
     reached, nothing = ledger.next(), ledger.next()
     assert reached and nothing
     ledger.record(reached.number, result(1, 0.5))
-    assert ledger.end_of_budget() == [reached.number]
-    assert study.trials[reached.number].state == TrialState.PRUNED
-    assert study.trials[reached.number].user_attrs["reason"] == "time budget"
+    assert ledger.end_of_budget("time budget") == [reached.number]
+    assert journal.study.trials[reached.number].state == TrialState.PRUNED
+    assert journal.study.trials[reached.number].user_attrs["reason"] == "time budget"
     assert ledger.unfinished() == [nothing.number]
 
 
 def test_failures_in_a_row_of_one_cause_are_counted(tmp_path: Path) -> None:
-    ledger = Ledger(open_study(tmp_path / "study.journal", mode="max"), spec_with())
+    ledger = Ledger(open_journal(tmp_path / "study.journal", mode="max"), spec_with())
     for expected, reason in ((("x", 1), "x"), (("x", 2), "x"), (None, "y")):
         proposal = ledger.next()
         assert proposal
@@ -161,17 +239,18 @@ def test_failures_in_a_row_of_one_cause_are_counted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_the_same_seed_proposes_the_same(sampler: str, tmp_path: Path) -> None:
-    studies = [open_study(tmp_path / f"{name}.journal", mode="max") for name in "ab"]
-    for study in studies:
-        play(Ledger(study, spec_with(sampler)))
+    journals = [open_journal(tmp_path / f"{name}.journal", mode="max") for name in "ab"]
+    for journal in journals:
+        play(Ledger(journal, spec_with(sampler)))
+    studies = [journal.study for journal in journals]
     assert snapshot(studies[0]) == snapshot(studies[1])
     assert len({str(trial.params) for trial in studies[0].trials}) == 12
 
 
 def test_a_study_with_another_direction_is_refused(tmp_path: Path) -> None:
-    open_study(tmp_path / "study.journal", mode="max").ask()
+    open_journal(tmp_path / "study.journal", mode="max")
     with pytest.raises(UserError, match="holds a study to maximize"):
-        open_study(tmp_path / "study.journal", mode="min")
+        open_journal(tmp_path / "study.journal", mode="min")
 
 
 def test_a_torn_tail_is_cut(tmp_path: Path) -> None:

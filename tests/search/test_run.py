@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +18,9 @@ from optuna.trial import TrialState
 
 import automl
 from automl.training.run_directory import RunDirectory
-from tests.conftest import write_space
+from tests.conftest import copy_run
 
 pytestmark = pytest.mark.ray
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> RunDirectory:
-    folder = tmp_path_factory.mktemp("run")
-    os.environ["AUTOML_CACHE"] = str(folder / "cache")
-    space = write_space(folder / "space.yaml", small_data, trials=10)
-    result = automl.run(space, output=folder / "run", quiet=True)
-    assert (result.status, result.reason) == ("finished", "")
-    return RunDirectory(result.path)
 
 
 def study_of(run: RunDirectory) -> optuna.Study:
@@ -49,7 +38,6 @@ def test_the_run_directory_is_complete(finished: RunDirectory) -> None:
         "space.yaml", "manifest.json", "study.journal", "trials", "floor.json", "finalists.json", "driver.lock",
         "leaderboard.csv", "leaderboard.json", "leaderboard.md", "leaderboard.parquet", "report.html", "best_model",
     }  # fmt: skip
-    assert not ray.is_initialized()
     manifest = json.loads(finished.manifest.read_text())
     assert manifest["status"] == "finished"
     assert manifest["used"]["trials"] == manifest["budget"]["trials"] == 10
@@ -132,11 +120,13 @@ def test_the_floor_stands_on_the_leaderboard_and_is_judged(finished: RunDirector
     assert f"best searched model {said} the linear floor on validation" in words
 
 
-def test_a_finished_run_is_resumed_only_with_more_budget(finished: RunDirectory) -> None:
+def test_a_finished_run_is_resumed_only_with_more_budget(finished: RunDirectory, tmp_path: Path) -> None:
+    finished = copy_run(finished, tmp_path / "run")
     before = study_of(finished).trials
     assert automl.resume(finished.path, quiet=True).status == "finished"
     assert [trial.number for trial in study_of(finished).trials] == list(range(10))
     assert automl.resume(finished.path, trials=12, quiet=True).status == "finished"
+    assert not ray.is_initialized()
     after = study_of(finished).trials
     assert [(t.number, t.params, t.intermediate_values) for t in after[:10]] == [
         (t.number, t.params, t.intermediate_values) for t in before

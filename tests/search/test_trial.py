@@ -37,6 +37,7 @@ def assignment(small_space: Path, tmp_path: Path) -> Assignment:
         epochs_known=0,
         max_epochs=EPOCHS,
         seed=0,
+        training_seed=3,
         metric="accuracy",
         maximize=True,
         folder=str(tmp_path / "trial"),

@@ -1,0 +1,94 @@
+"""When a search ends: at a deadline, after so many GPU hours, on a plateau, at a request, or when nothing works."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from automl.search.ledger import Ledger
+from automl.space import SearchSpec
+
+MAX_SAME_FAILURES = 5
+ENOUGH = ("time budget", "GPU-hour budget", "plateau")  # reasons that finish a search; others interrupt or fail it
+INTERRUPTED = "interrupted"
+
+
+@dataclass
+class Usage:
+    """What a run has used over all its starts: wall seconds, and GPU seconds held by trials."""
+
+    seconds_before: float
+    gpu_seconds: float
+    started: float
+
+    @classmethod
+    def resumed(cls, used: dict[str, Any]) -> Usage:
+        """Going on from the `used` entry of a manifest."""
+        return cls(used["seconds"], used["gpu_hours"] * 3600, time.monotonic())
+
+    def seconds(self) -> float:
+        """Wall seconds so far."""
+        return self.seconds_before + time.monotonic() - self.started
+
+
+class Stop(tune.Stopper):  # type: ignore[misc]
+    """Ends the search; `reason` then says why. Workers learn of it from a file and stop in mid-epoch."""
+
+    def __init__(self, spec: SearchSpec, ledger: Ledger, usage: Usage, stop_file: Path) -> None:
+        self.search = spec.search
+        self.ledger = ledger
+        self.usage = usage
+        self.stop_file = stop_file
+        self.gpus_in_use: Callable[[], float] = lambda: 0.0
+        self.check_node: Callable[[], None] = lambda: None
+        self.reason: str | None = None
+        self.search_ended: str | None = None  # by what, once it has; "" where all trials have been run
+        self._looked = time.monotonic()
+
+    def request(self, reason: str) -> None:
+        """Stop as soon as possible; the first reason stays."""
+        if self.reason is None:
+            self.reason = reason
+            with suppress(OSError):  # on a full disk the workers end with the session instead
+                self.stop_file.touch()
+
+    def finish(self) -> None:
+        """The search is over and used its budget; what follows has none, and ends only at a request."""
+        self.search_ended, self.reason = self.reason or "", None
+        self.stop_file.unlink(missing_ok=True)
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Single trials are the scheduler's business."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether the search is to end now; asked about ten times a second. Raises LostNodeError."""
+        self.check_node()
+        now = time.monotonic()
+        self.usage.gpu_seconds += self.gpus_in_use() * (now - self._looked)
+        self._looked = now
+        if self.reason is None and self.search_ended is None and (reason := self._enough()):
+            self.request(reason)
+        return self.reason is not None
+
+    def _enough(self) -> str | None:
+        seconds, gpu_hours, plateau = self.search.time_budget_seconds, self.search.gpu_hours, self.search.plateau
+        if seconds is not None and self.usage.seconds() >= seconds:
+            return "time budget"
+        if gpu_hours is not None and self.usage.gpu_seconds >= gpu_hours * 3600:
+            return "GPU-hour budget"
+        if plateau is not None and self.ledger.since_best() >= plateau:
+            return "plateau"
+        same = self.ledger.same_failure()
+        if same is not None and same[1] >= MAX_SAME_FAILURES:
+            return f"{same[1]} trials in a row failed of one cause: {same[0]}"
+        return None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}

@@ -1,0 +1,217 @@
+"""When a trial stops: the early stopping of a search-space file as one object that decides.
+
+What is decided depends on the values that trials have reached and on the order of their numbers, never on a clock or on
+chance, so it can be taken up again from the journal. A decision costs the logarithm of the trials that came as far (and
+moving a few kilobytes in a sorted list).
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right, insort
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import Protocol
+
+from automl.space import SearchSpec
+from automl.space.search_section import Asha, Hyperband, Median, Stopping
+
+Keys = Mapping[int, float]  # the metric after each epoch, its sign such that less is better
+
+
+class StoppingRule:
+    """Early stopping as a file asks for it, with the patience it gives to trials that have converged."""
+
+    def __init__(self, way: Stopping, *, maximize: bool) -> None:
+        self._comparison = _comparison(way)
+        self._patience = way.patience
+        self._min_delta = way.min_delta
+        self._sign = -1.0 if maximize else 1.0
+        self._decided: dict[int, tuple[int, str | None]] = {}  # of each trial the last epoch decided on, and how
+
+    def rungs(self, number: int) -> tuple[int, ...]:
+        """Epochs after which trial `number` is compared with the others of its bracket; none under other rules."""
+        return self._comparison.rungs(number)
+
+    def restore(self, number: int, values: Mapping[int, float], *, ended: bool, reason: str = "") -> None:
+        """Take up a trial of the journal; the order in which trials are taken up does not matter.
+
+        A trial that has not ended is yet to be decided on after its last epoch. `reason` is why one that has was
+        stopped, as `decide` gave it or otherwise.
+        """
+        epochs = sorted(values)
+        settled = epochs if ended else epochs[:-1]
+        if settled:
+            keys = {epoch: self._sign * values[epoch] for epoch in settled}
+            self._comparison.restore(number, keys, reason)
+            self._decided[number] = (settled[-1], reason or None)
+
+    def decide(self, number: int, epoch: int, values: Mapping[int, float]) -> str | None:
+        """Why trial `number` stops after `epoch`, with `values` after each epoch so far; None where it goes on.
+
+        Asked again about the same epoch or an earlier one it gives the same answer and counts nothing twice.
+        """
+        last, reason = self._decided.get(number, (0, None))
+        if epoch > last:
+            keys = {each: self._sign * value for each, value in values.items() if each <= epoch}
+            reason = self._comparison.decide(number, epoch, keys) or self._converged(epoch, keys)
+            self._decided[number] = (epoch, reason)
+        return reason if epoch >= last else None
+
+    def _converged(self, epoch: int, keys: Keys) -> str | None:
+        if self._patience is None:
+            return None
+        best, since = math.inf, 0
+        for each in sorted(keys):
+            if keys[each] < best - self._min_delta:
+                best, since = keys[each], each
+        if epoch - since < self._patience:
+            return None
+        return f"patience: no improvement since epoch {since}"
+
+
+def stopping_rule(spec: SearchSpec) -> StoppingRule:
+    """The rule that the file asks for."""
+    return StoppingRule(spec.search.early_stopping.way, maximize=spec.search.mode == "max")
+
+
+class _Comparison(Protocol):
+    """Decides by comparing trials with each other."""
+
+    def rungs(self, number: int) -> tuple[int, ...]: ...
+
+    def decide(self, number: int, epoch: int, keys: Keys) -> str | None: ...
+
+    def restore(self, number: int, keys: Keys, reason: str) -> None: ...
+
+
+def _comparison(way: Stopping) -> _Comparison:
+    if isinstance(way, Asha):
+        return Halving(way.brackets_of_rungs(), way.reduction_factor, "asha")
+    if isinstance(way, Hyperband):
+        return Halving(way.brackets_of_rungs(), way.reduction_factor, "hyperband")
+    if isinstance(way, Median):
+        return _MedianRule(way.grace_period, way.min_trials)
+    return Halving(((),), 2, "none")
+
+
+class Halving:
+    """Asynchronous successive halving (Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning",
+    section 3) in the variant that stops trials and never pauses them, in one bracket or several.
+
+    The brackets share the trials as those of Hyperband do (Li et al. 2018, algorithm 1): one of s rungs, of at most S,
+    gets (S + 1) / (s + 1) * factor^s parts, rounded up, so that all use about as many epochs.
+    """
+
+    def __init__(self, brackets: Sequence[tuple[int, ...]], factor: int, name: str) -> None:
+        self._brackets = [{rung: Rung(factor) for rung in rungs} for rungs in brackets]
+        most = len(brackets[0])
+        parts = [-(-(most + 1) * factor ** len(rungs) // (len(rungs) + 1)) for rungs in brackets]
+        self._shares = [share / sum(parts) for share in accumulate(parts)]
+        self._name = name
+
+    def bracket(self, number: int) -> int:
+        """The bracket of a trial: any run of consecutive numbers is shared out nearly in proportion."""
+        return min(bisect_right(self._shares, van_der_corput(number)), len(self._shares) - 1)
+
+    def rungs(self, number: int) -> tuple[int, ...]:
+        """The rungs of a trial's bracket."""
+        return tuple(self._brackets[self.bracket(number)])
+
+    def decide(self, number: int, epoch: int, keys: Keys) -> str | None:
+        """Count the arrival of a trial, if there is a rung at `epoch`, and say whether it stops there."""
+        rung = self._brackets[self.bracket(number)].get(epoch)
+        if rung is None:
+            return None
+        passes = rung.passes(keys[epoch])
+        rung.add(keys[epoch], passed=passes)
+        return None if passes else self._reason(epoch)
+
+    def restore(self, number: int, keys: Keys, reason: str) -> None:
+        """Count the arrivals of a trial that was decided on before."""
+        for epoch, rung in self._brackets[self.bracket(number)].items():
+            if epoch in keys:
+                rung.add(keys[epoch], passed=epoch < max(keys) or reason != self._reason(epoch))
+
+    def _reason(self, epoch: int) -> str:
+        return f"{self._name}: rung {epoch}"
+
+
+class Rung:
+    """What has arrived at a rung: finite values in order, how many arrived, how many of them went on."""
+
+    def __init__(self, factor: int) -> None:
+        self.factor = factor
+        self.keys: list[float] = []
+        self.arrived = 0
+        self.passed = 0
+
+    def passes(self, key: float) -> bool:
+        """Whether a trial that arrives with `key` is among the best 1/factor of all arrivals, itself included.
+
+        That share is rounded up: a trial that is stopped cannot be taken up again when more have arrived. NaN never
+        passes, nor does a value that only equals the last one that may.
+        """
+        return not math.isnan(key) and bisect_right(self.keys, key) < -(-(self.arrived + 1) // self.factor)
+
+    def add(self, key: float, *, passed: bool) -> None:
+        """Count an arrival."""
+        self.arrived += 1
+        self.passed += passed
+        if not math.isnan(key):
+            insort(self.keys, key)
+
+
+class _MedianRule:
+    """The median stopping rule (Golovin et al. 2017, "Google Vizier", section 3.2.2).
+
+    A trial stops if its best value so far is worse than the median of the means, up to the same epoch, of the other
+    trials that came as far; of all of them, not only of those that have ended, so that it works from the start.
+    """
+
+    def __init__(self, grace_period: int, min_trials: int) -> None:
+        self._grace_period = grace_period
+        self._min_trials = min_trials
+        self._means: dict[int, list[float]] = {}
+
+    def rungs(self, number: int) -> tuple[int, ...]:
+        return ()
+
+    def decide(self, number: int, epoch: int, keys: Keys) -> str | None:
+        means = self._means.setdefault(epoch, [])
+        best = min((key for key in keys.values() if not math.isnan(key)), default=math.inf)
+        stops = math.isnan(keys[epoch]) or (
+            epoch >= self._grace_period and len(means) >= self._min_trials and best > _median(means)
+        )
+        self._add(epoch, _means(keys)[-1][1])
+        return f"median: epoch {epoch}" if stops else None
+
+    def restore(self, number: int, keys: Keys, reason: str) -> None:
+        for epoch, mean in _means(keys):
+            self._add(epoch, mean)
+
+    def _add(self, epoch: int, mean: float) -> None:
+        if not math.isnan(mean):
+            insort(self._means.setdefault(epoch, []), mean)
+
+
+def _means(keys: Keys) -> list[tuple[int, float]]:
+    """The mean of all values up to each epoch."""
+    epochs = sorted(keys)
+    sums = accumulate(keys[epoch] for epoch in epochs)
+    return [(epoch, total / count) for count, (epoch, total) in enumerate(zip(epochs, sums, strict=True), start=1)]
+
+
+def _median(ordered: Sequence[float]) -> float:
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+
+def van_der_corput(number: int) -> float:
+    """The binary digits of a number mirrored at the point: fills [0, 1) evenly (van der Corput 1935)."""
+    mirrored, place = 0.0, 0.5
+    while number:
+        mirrored += place * (number & 1)
+        number >>= 1
+        place /= 2
+    return mirrored

@@ -1,0 +1,210 @@
+"""Every figure on the leaderboard is found again by another way: from the trials' files, the model, the dashboard."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from wsgiref.util import setup_testing_defaults
+
+import numpy as np
+import optuna_dashboard
+import pytest
+import torch
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from rich.console import Console
+from safetensors.torch import load_file
+
+import automl
+from automl.models import build
+from automl.results import read_run, summarise
+from automl.results.intervals import wilson_interval
+from automl.results.leaderboard import format_leaderboard, render_table
+from automl.training.run_directory import RunDirectory, read_json, write_json
+from tests.conftest import copy_run
+from tests.results.conftest import HTML, LONG
+
+pytestmark = pytest.mark.ray
+
+
+def board_of(run: RunDirectory) -> dict[str, Any]:
+    return read_json(run.leaderboard("json"))
+
+
+def test_scores_are_those_that_the_trials_wrote(finished: RunDirectory) -> None:
+    scores = {}
+    for row in board_of(finished)["trials"]:
+        lines = (finished.path / "trials" / str(row["trial"]) / "metrics.jsonl").read_text().splitlines()
+        measured = [json.loads(line) for line in lines]
+        assert row["score"] == max(line["accuracy"] for line in measured)
+        assert row["epochs"] == len(measured) == measured[-1]["epoch"]
+        assert math.isclose(row["train_seconds"], sum(line["seconds"] for line in measured))
+        scores[row["trial"]] = row["score"]
+    ranked = sorted(scores, key=lambda number: (-scores[number], number))
+    assert [row["trial"] for row in board_of(finished)["trials"]] == ranked
+
+
+def test_the_test_score_is_the_share_of_test_rows_that_the_best_model_gets_right(
+    finished: RunDirectory, small_data: Path
+) -> None:
+    best = board_of(finished)["trials"][0]
+    rows = [json.loads(line) for line in (small_data / "test.jsonl").read_text().splitlines()]
+    model = automl.load_model(finished.best_model)
+    right = sum(model.predict([row["text"]])[0].label == row["label"] for row in rows)
+    assert best["test_score"] == round(right / len(rows), 6)
+    weights = load_file(finished.best_model / "model.safetensors")
+    config = read_json(finished.best_model / "config.json")
+    module = build(config["config"]["model"], vocabulary=config["vocabulary"], classes=2)
+    assert best["parameters"] == sum(parameter.numel() for parameter in module.parameters())
+    assert set(weights) == set(module.state_dict()) and all(torch.isfinite(value).all() for value in weights.values())
+
+
+def dashboard(run: RunDirectory, path: str) -> Any:
+    """The answer of optuna-dashboard's own server to a GET, for the run's journal."""
+    application = optuna_dashboard.wsgi(JournalStorage(JournalFileBackend(str(run.journal))))
+    environment: dict[str, Any] = {"wsgi.input": io.BytesIO()}
+    setup_testing_defaults(environment)
+    environment |= {"PATH_INFO": path, "QUERY_STRING": "after=0"}
+    status: list[str] = []
+    body = b"".join(application(environment, lambda code, headers, *rest: status.append(code)))
+    assert status == ["200 OK"], (status, body[:300])
+    return json.loads(body)
+
+
+def test_the_study_opens_in_optuna_dashboard_and_agrees_with_the_leaderboard(
+    finished: RunDirectory, tmp_path: Path
+) -> None:
+    run = copy_run(finished, tmp_path / "run")
+    (study,) = dashboard(run, "/api/studies")["study_summaries"]
+    assert study["study_name"] == "search" and study["directions"] == ["maximize"]
+    trials = {trial["number"]: trial for trial in dashboard(run, f"/api/studies/{study['study_id']}")["trials"]}
+    rows = board_of(run)["trials"]
+    assert sorted(trials) == sorted(row["trial"] for row in rows) == list(range(10))
+    for row in rows:
+        trial = trials[row["trial"]]
+        assert trial["state"] == {"completed": "Complete", "stopped": "Pruned", "failed": "Fail"}[row["status"]]
+        values = {line["step"]: line["value"] for line in trial["intermediate_values"]}
+        assert max(values.values()) == row["score"] and max(values) == row["epochs"]
+        if row["status"] == "completed":
+            assert trial["values"] == [row["score"]]
+        family = next(param for param in trial["params"] if param["name"] == "model")
+        assert family["param_external_value"].strip("'\"") == row["family"]
+
+
+def test_the_leaderboard_fits_eighty_columns_and_shows_words_as_they_are(hostile_run: RunDirectory) -> None:
+    console = Console(width=80, file=io.StringIO(), highlight=False)
+    console.print(render_table(read_run(hostile_run), 24))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 80
+    flat = "".join(text.split())
+    assert "".join(LONG.split()) in flat.replace("rnn", "") and "[/usr/lib/torch]" in flat
+    for row in automl.leaderboard(hostile_run.path):
+        if row["score"] is not None:
+            assert any(f"{row['score']:.4f}" in line and f" {row['family'].split()[0][:3]}" for line in lines)
+    assert "…" not in text
+
+
+def test_markdown_keeps_its_columns_whatever_the_reasons_say(hostile_run: RunDirectory) -> None:
+    text = format_leaderboard(read_run(hostile_run), "md")
+    table = [line.replace("\\|", "") for line in text.splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in table} == {9}
+    assert len(table) == 2 + 23 + 1
+    assert "<img" not in text
+
+
+def test_top_limits_the_trials_and_never_the_floor(finished: RunDirectory) -> None:
+    content = json.loads(automl.verbs.format_leaderboard(finished.path, "json", top=3))
+    assert [row["rank"] for row in content["trials"]] == [1, 2, 3] and content["floor"]["status"] == "floor"
+    assert len(automl.verbs.format_leaderboard(finished.path, "csv").splitlines()) == 1 + 10 + 1
+
+
+@pytest.mark.parametrize(("share", "rows"), [(0.5, 30), (0.76, 120), (0.95, 60), (0.02, 200)])
+def test_the_interval_holds_the_truth_in_about_19_of_20_cases(share: float, rows: int) -> None:
+    generator = np.random.default_rng(0)
+    hits = generator.binomial(rows, share, size=20_000)
+    bounds = {count: wilson_interval(count / rows, rows) for count in np.unique(hits)}
+    covered = np.mean([bounds[count][0] <= share <= bounds[count][1] for count in hits])
+    assert 0.92 < covered < 0.985
+    assert wilson_interval(0.0, rows)[0] == 0.0 and wilson_interval(1.0, rows)[1] == pytest.approx(1)
+
+
+def test_the_card_says_what_the_files_say(finished: RunDirectory) -> None:
+    card = (finished.best_model / "README.md").read_text()
+    board, manifest = board_of(finished), read_json(finished.manifest)
+    best = board["trials"][0]
+    metrics = read_json(finished.best_model / "metrics.json")
+    for name, value in metrics["test"].items():
+        assert f"| {name} | {metrics['validation'][name]:.4f} | {value:.4f} |" in card
+    low, high = wilson_interval(best["test_score"], 120)
+    assert f"{low:.3f} to {high:.3f} (120 rows, Wilson)" in card
+    counts = manifest["data"]["profile"]["classes"]["train"]
+    assert sum(counts.values()) == 400
+    for name, count in counts.items():
+        assert f"- `{name}`: {count} of the training rows" in card
+    stopped = sum(row["status"] == "stopped" for row in board["trials"])
+    assert f"Trial {best['trial']} of run `run`" in card and f"10\ntrials, {stopped} of them stopped early" in card
+    assert manifest["data"]["fingerprint"] in card
+    searched = json.loads(card.split("```json\n")[1].split("```")[0])
+    assert searched == {name: best["config"][name] for name in ("model", "training")}
+
+
+def test_the_best_model_needs_nothing_of_its_run(finished: RunDirectory, tmp_path: Path) -> None:
+    """Moved away, its run and the prepared data gone, in a fresh process, by the words of its own card."""
+    folder = shutil.copytree(finished.best_model, tmp_path / "elsewhere" / "model")
+    assert str(finished.path) not in "".join(
+        path.read_text() for path in folder.iterdir() if path.suffix in (".json", ".md") and path.name != "config.json"
+    )
+    texts = ["great", "what an awful flight", "monday"]
+    card = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    code = f"{card}import json; print(json.dumps([found.probabilities for found in model.predict({texts!r})]))"
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True,
+        env={"PATH": "", "PYTHONPATH": str(Path(automl.__file__).parents[1]), "AUTOML_CACHE": str(tmp_path / "none")},
+    )  # fmt: skip
+    here = [prediction.probabilities for prediction in automl.load_model(finished.path).predict(texts)]
+    assert json.loads(found.stdout) == here
+    assert not (tmp_path / "none").exists()
+
+
+def test_damaged_models_are_said_to_be_damaged(finished: RunDirectory, tmp_path: Path) -> None:
+    for number, name in enumerate(("config.json", "tokenizer.json", "encoder.json", "model.safetensors")):
+        for kind, content in enumerate((b"", b"[]", b"{}", (finished.best_model / name).read_bytes()[:-40])):
+            folder = shutil.copytree(finished.best_model, tmp_path / f"{number}-{kind}")
+            (folder / name).write_bytes(content)
+            with pytest.raises(automl.UserError):
+                automl.load_model(folder)
+    folder = shutil.copytree(finished.best_model, tmp_path / "later")
+    write_json(folder / "config.json", {**read_json(folder / "config.json"), "format_version": 99})
+    with pytest.raises(automl.UserError, match="later version"):
+        automl.load_model(folder)
+
+
+def test_damaged_runs_are_said_to_be_damaged(finished: RunDirectory, tmp_path: Path) -> None:
+    run = copy_run(finished, tmp_path / "run")
+    whole = {path: path.read_bytes() for path in (run.manifest, run.journal, run.floor, run.finalists)}
+    for path, content in whole.items():
+        for damaged in (
+            b"[]\n",
+            b"{}\n" if path == run.manifest else b"1\n",
+            content[: len(content) // 2][:-1] + b"\n",
+        ):
+            path.write_bytes(damaged)
+            if path == run.journal and damaged.startswith(b"{"):
+                continue
+            with pytest.raises(automl.UserError, match=path.name):
+                summarise(run)
+        path.write_bytes(content)
+    summarise(run)
+
+
+def test_html_in_a_reason_stays_text_in_every_account(hostile_run: RunDirectory) -> None:
+    summarise(hostile_run)
+    page = hostile_run.report.read_text()
+    assert HTML not in page and "<b>bold" not in page and "&lt;b&gt;bold" in page
