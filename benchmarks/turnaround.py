@@ -1,7 +1,7 @@
 """How fast trials follow each other, and whether that lasts: ours beside Ray Tune and Optuna, trials that do nothing.
 
-    python benchmarks/turnaround.py                    about 10 minutes on 2 quiet cores
-    python benchmarks/turnaround.py --long 0           without the long run: about 2 minutes
+python benchmarks/turnaround.py                    about 10 minutes on 2 quiet cores
+python benchmarks/turnaround.py --long 0           without the long run: about 2 minutes
 """
 
 from __future__ import annotations

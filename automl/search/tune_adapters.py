@@ -148,7 +148,7 @@ class BookScheduler(FIFOScheduler):  # type: ignore[misc]
         count = Counter(trial.status for trial in tune_controller.get_live_trials())
         if count["RUNNING"] >= self._workers:
             self._all_started_by = now
-        return 0 < count["PENDING"] and count["RUNNING"] < self._workers
+        return count["PENDING"] > 0 and count["RUNNING"] < self._workers
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """A worker that died: its trial is run again from its checkpoint, unless it had stalled."""

@@ -1,4 +1,4 @@
-"""A search as most write it with Ray Tune and OptunaSearch: `python ray_tune_script.py DATA OUT --trials 12 --seed 0`."""
+"""A search as most write it with Ray Tune: `python ray_tune_script.py DATA OUT --trials 12 --seed 0`."""
 
 from __future__ import annotations
 

@@ -91,7 +91,9 @@ class Classifier(nn.Module):
         self.convolutions = nn.ModuleList()
         if "kernels" in config:
             kernels = [int(kernel) for kernel in config["kernels"].split()]
-            self.convolutions.extend(nn.Conv1d(size, config["channels"], kernel, padding=kernel // 2) for kernel in kernels)
+            self.convolutions.extend(
+                nn.Conv1d(size, config["channels"], kernel, padding=kernel // 2) for kernel in kernels
+            )
             size = config["channels"] * len(kernels)
         self.recurrence = None
         if "cell" in config:
