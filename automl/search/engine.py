@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import tempfile
 import threading
@@ -27,7 +28,7 @@ from automl.search.ray_session import node_check, ray_session
 from automl.search.reasons import first_line
 from automl.search.resources import Share, check_request, packed
 from automl.search.trainable import Assignment, TrialWorker
-from automl.search.tune_adapters import DISK_FULL, Assign, Book, BookScheduler, BookSearcher
+from automl.search.tune_adapters import DISK_FULL, Assign, Book, BookScheduler, BookSearcher, Silent
 from automl.space import SearchSpec, UserError
 from automl.training.floor import fit_floor
 from automl.training.run_directory import RunDirectory, TrialDirectory, read_json, write_json
@@ -192,6 +193,8 @@ def _fit(searcher: BookSearcher, scheduler: BookScheduler, stop: Stop, share: Sh
     if searcher.book.remaining() == 0 or stop.stop_all():
         return
     stop.gpus_in_use = lambda: share.gpus * share.workers * searcher.book.running()
+    scheduler.begin(searcher.max_concurrent)
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(searcher.max_concurrent)  # else workers start one after the other
     with tempfile.TemporaryDirectory(prefix="automl-tune-") as scratch:
         tune.Tuner(
             _trainable(share, worker),
@@ -200,6 +203,7 @@ def _fit(searcher: BookSearcher, scheduler: BookScheduler, stop: Stop, share: Sh
                 name="search",
                 storage_path=scratch,
                 verbose=0,
+                callbacks=[Silent()],
                 stop=stop,
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             ),

@@ -11,7 +11,7 @@ from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from automl.search.sampler import make_sampler
+from automl.search.sampler import MiddleSampler, make_sampler
 from automl.space import SearchSpec, suggest
 from automl.space.search_section import Search
 
@@ -51,11 +51,16 @@ class _HistoryStorage(InMemoryStorage):
         return [trial for trial in self._history if states is None or trial.state in states]
 
 
-def ask(search: Search, number: int, history: Sequence[FrozenTrial]) -> optuna.Trial:
-    """Trial `number` as the sampler of `search` starts it after `history`; to be asked for parameters."""
+def ask(
+    search: Search,
+    number: int,
+    history: Sequence[FrozenTrial],
+    sampler: optuna.samplers.BaseSampler | None = None,
+) -> optuna.Trial:
+    """Trial `number` as `sampler` (that of `search`) starts it after `history`; to be asked for parameters."""
     storage = _HistoryStorage(history)
     direction = StudyDirection.MAXIMIZE if search.mode == "max" else StudyDirection.MINIMIZE
-    study = optuna.create_study(storage=storage, sampler=make_sampler(search, number), direction=direction)
+    study = optuna.create_study(storage=storage, sampler=sampler or make_sampler(search, number), direction=direction)
     trial = study.ask()
     storage.get_trial(trial._trial_id).number = number  # constant liars leave out the trial that asks, by its number
     return trial
@@ -64,8 +69,10 @@ def ask(search: Search, number: int, history: Sequence[FrozenTrial]) -> optuna.T
 def propose(spec: SearchSpec, number: int, history: Sequence[FrozenTrial]) -> tuple[FrozenTrial, dict[str, Any]]:
     """Trial `number` (RUNNING, with its parameters) and its configuration, learned from `history`.
 
-    The same arguments always give the same. Nothing is written.
+    TPE learns nothing before it has some trials; the first trial of each family is the middle of its ranges instead of
+    a draw. The same arguments always give the same. Nothing is written.
     """
-    trial = ask(spec.search, number, history)
+    guess = spec.search.sampler == "tpe" and number < len(spec.model.named())
+    trial = ask(spec.search, number, history, MiddleSampler(number) if guess else None)
     config = suggest(spec, trial)
     return trial.storage.get_trial(trial._trial_id), config

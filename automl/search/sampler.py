@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial
 
 from automl.space.search_section import Search
 
@@ -27,3 +31,38 @@ def make_sampler(search: Search, number: int) -> optuna.samplers.BaseSampler:
             constant_liar=True,
             n_startup_trials=10,
         )
+
+
+class MiddleSampler(optuna.samplers.BaseSampler):
+    """Proposes the middle of every range, and of the families the one with the given index: no draw, a first guess.
+
+    A range's middle is halfway on its own scale, linear or logarithmic. Of an even number of choices it is the first
+    of the two in the middle.
+    """
+
+    def __init__(self, family: int) -> None:
+        self._family = family
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Nothing: every parameter is proposed on its own."""
+        return {}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """The middle of one range."""
+        if isinstance(param_distribution, CategoricalDistribution):
+            choices = param_distribution.choices
+            return choices[self._family if param_name == "model" else (len(choices) - 1) // 2]
+        assert isinstance(param_distribution, FloatDistribution | IntDistribution)
+        low, high, step = param_distribution.low, param_distribution.high, param_distribution.step
+        middle = math.sqrt(low * high) if param_distribution.log else (low + high) / 2
+        if step is not None and not param_distribution.log:
+            middle = low + step * math.floor((middle - low) / step + 1e-9)
+        return round(middle) if isinstance(param_distribution, IntDistribution) else middle

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -19,6 +22,8 @@ from automl.training.run_directory import TrialDirectory
 
 Assign = Callable[[Proposal], Assignment]
 DISK_FULL = "the disk is full"
+START_SECONDS = 10.0  # so long after the first result workers may still be starting
+REMEMBERED_TRIALS = 100  # finished trials that Ray Tune keeps
 
 
 class Book(Protocol):
@@ -90,9 +95,23 @@ class BookScheduler(FIFOScheduler):  # type: ignore[misc]
         self.stop = stop
         self.on_close = on_close
         self.gpu_memory = 0.0  # the largest share of a GPU's memory that a trial has used
+        self._workers = 1
+        self._held: list[Any] = []
+        self._all_started_by: float | None = None
+
+    def begin(self, workers: int) -> None:
+        """A run of Ray Tune with so many workers begins."""
+        self._workers = workers
+        self._held = []
+        self._all_started_by = None
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         """A trial that waits to be started; Ray's own looks through all trials there ever were, for each event."""
+        if self._held and not self._workers_are_starting(tune_controller):
+            for trial in self._held:
+                tune_controller.stop_trial(trial)
+            self._held = []
+        _forget_finished(tune_controller)
         return next((trial for trial in tune_controller.get_live_trials() if trial.status == "PENDING"), None)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
@@ -110,7 +129,26 @@ class BookScheduler(FIFOScheduler):  # type: ignore[misc]
             self.on_close(number)
         except OSError as error:
             self.stop(f"{DISK_FULL}: {error}")
+        if self._workers_are_starting(tune_controller):
+            self._held.append(trial)
+            return str(TrialScheduler.NOOP)
         return str(TrialScheduler.STOP)
+
+    def _workers_are_starting(self, tune_controller: Any) -> bool:
+        """Whether a trial that has ended is to keep its worker until the others have started.
+
+        Ray Tune gives a free worker to the trial that waits for a starting one, which it then drops: where trials
+        take less time than the start of a worker, no second worker would ever be there.
+        """
+        now = time.monotonic()
+        if self._all_started_by is None:
+            self._all_started_by = now + START_SECONDS
+        if now >= self._all_started_by:
+            return False
+        count = Counter(trial.status for trial in tune_controller.get_live_trials())
+        if count["RUNNING"] >= self._workers:
+            self._all_started_by = now
+        return count["PENDING"] > 0 and count["RUNNING"] < self._workers
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """A worker that died: its trial is run again from its checkpoint, unless it had stalled."""
@@ -130,6 +168,31 @@ class BookScheduler(FIFOScheduler):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+
+class Silent(TrialProgressCallback):  # type: ignore[misc]
+    """In the place of Ray Tune's own, which is always there and remembers every trial, to print it or not."""
+
+    def on_trial_result(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the progress view looks at the ledger."""
+
+    def on_trial_error(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing."""
+
+    def on_trial_complete(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing."""
+
+
+def _forget_finished(tune_controller: Any) -> None:
+    """Let Ray Tune forget trials that have ended: 37 kB each, and a snapshot of them all when it ends."""
+    trials = tune_controller.get_trials()
+    if len(trials) <= REMEMBERED_TRIALS:
+        return
+    finished = {trial for trial in trials[:-1] if trial.is_finished()}  # it cannot end without any trial
+    trials[:] = [trial for trial in trials if trial not in finished]
+    tune_controller.get_live_trials().difference_update(finished)
+    for name in ("_stopped_trials", "_failed_trials", "_trials_to_cache"):
+        getattr(tune_controller, name, set()).difference_update(finished)
 
 
 def _number(trial: Any) -> int:

@@ -1,0 +1,59 @@
+"""The benchmarks run at the smallest size and count what they say they count; no figure of time is judged."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import make_texts
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+def run_benchmark(name: str, *arguments: str | Path, output: Path) -> tuple[Any, str]:
+    """The figures that a benchmark writes, and what it prints."""
+    command = [sys.executable, str(BENCHMARKS / name), *map(str, arguments), "--output", str(output)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(output.read_text()), done.stdout
+
+
+def test_turnaround_counts_every_report_of_every_arm(tmp_path: Path) -> None:
+    arms = ["ray-tuned-optuna", "optuna-journal"]
+    chosen = [argument for arm in arms for argument in ("--arm", arm)]
+    figures, printed = run_benchmark(
+        "turnaround.py", "--trials", "6", "--long", "12", *chosen, output=tmp_path / "figures.json"
+    )
+    assert {arm: found["reports"] for arm, found in figures["arms"].items()} == dict.fromkeys(arms, 18)
+    long = figures["long"]
+    assert (long["trials"], long["reports"], len(long["deciles"])) == (12, 36, 10)
+    assert long["files"] >= 24  # a configuration and metrics for each trial
+    assert long["memory_mb"] > 50 and long["resume_seconds"] > 0
+    assert "ratio" in printed
+
+
+def test_time_to_accuracy_follows_each_search(tmp_path: Path) -> None:
+    for seed, (split, rows) in enumerate({"train": 300, "validation": 100, "test": 100}.items()):
+        pq.write_table(pa.Table.from_pylist(make_texts(rows, seed)), tmp_path / f"{split}.parquet")
+    searches, printed = run_benchmark(
+        "time_to_accuracy.py", "--data", tmp_path, "--trials", "3", "--seeds", "1", output=tmp_path / "figures.json"
+    )
+    assert [search["arm"] for search in searches] == ["optuna", "ray", "ours"]
+    for search in searches:
+        assert 3 <= search["epochs"] <= 27
+        moments = [moment for moment, _ in search["curve"]]
+        assert moments == sorted(moments) and moments[0] > 0 and moments[-1] < search["seconds"]
+        assert search["curve"][-1][1] == pytest.approx(search["validation"], abs=1e-6)
+        assert 0.5 < search["test"] <= 1
+    spans = searches[2]["spans"]
+    assert min(spans.values()) > -1 and spans["training and measuring (all cores)"] > 0
+    assert "ours sooner" in printed
