@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
 
-DIGITS = 6
+DIGITS = 6  # torchmetrics counts in float32, whose further digits are noise
 
 
 def compute_metrics(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> dict[str, float]:
@@ -16,16 +18,14 @@ def compute_metrics(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[
     """
     if not np.isfinite(probabilities).all():
         return dict.fromkeys(("accuracy", "balanced_accuracy", "macro_f1", "loss"), float("nan"))
+    scores, truth = torch.from_numpy(probabilities), torch.from_numpy(np.asarray(labels))
     classes = probabilities.shape[1]
-    chosen = probabilities.argmax(axis=1)
-    counts = np.bincount(labels * classes + chosen, minlength=classes * classes).reshape(classes, classes)
-    right, actual, predicted = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
-    there = actual + predicted > 0  # a class that is neither in the labels nor predicted has no recall and no F1
-    likelihood = probabilities[np.arange(len(labels)), labels].astype(np.float64).clip(min=1e-12)
+    chosen = scores.argmax(dim=1)
+    likelihood = scores[torch.arange(len(truth)), truth].double().clamp(min=1e-12)
     figures = {
-        "accuracy": right.sum() / len(labels),
-        "balanced_accuracy": (right[there] / actual[there].clip(min=1)).mean(),
-        "macro_f1": (2 * right[there] / (actual + predicted)[there]).mean(),
-        "loss": -np.log(likelihood).mean(),
+        "accuracy": multiclass_accuracy(chosen, truth, classes, average="micro").item(),
+        "balanced_accuracy": multiclass_accuracy(chosen, truth, classes, average="macro").item(),
+        "macro_f1": multiclass_f1_score(chosen, truth, classes, average="macro").item(),
+        "loss": -likelihood.log().mean().item(),
     }
-    return {name: round(float(value), DIGITS) for name, value in figures.items()}
+    return {name: round(value, DIGITS) for name, value in figures.items()}
