@@ -115,7 +115,7 @@ def test_a_crash_after_any_call_changes_nothing(
     assert snapshot(journal.study) == undisturbed
 
 
-class CrashError(Exception):
+class CrashError(BaseException):
     """The process is gone."""
 
 
