@@ -11,7 +11,7 @@ import numpy as np
 
 from automl.data import Prepared, prepare
 from automl.results.study import RunRecord
-from automl.training.inference import default_device, load_weights, predict_probabilities
+from automl.training.inference import default_device, load_weights, one_thread, predict_probabilities
 from automl.training.metrics import compute_metrics
 from automl.training.run_directory import write_json
 
@@ -50,7 +50,8 @@ def measure_finalists(record: RunRecord) -> dict[str, Any]:
             rows = prepared.rows(name)
             if rows is None:
                 continue
-            probabilities = predict_probabilities(module, rows, device=default_device())
+            with one_thread():
+                probabilities = predict_probabilities(module, rows, device=default_device())
             figures[name] = compute_metrics(probabilities, rows.labels)
             if is_best:
                 split = name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,21 @@ def autocast(device: torch.device) -> AbstractContextManager[Any]:
     if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.autocast("cuda", dtype=torch.bfloat16)
     return nullcontext()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one CPU thread: as fast for these small networks, and far faster where other processes want the cores.
+
+    Measured with 3,554 sentences on two busy cores: 0.3 s with one thread, 1.5 to 9 s with two, which wait for each
+    other at every layer.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @torch.inference_mode()
