@@ -35,6 +35,7 @@ _SCHEMA = pa.schema(
         ("test_score", pa.float64()),
         ("parameters", pa.int64()),
         ("train_seconds", pa.float64()),
+        ("accumulation", pa.int64()),
         ("error", pa.string()),
         ("stopped_by", pa.string()),
         ("config", pa.string()),
@@ -47,8 +48,8 @@ def rows(record: RunRecord) -> list[dict[str, Any]]:
 
     `score` is the best validation metric over the trial's epochs; `confirmed_mean` and `confirmed_std` (sample standard
     deviation) that of `confirmed_seeds` further trainings under other seeds, for finalists where the file asked for
-    them; `test_score` that metric on the test set (only for finalists), `error` why it failed, `stopped_by` what
-    stopped it early.
+    them; `test_score` that metric on the test set (only for finalists); `accumulation` 2 where a GPU's memory was too
+    small for a whole batch, so that it passed in halves; `error` why it failed, `stopped_by` what stopped it early.
     """
     measured = record.finalists["trials"] if record.finalists else {}
     found = []
@@ -67,6 +68,7 @@ def rows(record: RunRecord) -> list[dict[str, Any]]:
                 "test_score": test[record.metric] if test and scored else None,
                 "parameters": trial.parameters,
                 "train_seconds": trial.train_seconds,
+                "accumulation": trial.accumulation,
                 "error": trial.reason if trial.status == "failed" else None,
                 "stopped_by": trial.reason if trial.status == "stopped" else None,
                 "config": dict(trial.config),
@@ -99,6 +101,7 @@ def floor_row(record: RunRecord) -> dict[str, Any] | None:
         "test_score": test[record.metric] if test else None,
         "parameters": record.floor["parameters"],
         "train_seconds": record.floor["train_seconds"],
+        "accumulation": None,
         "error": None,
         "stopped_by": None,
         "config": record.floor["settings"],
@@ -218,11 +221,12 @@ def _confirmed_text(row: dict[str, Any]) -> str:
 
 
 def status_text(row: dict[str, Any]) -> str:
-    """`completed`, `stopped at epoch 3`, `stopped at epoch 3: time budget` or `failed: why`."""
+    """`completed`, `stopped at epoch 3`, `stopped at epoch 3: time budget`, `failed: why`; `, in half batches`."""
+    halved = ", in half batches" if (row["accumulation"] or 1) > 1 else ""
     if row["status"] == "stopped":
         by_rung = str(row["stopped_by"]).startswith(("asha", "hyperband", "median"))
-        return f"stopped at epoch {row['epochs']}" + ("" if by_rung else f": {row['stopped_by']}")
-    return f"failed: {row['error']}" if row["status"] == "failed" else str(row["status"])
+        return f"stopped at epoch {row['epochs']}" + ("" if by_rung else f": {row['stopped_by']}") + halved
+    return f"failed: {row['error']}" if row["status"] == "failed" else f"{row['status']}{halved}"
 
 
 def duration(seconds: float) -> str:

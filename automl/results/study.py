@@ -40,6 +40,7 @@ class TrialRecord:
     values: Mapping[int, float]
     parameters: int | None
     train_seconds: float | None
+    accumulation: int
     reason: str
     config: Mapping[str, Any]
     started: datetime | None
@@ -172,6 +173,7 @@ def _record(trial: FrozenTrial, maximize: bool) -> TrialRecord:
         values=dict(values),
         parameters=attributes.get("parameters"),
         train_seconds=attributes.get("train_seconds"),
+        accumulation=attributes.get("accumulation", 1),
         reason=attributes.get("reason", ""),
         config=attributes.get("config", {}),
         started=trial.datetime_start,

@@ -226,6 +226,8 @@ class Ledger:
     def _note_figures(self, number: int, result: Mapping[str, Any]) -> None:
         figures = {"epochs": int(result["epoch"]), "train_seconds": float(result["train_seconds"])}
         self.journal.note(number, **figures, parameters=int(result["parameters"]))
+        if result.get("accumulation", 1) > 1:
+            self.journal.note(number, accumulation=int(result["accumulation"]))
 
     # -- reading
 
