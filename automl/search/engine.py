@@ -105,6 +105,7 @@ def search(
                             _wait_for_floor(run, floor, stop)
                         if stop.search_ended is not None:
                             _confirm_leaders(spec, run, ledger, stop, cache, share, worker)
+                            _refit_winner(spec, run, ledger, stop, cache, share)
                     break
                 except UserError:
                     raise
@@ -134,7 +135,7 @@ def _search_trials(
 
     def assign(proposal: Proposal) -> Assignment:
         training_seed = spec.search.seed * 1_000_003 + proposal.number
-        return _assignment(spec, proposal, run.trial(proposal.number), training_seed, stop, cache)
+        return _assignment(spec, proposal, run.trial(proposal.number), training_seed, stop, cache, share)
 
     _run_trials(ledger, assign, on_close, stop, share, worker)
     if stop.reason is None or stop.reason in ENOUGH:
@@ -161,13 +162,30 @@ def _confirm_leaders(
         rerun = reruns.reruns[proposal.number]
         training_seed = spec.search.seed * 1_000_003 + rerun.trial + 500_009 * rerun.repetition
         folder = run.trial(rerun.trial).rerun(rerun.repetition)
-        return _assignment(spec, proposal, folder, training_seed, stop, cache)
+        return _assignment(spec, proposal, folder, training_seed, stop, cache, share)
 
     def on_close(number: int) -> None:
         rerun = reruns.reruns[number]
         run.trial(rerun.trial).rerun(rerun.repetition).checkpoint.unlink(missing_ok=True)
 
     _run_trials(reruns, assign, on_close, stop, share, worker)
+
+
+def _refit_winner(spec: SearchSpec, run: RunDirectory, ledger: Ledger, stop: Stop, cache: Path, share: Share) -> None:
+    """Train the best trial on train and validation rows together, where the file asks for that."""
+    leaders = ledger.leaders(1)
+    if not spec.search.refit or not leaders or stop.reason is not None:
+        return
+    from automl.search.refit import refit
+
+    winner = leaders[0]
+    training_seed = spec.search.seed * 1_000_003 + winner
+    proposal = Proposal(winner, ledger.config(winner), 0)
+    refit(
+        run,
+        _assignment(spec, proposal, TrialDirectory(run.refit), training_seed, stop, cache, share),
+        epochs=ledger.best_epoch(winner),
+    )
 
 
 def _run_trials(
@@ -220,11 +238,15 @@ def _trainable(share: Share, worker: type[TrialWorker]) -> Any:
 
 
 def _assignment(
-    spec: SearchSpec, proposal: Proposal, folder: TrialDirectory, training_seed: int, stop: Stop, cache: Path
+    spec: SearchSpec,
+    proposal: Proposal,
+    folder: TrialDirectory,
+    training_seed: int,
+    stop: Stop,
+    cache: Path,
+    share: Share,
 ) -> Assignment:
     """What a worker needs to know of a proposal."""
-    asked = spec.resources.per_trial
-    several = {"CPU": asked.cpus, "GPU": float(asked.gpus), **asked.custom} if asked.workers > 1 else {}
     return Assignment(
         number=proposal.number,
         config=proposal.config,
@@ -238,10 +260,10 @@ def _assignment(
         stop_file=str(stop.stop_file.resolve()),
         cache=str(cache.resolve()),
         working_directory=str(Path.cwd()),
-        threads=max(1, int(asked.cpus)),
+        threads=max(1, int(share.cpus)),
         stall_timeout=spec.search.stall_timeout_seconds,
-        workers=asked.workers,
-        worker_resources=several,
+        workers=share.workers,
+        worker_resources=share.worker_resources(),
     )
 
 
