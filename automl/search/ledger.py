@@ -205,6 +205,7 @@ class Ledger:
 
     def _close(self, number: int, state: TrialState, reason: str = "") -> None:
         values = self._open.pop(number)
+        self._rule.end(number, finished=state == TrialState.COMPLETE)
         if number in self._waiting:
             self._waiting.remove(number)
         if reason:

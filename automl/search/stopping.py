@@ -16,6 +16,7 @@ from typing import Protocol
 from automl.space import SearchSpec
 from automl.space.search_section import Asha, Hyperband, Median, Stopping
 
+_CONVERGED = "patience:"
 Keys = Mapping[int, float]  # the metric after each epoch, its sign such that less is better
 
 
@@ -24,6 +25,7 @@ class StoppingRule:
 
     def __init__(self, way: Stopping, *, maximize: bool) -> None:
         self._comparison = _comparison(way)
+        self._max_epochs = way.max_epochs
         self._patience = way.patience
         self._min_delta = way.min_delta
         self._sign = -1.0 if maximize else 1.0
@@ -36,15 +38,19 @@ class StoppingRule:
     def restore(self, number: int, values: Mapping[int, float], *, ended: bool, reason: str = "") -> None:
         """Take up a trial of the journal; the order in which trials are taken up does not matter.
 
-        A trial that has not ended is yet to be decided on after its last epoch. `reason` is why one that has was
-        stopped, as `decide` gave it or otherwise.
+        A trial that has not ended is yet to be decided on after its last epoch. `reason` is why one was stopped.
         """
         epochs = sorted(values)
         settled = epochs if ended else epochs[:-1]
         if settled:
-            keys = {epoch: self._sign * values[epoch] for epoch in settled}
-            self._comparison.restore(number, keys, reason)
+            self._comparison.restore(number, {epoch: self._sign * values[epoch] for epoch in settled})
             self._decided[number] = (settled[-1], reason or None)
+        if ended:
+            self.end(number, finished=self._max_epochs in values or reason.startswith(_CONVERGED))
+
+    def end(self, number: int, *, finished: bool) -> None:
+        """A trial runs no more: it has `finished` if it ran all its epochs or had converged."""
+        self._comparison.end(number, finished=finished)
 
     def decide(self, number: int, epoch: int, values: Mapping[int, float]) -> str | None:
         """Why trial `number` stops after `epoch`, with `values` after each epoch so far; None where it goes on.
@@ -54,7 +60,9 @@ class StoppingRule:
         last, reason = self._decided.get(number, (0, None))
         if epoch > last:
             keys = {each: self._sign * value for each, value in values.items() if each <= epoch}
-            reason = self._comparison.decide(number, epoch, keys) or self._converged(epoch, keys)
+            reason = self._comparison.decide(number, epoch, keys)
+            if reason is None and (reason := self._converged(epoch, keys)):
+                self.end(number, finished=True)
             self._decided[number] = (epoch, reason)
         return reason if epoch >= last else None
 
@@ -67,7 +75,7 @@ class StoppingRule:
                 best, since = keys[each], each
         if epoch - since < self._patience:
             return None
-        return f"patience: no improvement since epoch {since}"
+        return f"{_CONVERGED} no improvement since epoch {since}"
 
 
 def stopping_rule(spec: SearchSpec) -> StoppingRule:
@@ -82,7 +90,9 @@ class _Comparison(Protocol):
 
     def decide(self, number: int, epoch: int, keys: Keys) -> str | None: ...
 
-    def restore(self, number: int, keys: Keys, reason: str) -> None: ...
+    def restore(self, number: int, keys: Keys) -> None: ...
+
+    def end(self, number: int, *, finished: bool) -> None: ...
 
 
 def _comparison(way: Stopping) -> _Comparison:
@@ -96,8 +106,13 @@ def _comparison(way: Stopping) -> _Comparison:
 
 
 class Halving:
-    """Asynchronous successive halving (Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning",
-    section 3) in the variant that stops trials and never pauses them, in one bracket or several.
+    """Asynchronous successive halving that stops trials and never pauses them, in one bracket or several.
+
+    After Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning", section 3: a trial goes on from a
+    rung if it is among the best 1/factor of all that have arrived there, itself included, rounded up. That alone lets
+    every trial go on where each is better than those before, as a sampler that learns makes them. So a rung also has
+    places, for 1/factor of its arrivals, rounded up. A trial that goes on has one; it is used up once the trial reaches
+    the next rung or finishes. Until then a better trial may take it: then the first stops after its next epoch.
 
     The brackets share the trials as those of Hyperband do (Li et al. 2018, algorithm 1): one of s rungs, of at most S,
     gets (S + 1) / (s + 1) * factor^s parts, rounded up, so that all use about as many epochs.
@@ -109,6 +124,7 @@ class Halving:
         parts = [-(-(most + 1) * factor ** len(rungs) // (len(rungs) + 1)) for rungs in brackets]
         self._shares = [share / sum(parts) for share in accumulate(parts)]
         self._name = name
+        self._last: dict[int, int] = {}  # of trials that are under way, the rung they went on from
 
     def bracket(self, number: int) -> int:
         """The bracket of a trial: any run of consecutive numbers is shared out nearly in proportion."""
@@ -119,47 +135,69 @@ class Halving:
         return tuple(self._brackets[self.bracket(number)])
 
     def decide(self, number: int, epoch: int, keys: Keys) -> str | None:
-        """Count the arrival of a trial, if there is a rung at `epoch`, and say whether it stops there."""
-        rung = self._brackets[self.bracket(number)].get(epoch)
-        if rung is None:
+        """Count the arrival of a trial, if there is a rung at `epoch`, and say whether it stops after that epoch."""
+        rungs = self._brackets[self.bracket(number)]
+        if epoch in rungs:
+            self.end(number, finished=True)
+            if rungs[epoch].arrive(number, keys[epoch]):
+                self._last[number] = epoch
+                return None
+            return f"{self._name}: rung {epoch}"
+        last = self._last.get(number)
+        if last is None or rungs[last].has_place(number, keys[last]):
             return None
-        passes = rung.passes(keys[epoch])
-        rung.add(keys[epoch], passed=passes)
-        return None if passes else self._reason(epoch)
+        self.end(number, finished=False)
+        return f"{self._name}: outdone at rung {last}"
 
-    def restore(self, number: int, keys: Keys, reason: str) -> None:
-        """Count the arrivals of a trial that was decided on before."""
+    def restore(self, number: int, keys: Keys) -> None:
+        """Count the arrivals of a trial that was decided on before, and went on from each but perhaps the last."""
         for epoch, rung in self._brackets[self.bracket(number)].items():
             if epoch in keys:
-                rung.add(keys[epoch], passed=epoch < max(keys) or reason != self._reason(epoch))
+                self.end(number, finished=True)
+                rung.arrive(number, keys[epoch], went_on=True)
+                self._last[number] = epoch
 
-    def _reason(self, epoch: int) -> str:
-        return f"{self._name}: rung {epoch}"
+    def end(self, number: int, *, finished: bool) -> None:
+        """A trial is under way from its last rung no more; it has used its place up if it has `finished`."""
+        last = self._last.pop(number, None)
+        if last is not None:
+            rung = self._brackets[self.bracket(number)][last]
+            del rung.under_way[number]
+            rung.used += finished
 
 
 class Rung:
-    """What has arrived at a rung: finite values in order, how many arrived, how many of them went on."""
+    """What has arrived at a rung, and what became of it."""
 
     def __init__(self, factor: int) -> None:
         self.factor = factor
-        self.keys: list[float] = []
+        self.keys: list[float] = []  # finite ones, in order
         self.arrived = 0
-        self.passed = 0
+        self.used = 0  # places
+        self.under_way: dict[int, float] = {}  # trials that hold a place, and their keys
 
-    def passes(self, key: float) -> bool:
-        """Whether a trial that arrives with `key` is among the best 1/factor of all arrivals, itself included.
+    def arrive(self, number: int, key: float, *, went_on: bool = False) -> bool:
+        """Count an arrival and give it a place if it is to have one (or `went_on` before); true if it has.
 
-        That share is rounded up: a trial that is stopped cannot be taken up again when more have arrived. NaN never
-        passes, nor does a value that only equals the last one that may.
+        NaN gets none, nor does a key that only equals the last one of the best share.
         """
-        return not math.isnan(key) and bisect_right(self.keys, key) < -(-(self.arrived + 1) // self.factor)
-
-    def add(self, key: float, *, passed: bool) -> None:
-        """Count an arrival."""
         self.arrived += 1
-        self.passed += passed
+        best = went_on or (not math.isnan(key) and bisect_right(self.keys, key) < self._share())
         if not math.isnan(key):
             insort(self.keys, key)
+        if went_on or (best and self.has_place(number, key)):
+            self.under_way[number] = key
+            return True
+        return False
+
+    def has_place(self, number: int, key: float) -> bool:
+        """Whether there is a place for a trial besides those used up and those of better trials."""
+        better = sum((other, each) < (key, number) for each, other in self.under_way.items())
+        return self.used + better < self._share()
+
+    def _share(self) -> int:
+        """The best 1/factor of the arrivals, rounded up."""
+        return -(-self.arrived // self.factor)
 
 
 class _MedianRule:
@@ -186,9 +224,12 @@ class _MedianRule:
         self._add(epoch, _means(keys)[-1][1])
         return f"median: epoch {epoch}" if stops else None
 
-    def restore(self, number: int, keys: Keys, reason: str) -> None:
+    def restore(self, number: int, keys: Keys) -> None:
         for epoch, mean in _means(keys):
             self._add(epoch, mean)
+
+    def end(self, number: int, *, finished: bool) -> None:
+        pass
 
     def _add(self, epoch: int, mean: float) -> None:
         if not math.isnan(mean):

@@ -17,7 +17,7 @@ from automl.space import SpaceError, parse
 from automl.space.search_section import Asha, EarlyStopping, Hyperband, Median, NoStopping, Stopping
 
 Event = tuple[int, int, float]  # trial, epoch, value
-Stopped = dict[tuple[int, int], str]
+Ended = dict[int, str]  # finished, failed, or why it was stopped
 values = st.one_of(st.integers(0, 4).map(float), st.floats(-1, 1, width=16), st.just(math.nan))
 curves = st.lists(st.lists(values, min_size=9, max_size=9), min_size=1, max_size=25)
 RULES: dict[str, Stopping] = {
@@ -33,59 +33,72 @@ RULES: dict[str, Stopping] = {
 # -- the definitions
 
 
-def expected(way: Stopping, past: list[Event], event: Event, maximize: bool) -> str | None:
-    """What the rule says of `event`, from everything that was reported before it."""
-    number, epoch, value = event
-    mine = {each: other for trial, each, other in past if trial == number} | {epoch: value}
+def expected(way: Stopping, past: list[Event], ended: Ended, event: Event, maximize: bool) -> str | None:
+    """What the rule says of `event`, from everything that was reported before it and how trials have ended."""
+    past = [(trial, epoch, rank_key(value, maximize)) for trial, epoch, value in past]
+    number, epoch, key = event[0], event[1], rank_key(event[2], maximize)
+    mine = {each: other for trial, each, other in past if trial == number} | {epoch: key}
     reason = None
     if isinstance(way, Asha | Hyperband):
-        reason = expected_at_rung(way, past, event, maximize)
+        reason = expected_of_halving(way, past, ended, (number, epoch, key), mine)
     elif isinstance(way, Median):
-        reason = expected_of_median(way, past, event, mine, maximize)
-    return reason or expected_of_patience(way, mine, maximize)
+        reason = expected_of_median(way, past, (number, epoch, key), mine)
+    return reason or expected_of_patience(way, mine)
 
 
-def expected_at_rung(way: Asha | Hyperband, past: list[Event], event: Event, maximize: bool) -> str | None:
-    number, epoch, _ = event
-    bracket = bracket_of(way, number)
-    if epoch not in way.brackets_of_rungs()[bracket]:
-        return None
-    arrivals = [other for other in past if other[1] == epoch and bracket_of(way, other[0]) == bracket] + [event]
-    order = sorted(range(len(arrivals)), key=lambda i: (rank_key(arrivals[i][2], maximize), i))
-    share = math.ceil(len(arrivals) / way.reduction_factor)
-    goes_on = not math.isnan(event[2]) and order.index(len(arrivals) - 1) < share
-    return None if goes_on else f"{'asha' if isinstance(way, Asha) else 'hyperband'}: rung {epoch}"
+def rank_key(value: float, maximize: bool) -> float:
+    return -value if maximize else value
 
 
 def bracket_of(way: Asha | Hyperband, number: int) -> int:
     return Halving(way.brackets_of_rungs(), way.reduction_factor, "").bracket(number)
 
 
-def rank_key(value: float, maximize: bool) -> float:
-    return math.inf if math.isnan(value) else -value if maximize else value
-
-
-def expected_of_median(
-    way: Median, past: list[Event], event: Event, mine: dict[int, float], maximize: bool
+def expected_of_halving(
+    way: Asha | Hyperband, past: list[Event], ended: Ended, event: Event, mine: dict[int, float]
 ) -> str | None:
-    number, epoch, value = event
+    number, epoch, key = event
+    bracket = bracket_of(way, number)
+    rungs = way.brackets_of_rungs()[bracket]
+    name = "asha" if isinstance(way, Asha) else "hyperband"
+    passed = [rung for rung in rungs if rung in mine]
+    if not passed:
+        return None
+    rung = passed[-1]
+    others = {t: {e: k for o, e, k in past if o == t} for t in {t for t, _, _ in past} - {number}}
+    others = {t: curve for t, curve in others.items() if bracket_of(way, t) == bracket and rung in curve}
+    share = math.ceil((len(others) + 1) / way.reduction_factor)
+    later = [each for each in rungs if each > rung]
+    used = sum(ended.get(t) == "finished" or any(each in curve for each in later) for t, curve in others.items())
+    better = sum(
+        t not in ended and not any(each in curve for each in later) and (curve[rung], t) < (mine[rung], number)
+        for t, curve in others.items()
+    )
+    has_place = used + better < share
+    if rung != epoch:
+        return None if has_place else f"{name}: outdone at rung {rung}"
+    is_best = not math.isnan(key) and sum(curve[rung] <= key for curve in others.values()) < share
+    return None if is_best and has_place else f"{name}: rung {rung}"
+
+
+def expected_of_median(way: Median, past: list[Event], event: Event, mine: dict[int, float]) -> str | None:
+    number, epoch, key = event
     means = []
     for other in {trial for trial, each, _ in past if each == epoch and trial != number}:
-        mean = statistics.fmean(v for trial, each, v in past if trial == other and each <= epoch)
+        mean = statistics.fmean(k for trial, each, k in past if trial == other and each <= epoch)
         means += [] if math.isnan(mean) else [mean]
-    best = min((rank_key(v, maximize) for v in mine.values()), default=math.inf)
+    best = min((k for k in mine.values() if not math.isnan(k)), default=math.inf)
     enough = epoch >= way.grace_period and len(means) >= way.min_trials
-    worse = enough and best > rank_key(statistics.median(means), maximize)
-    return f"median: epoch {epoch}" if math.isnan(value) or worse else None
+    return f"median: epoch {epoch}" if math.isnan(key) or (enough and best > statistics.median(means)) else None
 
 
-def expected_of_patience(way: Stopping, mine: dict[int, float], maximize: bool) -> str | None:
+def expected_of_patience(way: Stopping, mine: dict[int, float]) -> str | None:
     if way.patience is None:
         return None
     best, since = math.inf, 0
-    for epoch, value in sorted(mine.items()):
-        if rank_key(value, maximize) < best - way.min_delta:
-            best, since = rank_key(value, maximize), epoch
+    for epoch, key in sorted(mine.items()):
+        if key < best - way.min_delta:
+            best, since = key, epoch
     return f"patience: no improvement since epoch {since}" if max(mine) - since >= way.patience else None
 
 
@@ -109,47 +122,84 @@ def test_decisions_are_those_of_the_definition(
     epochs = [[epoch for epoch in range(1, 10) if generator.random() >= gaps] for _ in curves]
     rule = StoppingRule(way, maximize=maximize)
     past: list[Event] = []
-    stopped: Stopped = {}
+    ended: Ended = {}
     while running := [number for number, left in enumerate(epochs) if left]:
         number = generator.choice(running[:4])
         epoch = epochs[number].pop(0)
         event = (number, epoch, curves[number][epoch - 1])
-        mine = {each: value for trial, each, value in past if trial == number} | {epoch: event[2]}
         if generator.random() < crash:
-            rule = rebuilt(way, past, stopped, generator, maximize)
-        told = expected(way, past, event, maximize)
-        assert rule.decide(number, epoch, mine) == told
-        assert rule.decide(number, epoch, mine) == told, "asked twice it changes its mind"
+            rule = rebuilt(way, past, ended, generator, maximize)
+        if epoch < way.max_epochs:
+            mine = {each: value for trial, each, value in past if trial == number} | {epoch: event[2]}
+            told = expected(way, past, ended, event, maximize)
+            assert rule.decide(number, epoch, mine) == told
+            assert rule.decide(number, epoch, mine) == told, "asked twice it changes its mind"
+            if told:
+                ended[number] = "finished" if told.startswith("patience") else told
+                epochs[number] = []
         past.append(event)
-        if told:
-            stopped[number, epoch] = told
-            epochs[number] = []
+        if not epochs[number] and number not in ended:
+            ended[number] = "finished" if epoch == way.max_epochs else "failed"
+        if number in ended:
+            rule.end(number, finished=ended[number] == "finished")
 
 
-def rebuilt(
-    way: Stopping, past: list[Event], stopped: Stopped, generator: random.Random, maximize: bool
-) -> StoppingRule:
+def rebuilt(way: Stopping, past: list[Event], ended: Ended, generator: random.Random, maximize: bool) -> StoppingRule:
     """A new rule that has taken up the trials of `past` in any order."""
     rule = StoppingRule(way, maximize=maximize)
     numbers = sorted({number for number, _, _ in past})
     for number in generator.sample(numbers, len(numbers)):
         mine = {epoch: value for trial, epoch, value in past if trial == number}
-        reason = stopped.get((number, max(mine)), "")
-        rule.restore(number, mine, ended=True, reason=reason)
+        how = ended.get(number, "")
+        reason = "patience: no improvement" if how == "finished" and way.max_epochs not in mine else how
+        if how:
+            rule.restore(number, mine, ended=True, reason=reason)
+        else:  # its last epoch is in the journal, the decision is made again
+            rule.restore(number, mine | {way.max_epochs: 0.0}, ended=False)
     return rule
+
+
+def test_not_all_go_on_where_each_trial_is_better_than_those_before() -> None:
+    rule = StoppingRule(Asha(max_epochs=27, reduction_factor=3), maximize=True)
+    completed = 0
+    for number in range(60):
+        curve = {epoch: number + epoch / 100 for epoch in range(1, 28)}
+        seen: dict[int, float] = {}
+        for epoch, value in curve.items():
+            seen[epoch] = value
+            if epoch == 27:
+                completed += 1
+                rule.end(number, finished=True)
+            elif rule.decide(number, epoch, seen):
+                break
+    assert 1 <= completed <= math.ceil(60 / 27), f"{completed} of 60 trials ran all epochs"
+
+
+def test_a_better_trial_takes_the_place_of_one_under_way() -> None:
+    rule = StoppingRule(Asha(max_epochs=9, reduction_factor=3), maximize=True)
+    assert rule.decide(0, 1, {1: 0.5}) is None
+    assert rule.decide(1, 1, {1: 0.6}) is None
+    assert rule.decide(0, 2, {1: 0.5, 2: 0.9}) == "asha: outdone at rung 1"
+    assert rule.decide(1, 2, {1: 0.6, 2: 0.6}) is None
 
 
 @pytest.mark.parametrize("name", ["asha", "median"])
 def test_a_trial_that_was_killed_before_the_decision_is_decided_on_later(name: str) -> None:
-    live, resumed = (StoppingRule(RULES[name], maximize=True) for _ in range(2))
-    for rule in (live, resumed):
-        for number in range(4):
-            rule.restore(number, {1: 0.9, 2: 0.9, 3: 0.9}, ended=True, reason="time budget")
-    resumed.restore(9, {1: 0.95, 2: 0.95, 3: 0.1}, ended=False)
-    live.restore(9, {1: 0.95, 2: 0.95}, ended=True)
+    undisturbed, resumed = (StoppingRule(RULES[name], maximize=True) for _ in range(2))
     curve = {1: 0.95, 2: 0.95, 3: 0.1}
-    assert resumed.decide(9, 3, curve) == live.decide(9, 3, curve)
-    assert resumed.decide(9, 1, curve) is None, "an epoch that is reported again counts twice"
+    for rule in (undisturbed, resumed):
+        for number in range(2):
+            rule.restore(number, {1: 0.9, 2: 0.9, 3: 1.2}, ended=True, reason="time budget")
+        for number in range(2, 7):
+            rule.restore(number, {1: 0.5}, ended=True, reason="asha: rung 1")
+    resumed.restore(9, curve, ended=False)
+    assert undisturbed.decide(9, 1, curve) is None and undisturbed.decide(9, 2, curve) is None
+    assert resumed.decide(9, 2, curve) is None, "an epoch that is reported again counts twice"
+    assert (
+        undisturbed.decide(9, 3, curve)
+        == resumed.decide(9, 3, curve)
+        == f"{name}: {'rung' if name == 'asha' else 'epoch'} 3"
+    )
 
 
 def test_nan_never_goes_on_and_ties_do_not_let_all_go_on() -> None:
