@@ -268,14 +268,18 @@ def _assignment(
 
 
 def _start_floor(spec: SearchSpec, run: RunDirectory, prepared: Prepared, clean: Mapping[str, Any]) -> Any:
-    """Train the linear floor as a task beside the trials; it writes its figures itself."""
+    """Train the linear floor as a task beside the trials; it writes its figures itself.
+
+    It holds no core, or one worker less would start with the search; it takes what the trials leave.
+    """
     path = run.floor.resolve()
     metric, maximize = spec.search.metric, spec.search.mode == "max"
 
     def task() -> None:
+        os.nice(10)
         write_json(path, fit_floor(prepared, clean, metric=metric, maximize=maximize))
 
-    return ray.remote(num_cpus=1)(task).remote()
+    return ray.remote(num_cpus=0, max_calls=1)(task).remote()  # no trial gets its process after it
 
 
 def _wait_for_floor(run: RunDirectory, floor: Any, stop: Stop) -> None:
