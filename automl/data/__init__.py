@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from automl.data.batching import Batch, batches
     from automl.data.clean import clean_texts
-    from automl.data.encode import Encoder, Rows, load_encoder
+    from automl.data.encode import Encoder, Rows, join_rows, load_encoder
     from automl.data.prepared import Prepared, prepare
 
-__all__ = ["Batch", "Encoder", "Prepared", "Rows", "batches", "clean_texts", "load_encoder", "prepare"]
+__all__ = ["Batch", "Encoder", "Prepared", "Rows", "batches", "clean_texts", "join_rows", "load_encoder", "prepare"]
 
 _HOMES = {
     "Batch": "batching",
@@ -21,6 +21,7 @@ _HOMES = {
     "Rows": "encode",
     "batches": "batching",
     "clean_texts": "clean",
+    "join_rows": "encode",
     "load_encoder": "encode",
     "prepare": "prepared",
 }

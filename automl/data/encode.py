@@ -37,6 +37,15 @@ class Rows:
         return len(self.labels)
 
 
+def join_rows(first: Rows, second: Rows) -> Rows:
+    """The rows of both, those of `first` before those of `second`; copied into memory."""
+    return Rows(
+        tokens=np.concatenate([first.tokens, second.tokens]),
+        offsets=np.concatenate([first.offsets, second.offsets[1:] + first.offsets[-1]]),
+        labels=np.concatenate([first.labels, second.labels]),
+    )
+
+
 @dataclass(frozen=True)
 class Encoder:
     """Raw texts in, token numbers out: the cleaning and the tokenizer that the training rows had."""

@@ -11,10 +11,12 @@ from automl.results.leaderboard import verdict
 from automl.results.study import RunRecord, TrialRecord
 
 
-def model_card(record: RunRecord, best: TrialRecord, config: Mapping[str, Any]) -> str:
-    """README.md of a best model: what it is, how good, on what, how it was found, how to use it."""
+def model_card(record: RunRecord, best: TrialRecord, config: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
+    """README.md of a best model: what it is, how good, on what, how it was found, how to use it.
+
+    `config` and `figures` are the contents of its config.json and metrics.json.
+    """
     profile = record.manifest["data"]["profile"]
-    figures = (record.finalists or {"trials": {}})["trials"].get(str(best.number), {})
     columns = [split for split in ("validation", "test") if figures.get(split)]
     table = [f"| | {' | '.join(columns)} |", "| --- |" + " ---: |" * len(columns)]
     for name in figures[columns[0]] if columns else []:
@@ -25,6 +27,13 @@ def model_card(record: RunRecord, best: TrialRecord, config: Mapping[str, Any]) 
     if test and rows.get("test"):
         low, high = wilson_interval(test["accuracy"], rows["test"])
         interval = f"\nTest accuracy has a 95 % interval of {low:.3f} to {high:.3f} ({rows['test']:,} rows, Wilson)."
+    refitted = ""
+    if record.refitted(best.number) and record.refit:
+        refitted = (
+            f"After the search the model was trained anew on the train and validation rows together, for "
+            f"{record.refit['epochs']} epochs. Its test figures are of these weights; its validation figures, and what "
+            "is said of the search's model above, are of the ones before.\n\n"
+        )
     counts = profile["classes"]["train"]
     used, hardware = record.manifest["used"], record.manifest["hardware"]
     ended = [trial for trial in record.trials if trial.status != "running"]
@@ -42,8 +51,8 @@ def model_card(record: RunRecord, best: TrialRecord, config: Mapping[str, Any]) 
 {interval}
 {verdict(record)}
 
-The validation rows chose this model among {len(ended)} and chose its best epoch, so its validation figures are
-optimistic. The test rows were used once, after the search.
+{refitted}The validation rows chose this model among {len(ended)} and chose its best epoch, so its validation figures
+are optimistic. The test rows were used once, after the search.
 
 ## Use
 

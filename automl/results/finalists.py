@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from automl.data import Prepared, prepare
-from automl.results.study import RunRecord
+from automl.results.study import RunRecord, TrialRecord
 from automl.training.inference import default_device, load_weights, one_thread, predict_probabilities
 from automl.training.metrics import compute_metrics
-from automl.training.run_directory import write_json
+from automl.training.run_directory import TrialDirectory, write_json
 
 FINALISTS = 3
 
@@ -23,7 +24,8 @@ def measure_finalists(record: RunRecord) -> dict[str, Any]:
 
     `{"trials": {number: {"validation": figures, "test": figures or null}}, "confusion_of": number, "split": ...,
     "confusion": [[...]]}`: rows of the confusion matrix are true classes, columns predicted ones, of the best trial on
-    test (validation where there is no test set). What has been measured before is not measured again: it needs no data.
+    test (validation where there is no test set). Of a best trial that was refitted, `refit` holds what those weights
+    reach on test. What has been measured before is not measured again: it needs no data.
     """
     known = record.finalists or {"trials": {}}
     leaders = [trial for trial in record.ranked if record.directory.trial(trial.number).weights.exists()][:FINALISTS]
@@ -34,32 +36,41 @@ def measure_finalists(record: RunRecord) -> dict[str, Any]:
         split, confusion = known["split"], known["confusion"]
     for trial in leaders:
         is_best = trial.number == best
-        if str(trial.number) in known["trials"] and (confusion or not is_best):
-            measured[str(trial.number)] = known["trials"][str(trial.number)]
-            continue
-        prepared = prepared_data(record, trial.config)
-        module = load_weights(
-            trial.config,
-            vocabulary=prepared.vocabulary,
-            classes=len(prepared.classes),
-            path=record.directory.trial(trial.number).weights,
-        )
-        module.to(default_device())
-        figures: dict[str, Any] = {"validation": None, "test": None}
-        for name in figures:
-            rows = prepared.rows(name)
-            if rows is None:
-                continue
-            with one_thread():
-                probabilities = predict_probabilities(module, rows, device=default_device())
-            figures[name] = compute_metrics(probabilities, rows.labels)
-            if is_best:
-                split = name
-                confusion = confusion_matrix(rows.labels, probabilities.argmax(axis=1), len(prepared.classes))
+        figures: dict[str, Any] = known["trials"].get(str(trial.number), {})
+        refitted = is_best and record.refitted(trial.number)
         measured[str(trial.number)] = figures
+        if figures and (confusion or not is_best) and ("refit" in figures or not refitted):
+            continue
+        weights = record.directory.trial(trial.number).weights
+        prepared = prepared_data(record, trial.config)
+        for name in ("validation", "test"):
+            probabilities = _probabilities(trial, prepared, name, weights)
+            figures[name] = _figures(probabilities, prepared, name)
+            if is_best and probabilities is not None:
+                split = name
+                labels = prepared.labels(name)
+                confusion = confusion_matrix(labels, probabilities.argmax(axis=1), len(prepared.classes))
+        if refitted:
+            weights = TrialDirectory(record.directory.refit).weights
+            figures["refit"] = {"test": _figures(_probabilities(trial, prepared, "test", weights), prepared, "test")}
     content = {"trials": measured, "confusion_of": best, "split": split, "confusion": confusion}
     write_json(record.directory.finalists, content)
     return content
+
+
+def _probabilities(trial: TrialRecord, prepared: Prepared, split: str, weights: Path) -> npt.NDArray[np.float32] | None:
+    """Class probabilities float32 [rows, classes] of a split's rows; None where there is no such split."""
+    rows = prepared.rows(split)
+    if rows is None:
+        return None
+    classes = len(prepared.classes)
+    module = load_weights(trial.config, vocabulary=prepared.vocabulary, classes=classes, path=weights)
+    with one_thread():
+        return predict_probabilities(module.to(default_device()), rows, device=default_device())
+
+
+def _figures(probabilities: npt.NDArray[np.float32] | None, prepared: Prepared, split: str) -> dict[str, float] | None:
+    return None if probabilities is None else compute_metrics(probabilities, prepared.labels(split))
 
 
 def confusion_matrix(labels: Any, predicted: Any, classes: int) -> list[list[int]]:

@@ -196,6 +196,7 @@ def render_table(record: RunRecord, top: int) -> Group:
         notes.append(
             Text(f"{len(ended) - top} more: automl leaderboard {record.directory.path} --top {len(ended)}", style="dim")
         )
+    notes += [Text(said) for said in _refit_text(record)]
     said = verdict(record)
     return Group(table, *notes, *([Text(said)] if said else []))
 
@@ -218,6 +219,18 @@ def _confirmed_text(row: dict[str, Any]) -> str:
     spread = "" if row["confirmed_std"] is None else f" ± {row['confirmed_std']:.4f}"
     seeds = f"{row['confirmed_seeds']} other seed{'s' if row['confirmed_seeds'] > 1 else ''}"
     return f"trial {row['trial']} again under {seeds}: {row['confirmed_mean']:.4f}{spread}"
+
+
+def _refit_text(record: RunRecord) -> list[str]:
+    """What came of training the winner on train and validation rows together, in at most one line."""
+    if record.refit is None:
+        return []
+    trial = record.refit["trial"]
+    if "error" in record.refit:
+        return [f"trial {trial} could not be trained on train and validation rows: {record.refit['error']}"]
+    figures = (record.finalists or {"trials": {}})["trials"].get(str(trial), {}).get("refit") or {}
+    test = f": test {figures['test'][record.metric]:.4f}" if figures.get("test") else ""
+    return [f"trial {trial} trained on train and validation rows{test}"]
 
 
 def status_text(row: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ from automl.results.finalists import prepared_data
 from automl.results.study import RunRecord
 from automl.space import UserError
 from automl.training.inference import default_device, load_weights, predict_probabilities
-from automl.training.run_directory import RunDirectory, read_json, write_json
+from automl.training.run_directory import RunDirectory, TrialDirectory, read_json, write_json
 
 FORMAT_VERSION = 1
 
@@ -69,9 +69,14 @@ def write_best_model(record: RunRecord) -> Path | None:
         if not _is_of(record.directory.best_model, best.number):
             raise
         return record.directory.best_model
-    figures = record.finalists["trials"][str(best.number)]
+    figures = dict(record.finalists["trials"][str(best.number)])
+    weights = record.directory.trial(best.number).weights
+    if record.refitted(best.number):
+        weights = TrialDirectory(record.directory.refit).weights
+        figures |= {"test": figures["refit"]["test"], "test_before_refit": figures["test"]}
+    figures.pop("refit", None)
     with replace_folder(record.directory.best_model) as folder:
-        shutil.copyfile(record.directory.trial(best.number).weights, folder / "model.safetensors")
+        shutil.copyfile(weights, folder / "model.safetensors")
         prepared.encoder().save(folder)
         config = {
             "format_version": FORMAT_VERSION,
@@ -86,7 +91,7 @@ def write_best_model(record: RunRecord) -> Path | None:
         }
         write_json(folder / "config.json", config)
         write_json(folder / "metrics.json", figures)
-        (folder / "README.md").write_text(model_card(record, best, config), encoding="utf-8")
+        (folder / "README.md").write_text(model_card(record, best, config, figures), encoding="utf-8")
     return record.directory.best_model
 
 

@@ -69,6 +69,8 @@ class RunRecord:
     finalists: Mapping[str, Any] | None
     confirmed: Mapping[int, tuple[float, ...]]
     """Of each finalist that was trained again under other seeds, the scores that it reached."""
+    refit: Mapping[str, Any] | None
+    """Which trial was trained on train and validation rows together at the end, or why that failed."""
 
     @property
     def metric(self) -> str:
@@ -79,6 +81,10 @@ class RunRecord:
     def maximize(self) -> bool:
         """Whether more of it is better."""
         return bool(self.manifest["mode"] == "max")
+
+    def refitted(self, trial: int) -> bool:
+        """Whether this trial has weights that were trained on train and validation rows together."""
+        return self.refit is not None and self.refit["trial"] == trial and "error" not in self.refit
 
     @property
     def ranked(self) -> tuple[TrialRecord, ...]:
@@ -101,6 +107,7 @@ def read_run(directory: RunDirectory) -> RunRecord:
         floor=_read(directory.floor) if directory.floor.exists() else None,
         finalists=_read(directory.finalists) if directory.finalists.exists() else None,
         confirmed=_confirmed(directory),
+        refit=_read(directory.refit_record) if directory.refit_record.exists() else None,
     )
 
 

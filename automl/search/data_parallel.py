@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -80,35 +81,41 @@ class DataParallelTrial(tune.Trainable):  # type: ignore[misc]
             self.run = None
 
 
+def torch_trainer(
+    loop: Callable[[dict[str, Any]], None], assignment: Assignment, scratch: str, **config: Any
+) -> ray.train.torch.TorchTrainer:
+    """Workers that each call `loop` with `config` and the assignment as JSON.
+
+    `scratch` is a folder that Ray Train wants; nothing of a trial is in it.
+    """
+    return ray.train.torch.TorchTrainer(
+        loop,
+        train_loop_config={"assignment": json.dumps(asdict(assignment)), **config},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=assignment.workers,
+            use_gpu=assignment.worker_resources["GPU"] > 0,
+            resources_per_worker=assignment.worker_resources,
+        ),
+        run_config=ray.train.RunConfig(name="workers", storage_path=scratch),
+    )
+
+
 class _Run:
     """Workers of one trial, from their start to their end."""
 
     def __init__(self, assignment: Assignment, accumulation: int, scratch: str) -> None:
         self.assignment = assignment
-        self.scratch = scratch  # Ray Train wants a folder; nothing of a trial is in it
+        self.scratch = scratch
         self.exchange = ray.remote(num_cpus=0)(_Exchange).remote()
         self.failure: BaseException | None = None
         self.thread = threading.Thread(target=self._fit, args=(accumulation,), daemon=True)
         self.thread.start()
 
     def _fit(self, accumulation: int) -> None:
-        assignment = self.assignment
-        trainer = ray.train.torch.TorchTrainer(
-            _train,
-            train_loop_config={
-                "assignment": json.dumps(asdict(assignment)),
-                "exchange": self.exchange,
-                "accumulation": accumulation,
-            },
-            scaling_config=ray.train.ScalingConfig(
-                num_workers=assignment.workers,
-                use_gpu=assignment.worker_resources["GPU"] > 0,
-                resources_per_worker=assignment.worker_resources,
-            ),
-            run_config=ray.train.RunConfig(name="workers", storage_path=self.scratch),
-        )
         try:
-            trainer.fit()
+            torch_trainer(
+                _train, self.assignment, self.scratch, exchange=self.exchange, accumulation=accumulation
+            ).fit()
         except BaseException as error:
             self.failure = error
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,30 +11,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ray
 from filelock import FileLock, Timeout
-from ray import tune
 
 from automl.data import Prepared
-from automl.search.budget import ENOUGH, INTERRUPTED, Stop, Usage
-from automl.search.confirmation import Confirmation
+from automl.search.budget import INTERRUPTED, Stop, Usage
 from automl.search.journal import open_journal
-from automl.search.ledger import Ledger, Proposal
+from automl.search.ledger import Ledger
+from automl.search.linear_floor import start_floor, wait_for_floor
 from automl.search.manifest import update_manifest
+from automl.search.phases import Drive, confirm_leaders, refit_winner, search_trials
 from automl.search.progress import Status, show
 from automl.search.ray_session import node_check, ray_session
 from automl.search.reasons import first_line
-from automl.search.resources import Share, check_request, packed
-from automl.search.trainable import Assignment, TrialWorker
-from automl.search.tune_adapters import DISK_FULL, Assign, Book, BookScheduler, BookSearcher, Silent
+from automl.search.resources import check_request
+from automl.search.trainable import TrialWorker
+from automl.search.tune_adapters import DISK_FULL
 from automl.space import SearchSpec, UserError
-from automl.training.floor import fit_floor
-from automl.training.run_directory import RunDirectory, TrialDirectory, read_json, write_json
+from automl.training.run_directory import RunDirectory, read_json
 
-FINALISTS = 3  # the trials whose weights are kept
 MAX_SESSIONS = 3  # Ray and Tune are started afresh from the journal so often, should they die
 SAVE_USAGE_SECONDS = 5.0
-FLOOR_GRACE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -99,12 +93,14 @@ def search(
                     with ray_session(address) as capacity:
                         stop.check_node = node_check()
                         share = check_request(spec, capacity)
-                        floor = None if run.floor.exists() else _start_floor(spec, run, prepared, clean)
+                        drive = Drive(spec, run, ledger, stop, cache, share, worker)
+                        floor = None if run.floor.exists() else start_floor(spec, run, prepared, clean)
                         if stop.search_ended is None:
-                            _search_trials(spec, run, ledger, stop, cache, share, worker)
-                            _wait_for_floor(run, floor, stop)
+                            search_trials(drive)
+                            wait_for_floor(run, floor, stop)
                         if stop.search_ended is not None:
-                            _confirm_leaders(spec, run, ledger, stop, cache, share, worker)
+                            confirm_leaders(drive)
+                            refit_winner(drive)
                     break
                 except UserError:
                     raise
@@ -118,170 +114,6 @@ def search(
         stop.stop_file.unlink(missing_ok=True)
         save_usage(at_once=True)
     return _outcome(stop)
-
-
-def _search_trials(
-    spec: SearchSpec,
-    run: RunDirectory,
-    ledger: Ledger,
-    stop: Stop,
-    cache: Path,
-    share: Share,
-    worker: type[TrialWorker],
-) -> None:
-    """Run the ledger's trials; at the end of a budget, rank those that still run at what they reached."""
-    on_close = _weight_keeper(run, ledger)
-
-    def assign(proposal: Proposal) -> Assignment:
-        training_seed = spec.search.seed * 1_000_003 + proposal.number
-        return _assignment(spec, proposal, run.trial(proposal.number), training_seed, stop, cache)
-
-    _run_trials(ledger, assign, on_close, stop, share, worker)
-    if stop.reason is None or stop.reason in ENOUGH:
-        for number in ledger.end_of_budget(stop.reason) if stop.reason else []:
-            on_close(number)
-        stop.finish()
-
-
-def _confirm_leaders(
-    spec: SearchSpec,
-    run: RunDirectory,
-    ledger: Ledger,
-    stop: Stop,
-    cache: Path,
-    share: Share,
-    worker: type[TrialWorker],
-) -> None:
-    """Train the best trials again under other seeds, where the file asks for that."""
-    asked = spec.search.confirm
-    leaders = ledger.leaders(asked.top) if asked else []
-    reruns = Confirmation(run, spec, {number: ledger.config(number) for number in leaders}, asked.seeds if asked else 0)
-
-    def assign(proposal: Proposal) -> Assignment:
-        rerun = reruns.reruns[proposal.number]
-        training_seed = spec.search.seed * 1_000_003 + rerun.trial + 500_009 * rerun.repetition
-        folder = run.trial(rerun.trial).rerun(rerun.repetition)
-        return _assignment(spec, proposal, folder, training_seed, stop, cache)
-
-    def on_close(number: int) -> None:
-        rerun = reruns.reruns[number]
-        run.trial(rerun.trial).rerun(rerun.repetition).checkpoint.unlink(missing_ok=True)
-
-    _run_trials(reruns, assign, on_close, stop, share, worker)
-
-
-def _run_trials(
-    book: Book,
-    assign: Assign,
-    on_close: Callable[[int], None],
-    stop: Stop,
-    share: Share,
-    worker: type[TrialWorker],
-) -> None:
-    """Give the book's trials to Ray Tune until it has no more or `stop` ends it."""
-    scheduler = BookScheduler(book, stop.request, on_close)
-    if share.measure_first:  # one trial for each GPU tells how many of them fit
-        first = BookSearcher(book, assign, stop.request, share.concurrent)
-        first.limit = share.concurrent
-        _fit(first, scheduler, stop, share, worker)
-        share = packed(share, scheduler.gpu_memory)
-    _fit(BookSearcher(book, assign, stop.request, share.concurrent), scheduler, stop, share, worker)
-
-
-def _fit(searcher: BookSearcher, scheduler: BookScheduler, stop: Stop, share: Share, worker: type[TrialWorker]) -> None:
-    """One run of Ray Tune, always a fresh one."""
-    if searcher.book.remaining() == 0 or stop.stop_all():
-        return
-    stop.gpus_in_use = lambda: share.gpus * share.workers * searcher.book.running()
-    scheduler.begin(searcher.max_concurrent)
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(searcher.max_concurrent)  # else workers start one after the other
-    with tempfile.TemporaryDirectory(prefix="automl-tune-") as scratch:
-        tune.Tuner(
-            _trainable(share, worker),
-            tune_config=tune.TuneConfig(search_alg=searcher, scheduler=scheduler, num_samples=-1, reuse_actors=True),
-            run_config=tune.RunConfig(
-                name="search",
-                storage_path=scratch,
-                verbose=0,
-                callbacks=[Silent()],
-                stop=stop,
-                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-            ),
-        ).fit()
-
-
-def _trainable(share: Share, worker: type[TrialWorker]) -> Any:
-    """What Ray Tune runs, with the resources of one trial."""
-    if share.workers == 1:
-        return tune.with_resources(worker, share.request())
-    from automl.search.data_parallel import data_parallel_trial
-
-    return data_parallel_trial()
-
-
-def _assignment(
-    spec: SearchSpec, proposal: Proposal, folder: TrialDirectory, training_seed: int, stop: Stop, cache: Path
-) -> Assignment:
-    """What a worker needs to know of a proposal."""
-    asked = spec.resources.per_trial
-    several = {"CPU": asked.cpus, "GPU": float(asked.gpus), **asked.custom} if asked.workers > 1 else {}
-    return Assignment(
-        number=proposal.number,
-        config=proposal.config,
-        epochs_known=proposal.epochs,
-        max_epochs=spec.search.max_epochs,
-        seed=spec.search.seed,
-        training_seed=training_seed,
-        metric=spec.search.metric,
-        maximize=spec.search.mode == "max",
-        folder=str(folder.path.resolve()),
-        stop_file=str(stop.stop_file.resolve()),
-        cache=str(cache.resolve()),
-        working_directory=str(Path.cwd()),
-        threads=max(1, int(asked.cpus)),
-        stall_timeout=spec.search.stall_timeout_seconds,
-        workers=asked.workers,
-        worker_resources=several,
-    )
-
-
-def _start_floor(spec: SearchSpec, run: RunDirectory, prepared: Prepared, clean: Mapping[str, Any]) -> Any:
-    """Train the linear floor as a task beside the trials; it writes its figures itself."""
-    path = run.floor.resolve()
-    metric, maximize = spec.search.metric, spec.search.mode == "max"
-
-    def task() -> None:
-        write_json(path, fit_floor(prepared, clean, metric=metric, maximize=maximize))
-
-    return ray.remote(num_cpus=1)(task).remote()
-
-
-def _wait_for_floor(run: RunDirectory, floor: Any, stop: Stop) -> None:
-    """Wait for the linear floor, but not long where the budget of time is used; a run goes on without it."""
-    if floor is None or stop.search_ended is None:
-        return
-    try:
-        ray.get(floor, timeout=FLOOR_GRACE_SECONDS if stop.search_ended else None)
-    except ray.exceptions.GetTimeoutError:
-        update_manifest(run, floor_error="the time budget ended before it was trained")
-    except ray.exceptions.RayTaskError as error:
-        update_manifest(run, floor_error=first_line(error.cause))
-
-
-def _weight_keeper(run: RunDirectory, ledger: Ledger) -> Callable[[int], None]:
-    """A function to call when a trial has ended: removes its checkpoint and the weights of all but the finalists."""
-    unfinished = set(ledger.unfinished())
-    kept = {number for number, folder in run.trials() if folder.weights.exists() and number not in unfinished}
-
-    def on_close(number: int) -> None:
-        run.trial(number).checkpoint.unlink(missing_ok=True)
-        kept.add(number)
-        leaders = set(ledger.leaders(FINALISTS))
-        for other in kept - leaders:
-            run.trial(other).weights.unlink(missing_ok=True)
-        kept.intersection_update(leaders)
-
-    return on_close
 
 
 def _outcome(stop: Stop) -> Outcome:

@@ -248,6 +248,12 @@ class Ledger:
         """The `count` best trials that have ended without failing, best first."""
         return [number for _, number in self._ranking[:count]]
 
+    def best_epoch(self, number: int) -> int:
+        """The epoch at which a trial reached its score."""
+        values = self.journal.trial(number).intermediate_values
+        score = self._score(values)
+        return min(epoch for epoch, value in values.items() if value == score)
+
     def same_failure(self) -> tuple[str, int] | None:
         """The cause and count of the last trials' failures, where all that failed in a row failed of one cause."""
         if self._failures and len(set(self._failures)) == 1:

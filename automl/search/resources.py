@@ -38,8 +38,12 @@ class Share:
     workers: int = 1
 
     def request(self) -> dict[str, float]:
-        """What each worker gets, in Ray's words."""
+        """What each worker gets, in Ray Tune's words."""
         return {"cpu": self.cpus, "gpu": self.gpus, **self.other}
+
+    def worker_resources(self) -> dict[str, float]:
+        """The same in the words of Ray Train."""
+        return {"CPU": self.cpus, "GPU": self.gpus, **self.other}
 
 
 def check_request(spec: SearchSpec, capacity: Capacity) -> Share:
@@ -60,7 +64,7 @@ def check_request(spec: SearchSpec, capacity: Capacity) -> Share:
             )
     most = spec.resources.max_concurrent
     limit = None if most == "auto" else int(most)
-    first = auto and gpus > 0
+    first = auto and gpus > 0 and asked.workers == 1  # workers of one trial have a GPU each
     share = Share(asked.cpus, gpus, dict(asked.custom), 0, capacity, limit, first, asked.workers)
     return replace(share, concurrent=_concurrent(share))
 

@@ -46,7 +46,7 @@ class Assignment:
     threads: int
     stall_timeout: float | None = None
     workers: int = 1
-    worker_resources: dict[str, float] = field(default_factory=dict)  # Ray's names; of each of several workers
+    worker_resources: dict[str, float] = field(default_factory=dict)  # of each worker, in Ray's names
 
 
 @dataclass
@@ -129,9 +129,7 @@ def begin(
     its next line then says so. `accumulation` is that of a trial which begins anew.
     """
     alive(PREPARING)
-    data = json.dumps(assignment.config["data"], sort_keys=True)
-    with chdir(assignment.working_directory):  # the file names its data relative to there
-        prepared = _prepared(data, assignment.seed, assignment.cache)
+    prepared = data_of(assignment)
     folder = TrialDirectory(Path(assignment.folder))
     folder.path.mkdir(parents=True, exist_ok=True)
     if shard.rank > 0:
@@ -224,7 +222,13 @@ def _read_lines(path: Path, epochs: int) -> list[dict[str, Any]]:
     return lines
 
 
+def data_of(assignment: Assignment) -> Prepared:
+    """The data of a trial, prepared or found prepared; stays open from trial to trial."""
+    data = json.dumps(assignment.config["data"], sort_keys=True)
+    with chdir(assignment.working_directory):  # the file names its data relative to there
+        return _prepared(data, assignment.seed, assignment.cache)
+
+
 @lru_cache(maxsize=4)
 def _prepared(data: str, seed: int, cache: str) -> Prepared:
-    """Prepared data stays open from trial to trial."""
     return prepare(json.loads(data), seed=seed, cache=Path(cache))

@@ -6,7 +6,7 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, Strict, model_validator
 from pydantic_core import PydanticCustomError
 
 from automl.space.ranges import Number, Whole
@@ -234,6 +234,9 @@ class Search(Section):
     )
     confirm: Confirm | None = Field(
         None, description="After the search, train the best again under other seeds; {} for the three best, thrice."
+    )
+    refit: Annotated[bool, Strict()] = Field(
+        False, description="At the end, train the winner on train and validation rows together; that is the best model."
     )
     seed: Annotated[Whole, Field(ge=0, le=2**31 - 1)] = Field(0, description="Of everything random.")
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from automl.data import Batch, Prepared, Rows, batches
+from automl.data import Batch, Prepared, Rows, batches, join_rows
 from automl.models import build
 from automl.training.inference import CHECK_EVERY, autocast, predict_probabilities
 from automl.training.metrics import compute_metrics
@@ -88,17 +88,21 @@ def start(
     seed: int,
     device: torch.device,
     shard: Shard = ALONE,
+    with_validation: bool = False,
 ) -> Training:
     """Build the network and the optimiser of a trial's configuration, `seed` deciding the initial weights.
 
     An epoch is a pass over `prepared`'s train rows, or as many rows as `rows_per_epoch` says: it then ends with the
     first batch that reaches them, and the next goes on from there. The learning-rate schedule spans `max_epochs`.
-    Each process of data-parallel training calls this with its `shard`; `batch_size` is that of all together.
+    Each process of data-parallel training calls this with its `shard`; `batch_size` is that of all together. To train
+    on the validation rows too (`with_validation`) makes their figures meaningless.
     """
     torch.manual_seed(seed)
     train, validation = prepared.rows("train"), prepared.rows("validation")
     if train is None or validation is None:
         raise ValueError(f"{prepared.path} has no train or no validation rows")
+    if with_validation:
+        train = join_rows(train, validation)
     module = build(config["model"], vocabulary=prepared.vocabulary, classes=len(prepared.classes)).to(device)
     settings = config["training"]
     rows_per_epoch = settings["rows_per_epoch"] or len(train)

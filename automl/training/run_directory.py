@@ -60,6 +60,16 @@ class RunDirectory:
         return self.path / "confirmed.json"
 
     @property
+    def refit(self) -> Path:
+        """The folder of the winner trained on train and validation rows together."""
+        return self.path / "refit"
+
+    @property
+    def refit_record(self) -> Path:
+        """Which trial that is, and for how many epochs it was trained."""
+        return self.refit / "refit.json"
+
+    @property
     def report(self) -> Path:
         """The HTML report."""
         return self.path / "report.html"

@@ -1,0 +1,46 @@
+"""The linear floor, trained beside the trials."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+
+from automl.data import Prepared
+from automl.search.budget import Stop
+from automl.search.manifest import update_manifest
+from automl.search.reasons import first_line
+from automl.space import SearchSpec
+from automl.training.floor import fit_floor
+from automl.training.run_directory import RunDirectory, write_json
+
+FLOOR_GRACE_SECONDS = 5.0  # to wait for it where the budget of time is used
+
+
+def start_floor(spec: SearchSpec, run: RunDirectory, prepared: Prepared, clean: Mapping[str, Any]) -> Any:
+    """Train the linear floor as a task beside the trials; it writes its figures itself.
+
+    It holds no core, or one worker less would start with the search; it takes what the trials leave.
+    """
+    path = run.floor.resolve()
+    metric, maximize = spec.search.metric, spec.search.mode == "max"
+
+    def task() -> None:
+        os.nice(10)
+        write_json(path, fit_floor(prepared, clean, metric=metric, maximize=maximize))
+
+    return ray.remote(num_cpus=0, max_calls=1)(task).remote()  # no trial gets its process after it
+
+
+def wait_for_floor(run: RunDirectory, floor: Any, stop: Stop) -> None:
+    """Wait for the linear floor, but not long where the budget of time is used; a run goes on without it."""
+    if floor is None or stop.search_ended is None:
+        return
+    try:
+        ray.get(floor, timeout=FLOOR_GRACE_SECONDS if stop.search_ended else None)
+    except ray.exceptions.GetTimeoutError:
+        update_manifest(run, floor_error="the time budget ended before it was trained")
+    except ray.exceptions.RayTaskError as error:
+        update_manifest(run, floor_error=first_line(error.cause))

@@ -1,0 +1,123 @@
+"""What a search does one after the other: its trials, the leaders again under other seeds, the winner refitted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from automl.search.budget import ENOUGH, Stop
+from automl.search.confirmation import Confirmation
+from automl.search.ledger import Ledger, Proposal
+from automl.search.resources import Share
+from automl.search.trainable import Assignment, TrialWorker
+from automl.search.tuning import run_trials
+from automl.space import SearchSpec
+from automl.training.run_directory import RunDirectory, TrialDirectory
+
+FINALISTS = 3  # the trials whose weights are kept
+
+
+@dataclass(frozen=True)
+class Drive:
+    """A run being driven: what was asked, where it is written, what decides, and what each trial gets."""
+
+    spec: SearchSpec
+    run: RunDirectory
+    ledger: Ledger
+    stop: Stop
+    cache: Path
+    share: Share
+    worker: type[TrialWorker]
+
+
+def search_trials(drive: Drive) -> None:
+    """Run the ledger's trials; at the end of a budget, rank those that still run at what they reached."""
+    on_close = _weight_keeper(drive)
+
+    def assign(proposal: Proposal) -> Assignment:
+        training_seed = drive.spec.search.seed * 1_000_003 + proposal.number
+        return _assignment(drive, proposal, drive.run.trial(proposal.number), training_seed)
+
+    run_trials(drive.ledger, assign, on_close, drive.stop, drive.share, drive.worker)
+    if drive.stop.reason is None or drive.stop.reason in ENOUGH:
+        for number in drive.ledger.end_of_budget(drive.stop.reason) if drive.stop.reason else []:
+            on_close(number)
+        drive.stop.finish()
+
+
+def confirm_leaders(drive: Drive) -> None:
+    """Train the best trials again under other seeds, where the file asks for that."""
+    asked = drive.spec.search.confirm
+    leaders = drive.ledger.leaders(asked.top) if asked else []
+    reruns = Confirmation(
+        drive.run, drive.spec, {number: drive.ledger.config(number) for number in leaders}, asked.seeds if asked else 0
+    )
+
+    def assign(proposal: Proposal) -> Assignment:
+        rerun = reruns.reruns[proposal.number]
+        training_seed = drive.spec.search.seed * 1_000_003 + rerun.trial + 500_009 * rerun.repetition
+        folder = drive.run.trial(rerun.trial).rerun(rerun.repetition)
+        return _assignment(drive, proposal, folder, training_seed)
+
+    def on_close(number: int) -> None:
+        rerun = reruns.reruns[number]
+        drive.run.trial(rerun.trial).rerun(rerun.repetition).checkpoint.unlink(missing_ok=True)
+
+    run_trials(reruns, assign, on_close, drive.stop, drive.share, drive.worker)
+
+
+def refit_winner(drive: Drive) -> None:
+    """Train the best trial on train and validation rows together, where the file asks for that."""
+    leaders = drive.ledger.leaders(1)
+    if not drive.spec.search.refit or not leaders or drive.stop.reason is not None:
+        return
+    from automl.search.refit import refit
+
+    winner = leaders[0]
+    training_seed = drive.spec.search.seed * 1_000_003 + winner
+    proposal = Proposal(winner, drive.ledger.config(winner), 0)
+    refit(
+        drive.run,
+        _assignment(drive, proposal, TrialDirectory(drive.run.refit), training_seed),
+        epochs=drive.ledger.best_epoch(winner),
+    )
+
+
+def _assignment(drive: Drive, proposal: Proposal, folder: TrialDirectory, training_seed: int) -> Assignment:
+    """What a worker needs to know of a proposal."""
+    return Assignment(
+        number=proposal.number,
+        config=proposal.config,
+        epochs_known=proposal.epochs,
+        max_epochs=drive.spec.search.max_epochs,
+        seed=drive.spec.search.seed,
+        training_seed=training_seed,
+        metric=drive.spec.search.metric,
+        maximize=drive.spec.search.mode == "max",
+        folder=str(folder.path.resolve()),
+        stop_file=str(drive.stop.stop_file.resolve()),
+        cache=str(drive.cache.resolve()),
+        working_directory=str(Path.cwd()),
+        threads=max(1, int(drive.share.cpus)),
+        stall_timeout=drive.spec.search.stall_timeout_seconds,
+        workers=drive.share.workers,
+        worker_resources=drive.share.worker_resources(),
+    )
+
+
+def _weight_keeper(drive: Drive) -> Callable[[int], None]:
+    """A function to call when a trial has ended: removes its checkpoint and the weights of all but the finalists."""
+    run, ledger = drive.run, drive.ledger
+    unfinished = set(ledger.unfinished())
+    kept = {number for number, folder in run.trials() if folder.weights.exists() and number not in unfinished}
+
+    def on_close(number: int) -> None:
+        run.trial(number).checkpoint.unlink(missing_ok=True)
+        kept.add(number)
+        leaders = set(ledger.leaders(FINALISTS))
+        for other in kept - leaders:
+            run.trial(other).weights.unlink(missing_ok=True)
+        kept.intersection_update(leaders)
+
+    return on_close

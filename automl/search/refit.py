@@ -1,0 +1,79 @@
+"""The winner of a search trained once more, on train and validation rows together, through Ray Train."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import ray.train
+
+from automl.search.data_parallel import torch_trainer
+from automl.search.reasons import first_line
+from automl.search.trial import Assignment, data_of, set_threads
+from automl.search.watchdog import PREPARING, watch
+from automl.training.checkpoint import save_weights
+from automl.training.fit import start, train_epoch
+from automl.training.run_directory import RunDirectory, TrialDirectory, read_json, write_json
+from automl.training.shard import Shard
+
+
+def refit(run: RunDirectory, assignment: Assignment, *, epochs: int) -> None:
+    """Train the configuration of `assignment` for `epochs` epochs and write `refit/`: the weights, and `refit.json`.
+
+    `epochs` are those after which the trial was best on validation, which can no longer say when to stop. Nothing is
+    done where the trial has been refitted already; nothing is left where the stop file ends it. Where a worker fails,
+    `refit.json` says why, and the model that the search trained stays the best.
+    """
+    record = run.refit_record
+    wanted = {"trial": assignment.number, "epochs": epochs}
+    if record.exists() and wanted.items() <= read_json(record).items():
+        return
+    failure: list[BaseException] = []
+
+    def fit(scratch: str) -> None:
+        try:
+            torch_trainer(_refit, assignment, scratch, epochs=epochs).fit()
+        except BaseException as error:
+            failure.append(error)
+
+    with tempfile.TemporaryDirectory(prefix="automl-refit-") as scratch:
+        # Not in this thread, where Ray Train would take over Ctrl-C: the workers look for the stop file.
+        thread = threading.Thread(target=fit, args=(scratch,), name="refit")
+        thread.start()
+        thread.join()
+    if Path(assignment.stop_file).exists():
+        return
+    write_json(record, wanted | ({"error": first_line(failure[0])} if failure else {}))
+
+
+def _refit(config: dict[str, Any]) -> None:
+    """What each worker does."""
+    assignment = Assignment(**json.loads(config["assignment"]))
+    context = ray.train.get_context()
+    shard = Shard(context.get_world_rank(), context.get_world_size())
+    set_threads(assignment.threads)
+    folder = TrialDirectory(Path(assignment.folder))
+    with watch(folder.stalled.with_name(f"stalled-{shard.rank}.txt"), assignment.stall_timeout) as alive:
+
+        def stopped() -> bool:
+            alive(1.0)
+            return Path(assignment.stop_file).exists()
+
+        alive(PREPARING)
+        training = start(
+            assignment.config,
+            data_of(assignment),
+            max_epochs=assignment.max_epochs,
+            seed=assignment.training_seed,
+            device=ray.train.torch.get_device(),
+            shard=shard,
+            with_validation=True,
+        )
+        for _ in range(config["epochs"]):
+            if train_epoch(training, stopped) is None:
+                return
+        if shard.rank == 0:
+            save_weights(training, folder.weights)
