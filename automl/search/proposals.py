@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from bisect import insort
 from collections.abc import Container, Sequence
 from typing import Any
@@ -13,7 +14,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from automl.search.sampler import MiddleSampler, make_sampler
 from automl.space import SearchSpec, suggest
-from automl.space.search_section import Search
 
 BEST, LATEST = 25, 100  # ended trials that a sampler learns from: its cost for a proposal grows with their number
 
@@ -51,19 +51,28 @@ class _HistoryStorage(InMemoryStorage):
         return [trial for trial in self._history if states is None or trial.state in states]
 
 
-def ask(
-    search: Search,
-    number: int,
-    history: Sequence[FrozenTrial],
-    sampler: optuna.samplers.BaseSampler | None = None,
-) -> optuna.Trial:
-    """Trial `number` as `sampler` (that of `search`) starts it after `history`; to be asked for parameters."""
-    storage = _HistoryStorage(history)
-    direction = StudyDirection.MAXIMIZE if search.mode == "max" else StudyDirection.MINIMIZE
-    study = optuna.create_study(storage=storage, sampler=sampler or make_sampler(search, number), direction=direction)
+def ask(sampler: optuna.samplers.BaseSampler, mode: str, number: int, history: Sequence[FrozenTrial]) -> optuna.Trial:
+    """Trial `number` as `sampler` starts it after `history`, to be asked for parameters; `mode` is max or min."""
+    storage = _HistoryStorage([_ranked(trial, mode) for trial in history])
+    direction = StudyDirection.MAXIMIZE if mode == "max" else StudyDirection.MINIMIZE
+    study = optuna.create_study(storage=storage, sampler=sampler, direction=direction)
     trial = study.ask()
     storage.get_trial(trial._trial_id).number = number  # constant liars leave out the trial that asks, by its number
     return trial
+
+
+def _ranked(trial: FrozenTrial, mode: str) -> FrozenTrial:
+    """A trial as the sampler is to see it: one that was stopped counts with its score, the best of its epochs.
+
+    Of pruned trials Optuna takes those that ran longest for the best, and any that ran all epochs for better than any
+    that did not: then the first trials, which nothing could stop yet, count as good for a long time.
+    """
+    if trial.state != TrialState.PRUNED or not trial.intermediate_values:
+        return trial
+    seen = copy.copy(trial)
+    values = trial.intermediate_values.values()
+    seen.state, seen.value = TrialState.COMPLETE, max(values) if mode == "max" else min(values)
+    return seen
 
 
 def propose(spec: SearchSpec, number: int, history: Sequence[FrozenTrial]) -> tuple[FrozenTrial, dict[str, Any]]:
@@ -73,6 +82,7 @@ def propose(spec: SearchSpec, number: int, history: Sequence[FrozenTrial]) -> tu
     a draw. The same arguments always give the same. Nothing is written.
     """
     guess = spec.search.sampler == "tpe" and number < len(spec.model.named())
-    trial = ask(spec.search, number, history, MiddleSampler(number) if guess else None)
+    sampler = MiddleSampler(number) if guess else make_sampler(spec.search, number)
+    trial = ask(sampler, spec.search.mode, number, history)
     config = suggest(spec, trial)
     return trial.storage.get_trial(trial._trial_id), config

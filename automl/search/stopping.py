@@ -16,6 +16,7 @@ from typing import Protocol
 from automl.space import SearchSpec
 from automl.space.search_section import Asha, Hyperband, Median, Stopping
 
+PLACES = 1.5  # of a rung, for each trial that ought to go on
 _CONVERGED = "patience:"
 Keys = Mapping[int, float]  # the metric after each epoch, its sign such that less is better
 
@@ -111,8 +112,8 @@ class Halving:
     After Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning", section 3: a trial goes on from a
     rung if it is among the best 1/factor of all that have arrived there, itself included, rounded up. That alone lets
     every trial go on where each is better than those before, as a sampler that learns makes them. So a rung also has
-    places, for 1/factor of its arrivals, rounded up. A trial that goes on has one; it is used up once the trial reaches
-    the next rung or finishes. Until then a better trial may take it: then the first stops after its next epoch.
+    places, for PLACES/factor of its arrivals, rounded up. A trial that goes on has one; it is used up once the trial
+    reaches the next rung or finishes. Until then a better trial may take it: then the first stops after its next epoch.
 
     The brackets share the trials as those of Hyperband do (Li et al. 2018, algorithm 1): one of s rungs, of at most S,
     gets (S + 1) / (s + 1) * factor^s parts, rounded up, so that all use about as many epochs.
@@ -182,7 +183,7 @@ class Rung:
         NaN gets none, nor does a key that only equals the last one of the best share.
         """
         self.arrived += 1
-        best = went_on or (not math.isnan(key) and bisect_right(self.keys, key) < self._share())
+        best = went_on or (not math.isnan(key) and bisect_right(self.keys, key) < math.ceil(self.arrived / self.factor))
         if not math.isnan(key):
             insort(self.keys, key)
         if went_on or (best and self.has_place(number, key)):
@@ -193,11 +194,7 @@ class Rung:
     def has_place(self, number: int, key: float) -> bool:
         """Whether there is a place for a trial besides those used up and those of better trials."""
         better = sum((other, each) < (key, number) for each, other in self.under_way.items())
-        return self.used + better < self._share()
-
-    def _share(self) -> int:
-        """The best 1/factor of the arrivals, rounded up."""
-        return -(-self.arrived // self.factor)
+        return self.used + better < math.ceil(PLACES * self.arrived / self.factor)
 
 
 class _MedianRule:
