@@ -193,9 +193,7 @@ def render_table(record: RunRecord, top: int) -> Group:
         notes.append(Text(f"no linear floor: {error}"))
     notes += [Text(_confirmed_text(row)) for row in ended if row["confirmed_seeds"]]
     if len(ended) > top:
-        notes.append(
-            Text(f"{len(ended) - top} more: automl leaderboard {record.directory.path} --top {len(ended)}", style="dim")
-        )
+        notes.append(Text(f"{len(ended) - top} more: automl leaderboard RUN --top {len(ended)}", style="dim"))
     notes += [Text(said) for said in _refit_text(record)]
     said = verdict(record)
     return Group(table, *notes, *([Text(said)] if said else []))

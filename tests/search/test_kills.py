@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -145,7 +146,9 @@ def test_a_command_that_is_killed_leaves_no_process_behind(slow_data: Path, tmp_
         assert process.poll() is None, process.communicate()
         time.sleep(0.2)
     # Ray's agents spend another minute on telling the dead raylet's news to a dead server.
-    others = {each: command for each, command in family(process.pid).items() if "Agent" not in command}
+    agent = re.compile(r"ray::\w*Agent|\S+ -u \S+/(dashboard/agent|runtime_env/agent/main)\.py")
+    others = {each: command for each, command in family(process.pid).items() if not agent.match(command)}
+    assert any("raylet" in command for command in others.values())
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     deadline = time.monotonic() + 60
