@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -36,6 +37,8 @@ def one_process(config: dict[str, Any], cache: Path, rank: int, world: int, fold
     lines = [train_epoch(training) for _ in range(2)]
     torch.save({"lines": lines, "weights": training.module.state_dict()}, folder / f"{rank}.pt")
     assert train_epoch(training, lambda: rank == world - 1) is None
+    del training  # it holds the process group, whose threads abort the process if they outlive the interpreter
+    gc.collect()
     torch.distributed.destroy_process_group()
 
 
