@@ -18,7 +18,7 @@ from automl.models.layers import (
     dense_head,
     token_mask,
 )
-from automl.space import Choice, IntRange, Searchable
+from automl.space import Choice, IntRange, Searchable, SearchableLists
 
 KernelSizes = Annotated[list[Annotated[int, Field(ge=1, le=31)]], Field(min_length=1, max_length=8)]
 
@@ -26,7 +26,7 @@ KernelSizes = Annotated[list[Annotated[int, Field(ge=1, le=31)]], Field(min_leng
 class Cnn(TextFamily):
     """Convolutions of several widths over the tokens, each pooled over the text."""
 
-    kernel_sizes: Searchable[KernelSizes] = Field(
+    kernel_sizes: SearchableLists[KernelSizes] = Field(
         Choice(choice=[[3], [1, 2, 3], [2, 3, 4], [3, 4, 5]]),
         description="Tokens that the convolutions see at once.",
     )

@@ -21,13 +21,13 @@ from automl.models.layers import (
     token_mask,
 )
 from automl.models.rnn import Cell
-from automl.space import Choice, IntRange, Searchable
+from automl.space import Choice, IntRange, Searchable, SearchableLists
 
 
 class CnnRnn(TextFamily):
     """A convolution extracts features, an LSTM or GRU models their sequence, a dense head classifies."""
 
-    kernel_sizes: Searchable[KernelSizes] = Field(
+    kernel_sizes: SearchableLists[KernelSizes] = Field(
         Choice(choice=[[2], [3], [2, 3]]), description="Tokens that the convolutions see at once."
     )
     channels: Searchable[Annotated[int, Field(ge=1)]] = Field(

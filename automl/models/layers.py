@@ -135,7 +135,9 @@ def _weighted_sum(weights: Tensor, features: Tensor) -> Tensor:
 
 
 class Recurrence(nn.Module):
-    """LSTM or GRU layers over [B, L, F] that give [B, L, hidden * directions].
+    """LSTM or GRU layers over [B, L, F] that give [B, L, hidden * directions], of the last layer's `hidden`.
+
+    `hidden` is the units in each direction, of all layers or one number for each.
 
     The backward direction runs over rows reversed within their own length. So rows need no packing, which costs
     a quarter more time on a CPU and forbids compiling, and padding still never reaches an output.
@@ -145,7 +147,7 @@ class Recurrence(nn.Module):
         self,
         cell: Literal["lstm", "gru"],
         features: int,
-        hidden: int,
+        hidden: int | Sequence[int],
         layers: int,
         bidirectional: bool,
         dropout: float,
@@ -153,13 +155,14 @@ class Recurrence(nn.Module):
         super().__init__()
         make = nn.LSTM if cell == "lstm" else nn.GRU
         directions = 2 if bidirectional else 1
-        widths = [features] + [hidden * directions] * (layers - 1)
-        self.forwards = nn.ModuleList(make(width, hidden, batch_first=True) for width in widths)
+        units = [hidden] * layers if isinstance(hidden, int) else list(hidden)
+        sizes = list(zip([features, *(unit * directions for unit in units)], units, strict=False))
+        self.forwards = nn.ModuleList(make(width, unit, batch_first=True) for width, unit in sizes)
         self.backwards = nn.ModuleList(
-            make(width, hidden, batch_first=True) for width in (widths if bidirectional else [])
+            make(width, unit, batch_first=True) for width, unit in (sizes if bidirectional else [])
         )
         self.dropout = nn.Dropout(dropout)
-        self.features = hidden * directions
+        self.features = units[-1] * directions
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         reverse = None

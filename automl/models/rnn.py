@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 from torch import Tensor, nn
 
 from automl.models.layers import (
@@ -18,7 +19,7 @@ from automl.models.layers import (
     last_states,
     token_mask,
 )
-from automl.space import Choice, IntRange, Searchable
+from automl.space import Choice, Each, IntRange, Searchable, SearchableList
 
 Cell = Literal["lstm", "gru"]
 
@@ -27,8 +28,9 @@ class Rnn(TextFamily):
     """LSTM or GRU layers over the tokens, their states pooled."""
 
     cell: Searchable[Cell] = Field(Choice(choice=["lstm", "gru"]), description="The recurrent unit.")
-    hidden: Searchable[Annotated[int, Field(ge=1)]] = Field(
-        IntRange(int=(32, 128), log=True), description="Units in each direction of each layer."
+    hidden: SearchableList[Annotated[int, Field(ge=1)]] = Field(
+        IntRange(int=(32, 128), log=True),
+        description="Units in each direction: a number for all layers, or a list with one for each of the layers.",
     )
     layers: Searchable[Annotated[int, Field(ge=1, le=8)]] = Field(1, description="Recurrent layers.")
     bidirectional: Searchable[bool] = Field(
@@ -38,6 +40,27 @@ class Rnn(TextFamily):
     pooling: Searchable[Literal["last", "max", "mean", "max_mean", "attention"]] = Field(
         Choice(choice=["last", "max", "attention"]), description="How the states become one vector."
     )
+
+    @model_validator(mode="after")
+    def _hidden_for_each_layer(self) -> Rnn:
+        """A list of `hidden` has as many entries as there are layers, in every trial."""
+        hidden: Any = self.hidden
+        if isinstance(hidden, Each) and hidden.per not in ("layers", self.layers):
+            raise PydanticCustomError("layers", "expected per: layers", {"setting": "hidden.per"})
+        options = hidden.choice if isinstance(hidden, Choice) and not isinstance(hidden, Each) else [hidden]
+        lengths = {len(option) for option in options if isinstance(option, list)}
+        if lengths - {self.layers}:
+            raise PydanticCustomError(
+                "layers",
+                "a list of {count} does not fit layers, which {layers}; fix layers, or write {example}",
+                {
+                    "count": min(lengths - {self.layers}),
+                    "layers": f"is {self.layers}" if isinstance(self.layers, int) else "is searched",
+                    "example": "{per: layers, int: [low, high]}",
+                    "setting": "hidden",
+                },
+            )
+        return self
 
 
 class TextRnn(nn.Module):

@@ -2,7 +2,7 @@
 
 from automl.space.describe import describe_range, space_json, space_tree
 from automl.space.errors import Problem, SpaceError, UserError
-from automl.space.ranges import Choice, FloatRange, IntRange, Searchable
+from automl.space.ranges import Choice, Each, FloatRange, IntRange, Searchable, SearchableList, SearchableLists
 from automl.space.sections import Alternatives, Section
 from automl.space.spec import SearchSpec, json_schema, load, parse
 from automl.space.suggest import Parameter, parameters, sample_configs, suggest
@@ -10,12 +10,15 @@ from automl.space.suggest import Parameter, parameters, sample_configs, suggest
 __all__ = [
     "Alternatives",
     "Choice",
+    "Each",
     "FloatRange",
     "IntRange",
     "Parameter",
     "Problem",
     "SearchSpec",
     "Searchable",
+    "SearchableList",
+    "SearchableLists",
     "Section",
     "SpaceError",
     "UserError",

@@ -8,7 +8,7 @@ from typing import Any
 from rich.markup import escape
 from rich.tree import Tree
 
-from automl.space.ranges import Choice, FloatRange, IntRange, Range
+from automl.space.ranges import Choice, Each, FloatRange, IntRange, Range
 from automl.space.sections import Alternatives, Section
 from automl.space.spec import SearchSpec
 from automl.space.suggest import SEARCHED, parameters
@@ -40,7 +40,11 @@ def _grow(tree: Tree, name: str, value: Any) -> None:
 
 
 def describe_range(value: Range) -> str:
-    """`0.001 to 0.1, log`, `32 to 128, step 32`, or `one of a, b`."""
+    """`0.001 to 0.1, log`, `32 to 128, step 32`, or `one of a, b`; of a list also what its entries are for."""
+    if isinstance(value, Each):
+        count = describe_range(value.per) if isinstance(value.per, IntRange) else value.per
+        counted = f"for each of {count}" if isinstance(value.per, str) else f"{count} times"
+        return f"{describe_range(value.entry())}, {counted}"
     if isinstance(value, FloatRange | IntRange):
         low, high = value.ends
         scale = ", log" if value.log else f", step {value.step:.10g}" if value.step else ""
@@ -58,7 +62,10 @@ def space_json(spec: SearchSpec) -> dict[str, Any]:
             {
                 "name": parameter.name,
                 "range": parameter.range.model_dump(by_alias=True, exclude_defaults=True),
-                "when": [{"parameter": name, "is": chosen} for name, chosen in parameter.when],
+                "when": [
+                    {"parameter": name, "at_least" if isinstance(chosen, int) else "is": chosen}
+                    for name, chosen in parameter.when
+                ],
             }
             for parameter in parameters(spec)
         ],

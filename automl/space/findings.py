@@ -10,9 +10,19 @@ from pydantic import BaseModel
 
 from automl.space.document import Document, Key
 from automl.space.errors import Problem, closest, listing, nearest
-from automl.space.ranges import RANGES, Range
+from automl.space.ranges import LISTS, RANGES, Range
 from automl.space.sections import Alternatives
 from automl.space.wording import explain, literal_options, shown
+
+BRANCHES = (
+    *RANGES,
+    *LISTS,
+    "fixed",
+    "one",
+    "list",
+    "setting",
+    "number",
+)  # in pydantic's locations, but not in the file
 
 # Names that belong to the language and that this version does not know what to do with.
 NOT_YET = {
@@ -24,12 +34,14 @@ NOT_YET = {
 def problem_of(document: Document, kind: type[BaseModel], error: Mapping[str, Any]) -> Problem:
     """Where an entry of `ValidationError.errors()` of the model `kind` stands in the file, and what it means there."""
     path = _path_in_file(document, error["loc"])
+    if "setting" in error.get("ctx", {}):  # a section's own finding about one of its settings
+        path = (*path, *error["ctx"]["setting"].split("."))
     if error["type"] == "extra_forbidden":
         return _unknown_key(document, path, _model_at(kind, error["loc"][:-1]))
     if error["type"] == "missing":
         return _missing(document, path)
     name, value = _setting(path), error["input"]
-    searchable = error["loc"][-1] == "fixed"
+    searchable = error["loc"][-1] in ("fixed", "one")
     section = _model_at(kind, error["loc"])
     if section and issubclass(section, Alternatives) and error["type"] == "model_type":
         names = list(section.model_fields)
@@ -51,7 +63,10 @@ def _unknown_key(document: Document, path: Key, section: type[BaseModel] | None)
     fields = section.model_fields if section else {}
     valid = [field.alias or field_name for field_name, field in fields.items()]
     message = f"unknown key {name!r}{nearest(name, valid)}"
-    if section and issubclass(section, Range) and name in RANGES:
+    if section and issubclass(section, Range) and name == "per":
+        setting = _setting(path[:-1])
+        message = f"per makes a list, and {setting} is a single value; leave it out"
+    elif section and issubclass(section, Range) and name in RANGES:
         message = f"a range has one of {', '.join(RANGES)}, not several"
     elif section and issubclass(section, Alternatives):
         if name in RANGES:
@@ -96,7 +111,11 @@ def _path_in_file(document: Document, location: Sequence[str | int]) -> Key:
         if part in RANGES and part in known and not inside_range and not last:
             inside_range = True
             continue
-        if part not in known and part in (*RANGES, "fixed"):
+        if part not in known and part in BRANCHES:
+            inside_range = inside_range or part in LISTS
+            word = str(part).removeprefix("list of ")
+            if part in LISTS and last and word in known:
+                path.append(word)
             continue
         path.append(part)
         here = here[part] if part in known else None  # a key that is missing
@@ -109,7 +128,7 @@ def _model_at(kind: type[BaseModel], location: Sequence[str | int]) -> type[Base
     for part in location:
         field = here.model_fields.get(str(part)) if here else None
         models = list(_models(field.annotation)) if field else []
-        here = models[0] if len(models) == 1 else RANGES.get(str(part))
+        here = models[0] if len(models) == 1 else (RANGES | LISTS).get(str(part))
     return here
 
 

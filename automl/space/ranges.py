@@ -6,7 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, Union
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, Union, get_args
 
 from pydantic import (
     AfterValidator,
@@ -27,6 +27,7 @@ from automl.space.wording import BOUNDS, explain
 Number = Annotated[float, Strict()]
 Whole = Annotated[int, Strict()]
 MAX_STEPS = 10**9
+MAX_ENTRIES = 64  # of a list of ranges
 
 
 class Range(BaseModel):
@@ -74,7 +75,49 @@ class Choice(Range):
         return self
 
 
+def _kind_of_count(value: Any) -> str | None:
+    if isinstance(value, IntRange) or (isinstance(value, dict) and "int" in value):
+        return "int"
+    return {str: "setting", int: "number"}.get(type(value))
+
+
+class Each(Range):
+    """A list: one entry of the range for each of `per`, and each entry a parameter of its own."""
+
+    per: Annotated[
+        Annotated[str, Tag("setting")]
+        | Annotated[int, Field(ge=1, le=MAX_ENTRIES), Strict(), Tag("number")]
+        | Annotated[IntRange, Tag("int")],
+        Discriminator(
+            _kind_of_count,
+            custom_error_type="per",
+            custom_error_message="expected a setting of this section that counts, a number, or {int: [low, high]}",
+        ),
+    ] = Field(
+        description="How many entries: a whole-number setting of the same section, a number, or {int: [low, high]}."
+    )
+
+    def entry(self) -> FloatRange | IntRange | Choice:
+        """The range of one entry."""
+        kind = next(kind for kind in (FloatRange, IntRange, Choice) if isinstance(self, kind))
+        return kind.model_validate(self.model_dump(by_alias=True, exclude={"per"}))
+
+
+class EachFloat(Each, FloatRange):
+    """A list of real numbers, one for each of `per`."""
+
+
+class EachInt(Each, IntRange):
+    """A list of whole numbers, one for each of `per`."""
+
+
+class EachChoice(Each, Choice):
+    """A list of values that are chosen one by one, one for each of `per`."""
+
+
+# What a setting may be instead of fixed, by the word that tells it in the file (and in pydantic's locations).
 RANGES: dict[str, type[Range]] = {"float": FloatRange, "int": IntRange, "choice": Choice}
+LISTS: dict[str, type[Range]] = {"list of float": EachFloat, "list of int": EachInt, "list of choice": EachChoice}
 
 
 def choice_key(value: Any) -> str:
@@ -107,11 +150,23 @@ def _check_ends(low: float, high: float, log: bool, step: float | None) -> None:
 
 def _kind(value: Any) -> str:
     """Which branch of a `Searchable` a value is for: a mapping with a range's word is that range."""
+    if isinstance(value, Each):
+        return next(word for word, kind in LISTS.items() if isinstance(value, kind))
     if isinstance(value, Range):
         return next(word for word, kind in RANGES.items() if isinstance(value, kind))
     if isinstance(value, dict):
         return next((word for word in RANGES if word in value), "fixed")
     return "fixed"
+
+
+def _kind_or_list(value: Any) -> str:
+    """The same of a `SearchableList`, where `per` makes a list."""
+    kind = _kind(value)
+    return f"list of {kind}" if isinstance(value, dict) and "per" in value and kind in RANGES else kind
+
+
+def _one_or_list(value: Any) -> str:
+    return "list" if isinstance(value, list) else "one"
 
 
 class _AsWritten:
@@ -133,17 +188,44 @@ def _strict(schema: Any) -> Any:
 class _Within:
     """Checks that every value of a range is one that the setting may have."""
 
-    def __init__(self, fixed: Any) -> None:
+    def __init__(self, fixed: Any, item: Any = None) -> None:
         self.fixed: TypeAdapter[Any] = TypeAdapter(fixed, config=ConfigDict(allow_inf_nan=False))
+        self.inside = None if item is None else _Within(item)
 
     def __call__(self, value: Any) -> Any:
+        if not isinstance(value, Each):
+            return self.check(value)
+        assert self.inside is not None
+        checked = self.inside.check(value)
+        if not isinstance(value.per, str):
+            self._check_lengths(checked)
+        return checked
+
+    def _check_lengths(self, value: Each) -> None:
+        """The shortest and the longest list that `per` gives are lists that the setting takes."""
+        entry = value.choice[0] if isinstance(value, Choice) else getattr(value, "ends")[0]  # noqa: B009
+        for count in whole_ends(value.per) or ():
+            if not 1 <= count <= MAX_ENTRIES:
+                raise PydanticCustomError(
+                    "per", "expected 1 to {most} entries; got {count}", {"most": MAX_ENTRIES, "count": count}
+                )
+            try:
+                self.fixed.validate_python([entry] * count)
+            except ValidationError as error:
+                found = explain(error.errors(include_url=False)[0], got=False)
+                raise PydanticCustomError(
+                    "per", "{expected}; per makes {count}", {"expected": found, "count": count, "setting": "per"}
+                ) from error
+
+    def check(self, value: Any) -> Any:
+        """The value, or each entry of it where it is a list of ranges."""
         if isinstance(value, Choice):
             options, wrong = self._checked(value.choice, "choice")
             if wrong:
                 raise ValidationError.from_exception_data("choice", wrong)
-            return Choice(choice=options)
+            return value.model_copy(update={"choice": options})
         if isinstance(value, FloatRange | IntRange):
-            word = _kind(value)
+            word = "int" if isinstance(value, IntRange) else "float"
             _, wrong = self._checked(value.ends, word)
             if wrong and not all(error["type"].type == "out_of_bounds" for error in wrong):
                 why = {"word": word, "expected": str(wrong[0]["type"].context["expected"])}
@@ -172,10 +254,24 @@ class _Within:
         return taken, wrong
 
 
+def whole_ends(value: Any) -> tuple[int, int] | None:
+    """The least and the greatest of a setting's values where all are whole numbers, else None."""
+    if isinstance(value, Each):
+        return None
+    if isinstance(value, IntRange):
+        return value.ends
+    options = value.choice if isinstance(value, Choice) else [value]
+    if all(isinstance(option, int) and not isinstance(option, bool) for option in options):
+        return min(options), max(options)
+    return None
+
+
 T = TypeVar("T")
 
 if TYPE_CHECKING:
     Searchable: TypeAlias = T | FloatRange | IntRange | Choice
+    SearchableList: TypeAlias = T | list[T] | FloatRange | IntRange | Choice
+    SearchableLists: TypeAlias = T | FloatRange | IntRange | Choice
 else:
 
     class Searchable:
@@ -183,6 +279,25 @@ else:
 
         def __class_getitem__(cls, fixed: Any) -> Any:
             fixed = Annotated[fixed, _AsWritten()]
-            branches = [Annotated[fixed, Tag("fixed")]]
-            branches += [Annotated[kind, Tag(word)] for word, kind in RANGES.items()]
-            return Annotated[Union[tuple(branches)], Discriminator(_kind), AfterValidator(_Within(fixed))]  # noqa: UP007
+            return _searchable(fixed, RANGES, Discriminator(_kind), _Within(fixed))
+
+    class SearchableList:
+        """`SearchableList[T]`: a `Searchable[T]` for all entries of a list, or a list of T, fixed or of ranges."""
+
+        def __class_getitem__(cls, item: Any) -> Any:
+            item = Annotated[item, _AsWritten()]
+            several = Annotated[list[item], Field(min_length=1), Tag("list")]
+            return _listed(Annotated[Annotated[item, Tag("one")] | several, Discriminator(_one_or_list)], item)
+
+    class SearchableLists:
+        """`SearchableLists[T]`: a list of T, a choice of several, or a list of ranges."""
+
+        def __class_getitem__(cls, fixed: Any) -> Any:
+            return _listed(Annotated[fixed, _AsWritten()], get_args(get_args(fixed)[0])[0])
+
+    def _listed(fixed: Any, item: Any) -> Any:
+        return _searchable(fixed, {**RANGES, **LISTS}, Discriminator(_kind_or_list), _Within(fixed, item))
+
+    def _searchable(fixed: Any, kinds: dict[str, type[Range]], branch: Discriminator, within: _Within) -> Any:
+        branches = [Annotated[fixed, Tag("fixed")], *(Annotated[kind, Tag(word)] for word, kind in kinds.items())]
+        return Annotated[Union[tuple(branches)], branch, AfterValidator(within)]  # noqa: UP007

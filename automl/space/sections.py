@@ -8,6 +8,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
+from automl.space.errors import nearest
+from automl.space.ranges import MAX_ENTRIES, Each, whole_ends
 from automl.space.wording import shown
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -19,6 +21,33 @@ class Section(BaseModel):
     """A mapping in the file; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _lengths(self) -> Section:
+        """What `per` names is a setting of this section whose values can be counted with."""
+        for name, value in self.settings():
+            if not isinstance(value, Each) or not isinstance(value.per, str):
+                continue
+            if value.per not in type(self).model_fields or value.per == name:
+                others = [other for other, inner in self.settings() if other != name and whole_ends(inner)]
+                raise PydanticCustomError(
+                    "per",
+                    "{per} is no setting beside it{hint}",
+                    {"per": shown(value.per), "hint": nearest(value.per, others), "setting": f"{name}.per"},
+                )
+            ends = whole_ends(getattr(self, value.per))
+            if ends is None or not 1 <= ends[0] <= ends[1] <= MAX_ENTRIES:
+                raise PydanticCustomError(
+                    "per",
+                    "{per} is no count: expected a setting whose values are whole numbers from 1 to {most}",
+                    {"per": shown(value.per), "most": MAX_ENTRIES, "setting": f"{name}.per"},
+                )
+        return self
+
+    def settings(self) -> list[tuple[str, Any]]:
+        """Names and values, in the order in which they are asked for: lists after what says how long they are."""
+        found = [(name, getattr(self, name)) for name in type(self).model_fields]
+        return sorted(found, key=lambda setting: isinstance(setting[1], Each))
 
 
 class Alternatives(Section):

@@ -8,18 +8,21 @@ from typing import Any
 
 import optuna
 
-from automl.space.ranges import Choice, FloatRange, IntRange, Range, choice_key
+from automl.space.ranges import Choice, Each, FloatRange, IntRange, Range, choice_key, whole_ends
 from automl.space.sections import Alternatives, Section
 from automl.space.spec import SearchSpec
 
 SEARCHED = ("data", "model", "training")
 
-Condition = tuple[str, str]
+Condition = tuple[str, str | int]
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One searched parameter; it exists in trials where every (parameter, name) of `when` was chosen."""
+    """One searched parameter; it exists in trials where every condition of `when` holds.
+
+    A condition is a parameter and a name that was chosen, or a whole number that it is at least.
+    """
 
     name: str
     range: FloatRange | IntRange | Choice
@@ -29,14 +32,21 @@ class Parameter:
 def suggest(spec: SearchSpec, trial: optuna.trial.BaseTrial) -> dict[str, Any]:
     """The configuration that `trial` proposes: task, data, model and training with a value for each range.
 
-    Of named alternatives only the chosen one is in it. Parameters are asked for in the order of the sections' fields,
-    so the same trial always gives the same configuration; a stored trial gives the one it was made with.
+    Of named alternatives only the chosen one is in it. Parameters are asked for in the order of the sections' fields
+    (of lists, after what says how long they are), so the same trial always gives the same configuration; a stored
+    trial gives the one it was made with.
     """
     config = {name: _resolved(trial, getattr(spec, name), name) for name in SEARCHED}
     return {"task": spec.task, **config}
 
 
-def _resolved(trial: optuna.trial.BaseTrial, value: Any, path: str) -> Any:
+def _resolved(trial: optuna.trial.BaseTrial, value: Any, path: str, count: int = 0) -> Any:
+    """The value of a setting in this trial; of a list as long as another setting says, `count` is that setting's."""
+    if isinstance(value, Each):
+        if not isinstance(value.per, str):
+            count = _resolved(trial, value.per, f"{path}.per")
+        entry = value.entry()
+        return [_resolved(trial, entry, entry_name(path, position)) for position in range(count)]
     if isinstance(value, FloatRange):
         return trial.suggest_float(path, *value.ends, log=value.log, step=value.step)
     if isinstance(value, IntRange):
@@ -50,8 +60,17 @@ def _resolved(trial: optuna.trial.BaseTrial, value: Any, path: str) -> Any:
         chosen = str(trial.suggest_categorical(path, names)) if len(names) > 1 else names[0]
         return {chosen: _resolved(trial, named[chosen], f"{path}.{chosen}")}
     if isinstance(value, Section):
-        return {name: _resolved(trial, getattr(value, name), f"{path}.{name}") for name in type(value).model_fields}
+        found: dict[str, Any] = {}
+        for name, inner in value.settings():
+            count = found[inner.per] if isinstance(inner, Each) and isinstance(inner.per, str) else 0
+            found[name] = _resolved(trial, inner, f"{path}.{name}", count)
+        return {name: found[name] for name in type(value).model_fields}
     return value
+
+
+def entry_name(path: str, position: int) -> str:
+    """The parameter of one entry of a list, `position` from 0."""
+    return f"{path}[{position}]"
 
 
 def choice_options(value: Choice) -> dict[Any, Any]:
@@ -67,8 +86,17 @@ def parameters(spec: SearchSpec) -> list[Parameter]:
     return [found for name in SEARCHED for found in _parameters(getattr(spec, name), name, ())]
 
 
-def _parameters(value: Any, path: str, when: tuple[Condition, ...]) -> Iterator[Parameter]:
-    if isinstance(value, Range):
+def _parameters(value: Any, path: str, when: tuple[Condition, ...], length: Any = None) -> Iterator[Parameter]:
+    """`length` is the parameter that says how long a list is, with its least and greatest value."""
+    if isinstance(value, Each):
+        if not isinstance(value.per, str):
+            yield from _parameters(value.per, f"{path}.per", when)
+            length = (f"{path}.per", whole_ends(value.per))
+        name, (least, most) = length
+        for position in range(most):
+            condition = when if position < least else (*when, (name, position + 1))
+            yield Parameter(entry_name(path, position), value.entry(), condition)
+    elif isinstance(value, Range):
         assert isinstance(value, FloatRange | IntRange | Choice)
         yield Parameter(path, value, when)
     elif isinstance(value, Alternatives):
@@ -79,8 +107,10 @@ def _parameters(value: Any, path: str, when: tuple[Condition, ...]) -> Iterator[
             condition = (*when, (path, name)) if len(named) > 1 else when
             yield from _parameters(section, f"{path}.{name}", condition)
     elif isinstance(value, Section):
-        for name in type(value).model_fields:
-            yield from _parameters(getattr(value, name), f"{path}.{name}", when)
+        for name, inner in value.settings():
+            counted = isinstance(inner, Each) and isinstance(inner.per, str)
+            length = (f"{path}.{inner.per}", whole_ends(getattr(value, inner.per))) if counted else None
+            yield from _parameters(inner, f"{path}.{name}", when, length)
 
 
 def sample_configs(spec: SearchSpec, count: int, *, seed: int) -> list[dict[str, Any]]:

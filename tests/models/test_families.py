@@ -17,8 +17,15 @@ from automl.space import parse, suggest
 VOCABULARY, CLASSES = 50, 3
 
 
+LISTS = {
+    "rnn": "layers: {int: [1, 3]}, hidden: {per: layers, int: [8, 32]}",
+    "cnn": "kernel_sizes: {per: {int: [1, 4]}, int: [1, 6]}",
+}
+
+
 def drawn_model(family: str, seed: int) -> dict[str, dict[str, object]]:
-    text = f"name: x\ndata: {{train: t.csv}}\nmodel: {{{family}: {{}}}}"
+    lists = LISTS.get(family, "") if seed % 2 else ""
+    text = f"name: x\ndata: {{train: t.csv}}\nmodel: {{{family}: {{{lists}}}}}"
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     model: dict[str, dict[str, object]] = suggest(parse(text, FAMILIES), study.ask())["model"]
     return model

@@ -15,7 +15,19 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from pydantic import Field, create_model
 
-from automl.space import Alternatives, Choice, Parameter, Searchable, SearchSpec, Section, parameters, parse, suggest
+from automl.space import (
+    Alternatives,
+    Choice,
+    Parameter,
+    Searchable,
+    SearchableList,
+    SearchableLists,
+    SearchSpec,
+    Section,
+    parameters,
+    parse,
+    suggest,
+)
 
 Whole = Searchable[Annotated[int, Field(ge=1)]]
 Real = Searchable[Annotated[float, Field(ge=0)]]
@@ -45,12 +57,22 @@ real_settings = st.sampled_from(
 mixed_settings = st.sampled_from(
     ["a", True, 1, None, {"choice": [1, True, 1.0, "1", None]}, {"choice": ["a", "b"]}, {"choice": [False, True]}]
 )
-list_settings = st.sampled_from([[1, 2], {"choice": [[1], [1, 2], []]}])
+list_settings = st.sampled_from(
+    [
+        [1, 2],
+        {"choice": [[1], [1, 2], []]},
+        {"per": 2, "int": [1, 9], "log": True},
+        {"per": {"int": [1, 3]}, "choice": [1, 2, 5]},
+    ]
+)
+counted_settings = st.sampled_from(
+    [7, {"per": "n", "int": [1, 9]}, {"per": "n", "float": [0, 1], "step": 0.25}, {"per": "n", "choice": [1, 2]}]
+)
 plain_settings = st.one_of(
     whole_settings.map(lambda written: Made(Whole, written)),
     real_settings.map(lambda written: Made(Real, written)),
     mixed_settings.map(lambda written: Made(Searchable[bool | int | float | str | None], written)),
-    list_settings.map(lambda written: Made(Searchable[list[int]], written)),
+    list_settings.map(lambda written: Made(SearchableLists[Annotated[list[int], Field(max_length=3)]], written)),
     st.sampled_from(["x", {"choice": ["x", "y"]}]).map(lambda written: Made(Searchable[Literal["x", "y"]], written)),
 )
 
@@ -71,7 +93,13 @@ def alternatives(sections: dict[str, Made], unused: bool) -> Made:
 
 
 def sections(inner: st.SearchStrategy[Made]) -> st.SearchStrategy[Made]:
-    return st.dictionaries(st.sampled_from("pqrs"), inner, max_size=3).map(section)
+    counted = st.builds(
+        lambda count, each: {"each": Made(SearchableList[float], each), "n": Made(Whole, count)},
+        st.sampled_from([2, {"int": [1, 4]}, {"choice": [1, 3]}]),
+        counted_settings,
+    )
+    fields = st.dictionaries(st.sampled_from("pqrs"), inner, max_size=3)
+    return st.builds(lambda some, more: section({**some, **more}), fields, st.one_of(st.just({}), counted))
 
 
 settings_or_alternatives = st.recursive(
@@ -91,21 +119,22 @@ def made_spec(made: dict[str, Made]) -> SearchSpec:
 
 def value_at(config: dict[str, Any], path: str) -> Any:
     value: Any = config
-    for name in path.split("."):
-        value = value[name]
+    for name in path.replace("[", ".").replace("]", "").split("."):
+        if name == "per":
+            return len(value)
+        value = value[int(name) if isinstance(value, list) else name]
     return value
 
 
 def is_active(parameter: Parameter, config: dict[str, Any]) -> bool:
-    return all(value_at_or_none(config, name) == chosen for name, chosen in parameter.when)
-
-
-def value_at_or_none(config: dict[str, Any], path: str) -> str | None:
-    """The name that was chosen of the alternatives at `path`, None where they are not in the configuration."""
-    try:
-        return str(next(iter(value_at(config, path))))
-    except KeyError:
-        return None
+    for name, chosen in parameter.when:
+        try:
+            value = value_at(config, name)
+        except KeyError:  # among alternatives that were not chosen
+            return False
+        if value < chosen if isinstance(chosen, int) else next(iter(value)) != chosen:
+            return False
+    return True
 
 
 def check_inside(parameter: Parameter, config: dict[str, Any]) -> None:
