@@ -1,8 +1,10 @@
 """The language of search-space files: parsed, validated, explained, and turned into Optuna parameters."""
 
+from automl.space.constraints import Constraints, constraints_of
 from automl.space.describe import describe_range, space_json, space_tree
 from automl.space.errors import Problem, SpaceError, UserError
-from automl.space.ranges import Choice, Each, FloatRange, IntRange, Searchable, SearchableList, SearchableLists
+from automl.space.ranges import Choice, Each, FloatRange, IntRange
+from automl.space.searchable import Searchable, SearchableList, SearchableLists
 from automl.space.sections import Alternatives, Section
 from automl.space.spec import SearchSpec, json_schema, load, parse
 from automl.space.suggest import Parameter, parameters, sample_configs, suggest
@@ -10,6 +12,7 @@ from automl.space.suggest import Parameter, parameters, sample_configs, suggest
 __all__ = [
     "Alternatives",
     "Choice",
+    "Constraints",
     "Each",
     "FloatRange",
     "IntRange",
@@ -22,6 +25,7 @@ __all__ = [
     "Section",
     "SpaceError",
     "UserError",
+    "constraints_of",
     "describe_range",
     "json_schema",
     "load",

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from automl.space.ranges import Searchable
+from automl.space.searchable import Searchable
 from automl.space.sections import Alternatives, Files, FractionOrFiles, Positive, Section, WholeOrAuto
 
 Replacement = Literal["keep", "replace", "remove"]

@@ -35,8 +35,11 @@ class Document:
     overridden: dict[Key, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
-    def problem(self, path: Key, message: str, *, at_key: bool = False) -> Problem:
-        """A problem at `path`, or at the nearest of its parents that stands in the file."""
+    def problem(self, path: Key, message: str, *, at_key: bool = False, offset: int | None = None) -> Problem:
+        """A problem at `path`, or at the nearest of its parents that stands in the file.
+
+        `offset` is the column of the problem within the text that stands at `path`.
+        """
         for override, text in reversed(self.overridden.items()):
             made_by_it = override[: len(path)] == path and path and path not in self.keys
             if path[: len(override)] == override or made_by_it:
@@ -45,7 +48,11 @@ class Document:
             part = path[:length]
             places = self.keys if at_key or length < len(path) else self.values
             if part in places:
-                return self.at(*places[part], message)
+                line, column = places[part]
+                if offset is not None and length == len(path):
+                    column += offset + (self.lines[line][column : column + 1] in ("'", '"'))
+                    column = min(column, len(self.lines[line]))
+                return self.at(line, column, message)
         return Problem(self.file, 1, 1, "", message)
 
     def at(self, line: int, column: int, message: str) -> Problem:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic import BaseModel
 
 from automl.space.document import Document, Key
 from automl.space.errors import Problem, closest, listing, nearest
 from automl.space.ranges import LISTS, RANGES, Range
-from automl.space.sections import Alternatives
+from automl.space.sections import Alternatives, models_in
 from automl.space.wording import explain, literal_options, shown
 
 BRANCHES = (
@@ -55,7 +54,8 @@ def problem_of(document: Document, kind: type[BaseModel], error: Mapping[str, An
         message = f"{value!r} is not supported yet; expected {listing(literal_options(error['ctx']['expected']))}"
     else:
         message = explain(error, searchable=searchable)
-    return document.problem(path, f"{name}: {message}" if name else message)
+    message = f"{name}: {message}" if name else message
+    return document.problem(path, message, offset=error.get("ctx", {}).get("offset"))
 
 
 def _unknown_key(document: Document, path: Key, section: type[BaseModel] | None) -> Problem:
@@ -127,16 +127,6 @@ def _model_at(kind: type[BaseModel], location: Sequence[str | int]) -> type[Base
     here: type[BaseModel] | None = kind
     for part in location:
         field = here.model_fields.get(str(part)) if here else None
-        models = list(_models(field.annotation)) if field else []
+        models = list(models_in(field.annotation)) if field else []
         here = models[0] if len(models) == 1 else (RANGES | LISTS).get(str(part))
     return here
-
-
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    elif get_origin(annotation) is Annotated:
-        yield from _models(get_args(annotation)[0])
-    elif get_origin(annotation) in (Union, UnionType):
-        for option in get_args(annotation):
-            yield from _models(option)

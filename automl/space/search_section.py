@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, Strict, model_validator
 from pydantic_core import PydanticCustomError
 
+from automl.space.limits import Condition, Limits
 from automl.space.ranges import Number, Whole
 from automl.space.sections import Alternatives, NumberOrAuto, Section, WholeOrAuto
 from automl.space.wording import shown
@@ -232,6 +233,12 @@ class Search(Section):
     early_stopping: EarlyStopping = Field(
         default_factory=lambda: EarlyStopping(asha=Asha()), description="Which trials are stopped early."
     )
+    constraints: list[Condition] = Field(
+        default_factory=list,
+        description="Conditions between settings, as in model.rnn.hidden * model.rnn.layers <= 512; what does not meet "
+        "them is not trained and costs no trial.",
+    )
+    limits: Limits = Field(default_factory=Limits, description="What a configuration may cost, known before training.")
     confirm: Confirm | None = Field(
         None, description="After the search, train the best again under other seeds; {} for the three best, thrice."
     )

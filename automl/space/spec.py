@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError, create_model
 from pydantic_core import PydanticCustomError
 
+from automl.space.constraints import constraint_faults
 from automl.space.data_section import Data
 from automl.space.document import apply_overrides, parse_yaml, read_text
 from automl.space.errors import SpaceError
@@ -18,6 +19,8 @@ from automl.space.findings import problem_of
 from automl.space.search_section import Resources, Search
 from automl.space.sections import Alternatives, Section
 from automl.space.training_section import Training
+
+SEARCHED = ("data", "model", "training")
 
 Families = Mapping[str, type[Section]]
 
@@ -66,9 +69,19 @@ def parse(text: str, families: Families, *, file: str = "<string>", overrides: S
         spec = kind.model_validate(document.data)
     except ValidationError as error:
         problems += [problem_of(document, kind, entry) for entry in error.errors(include_url=False)]
+    else:
+        problems += [
+            document.problem(("search", "constraints", position), f"search.constraints: {message}", offset=column)
+            for position, column, message in constraint_faults(spec.search.constraints, searched_sections(spec))
+        ]
     if problems:
         raise SpaceError(list(dict.fromkeys(problems)))
     return spec
+
+
+def searched_sections(spec: SearchSpec) -> dict[str, Section]:
+    """The sections whose settings may be ranges."""
+    return {name: getattr(spec, name) for name in SEARCHED}
 
 
 @lru_cache(maxsize=8)

@@ -8,11 +8,12 @@ from typing import Any
 
 import optuna
 
+from automl.space.constraints import constraints_of
 from automl.space.ranges import Choice, Each, FloatRange, IntRange, Range, choice_key, whole_ends
 from automl.space.sections import Alternatives, Section
-from automl.space.spec import SearchSpec
+from automl.space.spec import SEARCHED, SearchSpec, searched_sections
 
-SEARCHED = ("data", "model", "training")
+DRAWS = 100  # of a sample that is to meet the constraints
 
 Condition = tuple[str, str | int]
 
@@ -113,12 +114,20 @@ def _parameters(value: Any, path: str, when: tuple[Condition, ...], length: Any 
             yield from _parameters(inner, f"{path}.{name}", when, length)
 
 
-def sample_configs(spec: SearchSpec, count: int, *, seed: int) -> list[dict[str, Any]]:
-    """`count` configurations drawn at random."""
+def sample_configs(spec: SearchSpec, count: int, *, seed: int, feasible: bool = True) -> list[dict[str, Any]]:
+    """`count` configurations drawn at random, fewer where hardly any meets the constraints (all if not `feasible`)."""
+    constraints = constraints_of(spec.search.constraints if feasible else [], searched_sections(spec))
+    found: list[dict[str, Any]] = []
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-        return [suggest(spec, study.ask()) for _ in range(count)]
+        for _ in range(count * DRAWS):
+            config = suggest(spec, study.ask())
+            if not any(constraints.violations(config).values()):
+                found.append(config)
+            if len(found) == count:
+                break
+        return found
     finally:
         optuna.logging.set_verbosity(verbosity)

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from automl.space.ranges import Choice, FloatRange, IntRange, Searchable, Whole
+from automl.space.ranges import Choice, FloatRange, IntRange, Whole
+from automl.space.searchable import Searchable
 from automl.space.sections import Alternatives, Fraction, Positive, Rate, Section
 
 
