@@ -295,7 +295,7 @@ def _search(
         spec,
         directory,
         prepared,
-        clean=_first_config(spec)["data"]["clean"],
+        prepared_from=_first_config(spec)["data"],
         cache=cache_directory(),
         address=address,
         quiet=quiet,
@@ -332,7 +332,7 @@ def _require_cluster(address: str | None) -> None:
 
 def _first_config(spec: SearchSpec) -> dict[str, Any]:
     """One configuration of the space: its data settings are prepared before the search and feed the linear floor."""
-    return sample_configs(spec, 1, seed=0)[0]
+    return (sample_configs(spec, 1, seed=0) or sample_configs(spec, 1, seed=0, feasible=False))[0]
 
 
 def _prepare(spec: SearchSpec) -> Prepared:

@@ -132,7 +132,7 @@ def _ours(folder: Path, trials: int, early_stopping: str) -> None:
             spec,
             directory,
             prepared,
-            clean=settings["clean"],
+            prepared_from=settings,
             cache=data / "cache",
             address=None,
             worker=null_trial.NullWorker,

@@ -74,6 +74,7 @@ def _content(record: RunRecord) -> dict[str, Any]:
         "trials": [{**trial, "status_text": textwrap.shorten(status_text(trial), 90)} for trial in trials],
         "statuses": Counter(trial.status for trial in record.trials),
         "failures": Counter(trial.reason for trial in record.trials if trial.status == "failed").most_common(),
+        "infeasible": sorted(record.infeasible.items(), key=lambda counted: -counted[1]),
         "epochs": epochs,
         "full_epochs": full,
         "importances": found,

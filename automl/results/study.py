@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +17,7 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from automl.space import UserError
-from automl.training.run_directory import STUDY_NAME, RunDirectory, read_json
+from automl.training.run_directory import INFEASIBLE, STUDY_NAME, RunDirectory, read_json
 
 MANIFEST_VERSION = 1
 
@@ -71,6 +72,8 @@ class RunRecord:
     """Of each finalist that was trained again under other seeds, the scores that it reached."""
     refit: Mapping[str, Any] | None
     """Which trial was trained on train and validation rows together at the end, or why that failed."""
+    infeasible: Mapping[str, int]
+    """How many proposals were not run because they did not meet a condition of the file."""
 
     @property
     def metric(self) -> str:
@@ -98,7 +101,8 @@ def read_run(directory: RunDirectory) -> RunRecord:
     manifest = read_manifest(directory)
     study = load_study(directory.journal)
     maximize = manifest["mode"] == "max"
-    trials = [_record(trial, maximize) for trial in study.get_trials(deepcopy=False)]
+    proposed = study.get_trials(deepcopy=False)
+    trials = [_record(trial, maximize) for trial in proposed if INFEASIBLE not in trial.user_attrs]
     return RunRecord(
         directory=directory,
         manifest=manifest,
@@ -108,6 +112,7 @@ def read_run(directory: RunDirectory) -> RunRecord:
         finalists=_read(directory.finalists) if directory.finalists.exists() else None,
         confirmed=_confirmed(directory),
         refit=_read(directory.refit_record) if directory.refit_record.exists() else None,
+        infeasible=Counter(trial.user_attrs[INFEASIBLE] for trial in proposed if INFEASIBLE in trial.user_attrs),
     )
 
 

@@ -58,9 +58,12 @@ class Stop(tune.Stopper):  # type: ignore[misc]
             with suppress(OSError):  # on a full disk the workers end with the session instead
                 self.stop_file.touch()
 
-    def finish(self) -> None:
-        """The search is over and used its budget; what follows has none, and ends only at a request."""
-        self.search_ended, self.reason = self.reason or "", None
+    def finish(self, reason: str = "") -> None:
+        """The search is over and used its budget, or can find no more for `reason`.
+
+        What follows has no budget, and ends only at a request.
+        """
+        self.search_ended, self.reason = self.reason or reason, None
         self.stop_file.unlink(missing_ok=True)
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from automl.search.ledger import MAX_RESTARTS, Proposal
+from automl.search.ledger import MAX_RESTARTS
+from automl.search.standing import Proposal
 from automl.space import SearchSpec
 from automl.training.run_directory import RunDirectory, read_json, write_json
 

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from automl.data import Prepared
 from automl.search.budget import INTERRUPTED, Stop, Usage
+from automl.search.feasibility import Costs, judge_of
 from automl.search.journal import open_journal
 from automl.search.ledger import Ledger
 from automl.search.linear_floor import start_floor, wait_for_floor
@@ -60,7 +61,7 @@ def search(
     run: RunDirectory,
     prepared: Prepared,
     *,
-    clean: Mapping[str, Any],
+    prepared_from: Mapping[str, Any],
     cache: Path,
     address: str | None,
     quiet: bool = False,
@@ -68,11 +69,13 @@ def search(
 ) -> Outcome:
     """Run trials until the budget of `spec` is used, going on from what `run`'s journal holds.
 
-    `prepared` and `clean` are what the linear floor is trained on. The caller holds the run (`driving`) and has
-    written its manifest. Ctrl-C or SIGTERM ends it in good order. `worker` is what trains a trial.
+    `prepared` is what the linear floor is trained on, made for the section `data` of a configuration, `prepared_from`.
+    The caller holds the run (`driving`) and has written its manifest. Ctrl-C or SIGTERM ends it in good
+    order. `worker` is what trains a trial.
     Raises UserError where the resources that a trial asks for are not there.
     """
-    ledger = Ledger(open_journal(run.journal, mode=spec.search.mode), spec)
+    costs = Costs(prepared, prepared_from)
+    ledger = Ledger(open_journal(run.journal, mode=spec.search.mode), spec, judge_of(spec, costs))
     usage = Usage.resumed(read_json(run.manifest)["used"])
     stop = Stop(spec, ledger, usage, run.path / ".stop")
     stop.stop_file.unlink(missing_ok=True)
@@ -94,7 +97,7 @@ def search(
                         stop.check_node = node_check()
                         share = check_request(spec, capacity)
                         drive = Drive(spec, run, ledger, stop, cache, share, worker)
-                        floor = None if run.floor.exists() else start_floor(spec, run, prepared, clean)
+                        floor = None if run.floor.exists() else start_floor(spec, run, prepared, prepared_from["clean"])
                         if stop.search_ended is None:
                             search_trials(drive)
                             wait_for_floor(run, floor, stop)
@@ -135,6 +138,7 @@ def _usage_saver(run: RunDirectory, ledger: Ledger, usage: Usage, stop: Stop) ->
                 last = time.monotonic()
                 used = {
                     "trials": ledger.progress.finished,
+                    "infeasible": ledger.progress.infeasible,
                     "seconds": round(usage.seconds(), 1),
                     "gpu_hours": round(usage.gpu_seconds / 3600, 4),
                 }

@@ -8,48 +8,26 @@ more as the study grows.
 from __future__ import annotations
 
 import math
+import sys
 from bisect import insort
 from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
+from automl.search.feasibility import Judge, judge_of, mark
 from automl.search.journal import Journal
 from automl.search.proposals import History, propose
+from automl.search.standing import Progress, Proposal
 from automl.search.stopping import StoppingRule, stopping_rule
 from automl.space import SearchSpec, suggest
+from automl.space.grid import grid_size
+from automl.training.run_directory import INFEASIBLE
 
+MAX_INFEASIBLE = 1000  # proposals in a row that do not meet the constraints; then there will be no more trials
+INFEASIBLE_AT_ONCE = 50  # of them, before other trials are looked after again
 MAX_RESTARTS = 2  # how often a trial whose worker was lost is run again
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """A trial to run: its number in the study, its configuration, and the epochs that the study already holds."""
-
-    number: int
-    config: dict[str, Any]
-    epochs: int
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a search is."""
-
-    budget: int
-    running: int
-    completed: int
-    stopped: int
-    failed: int
-    best: float | None
-    best_number: int | None
-    best_family: str | None
-
-    @property
-    def finished(self) -> int:
-        """Trials that will not run again."""
-        return self.completed + self.stopped + self.failed
 
 
 class Ledger:
@@ -59,9 +37,13 @@ class Ledger:
     any further.
     """
 
-    def __init__(self, journal: Journal, spec: SearchSpec) -> None:
+    def __init__(self, journal: Journal, spec: SearchSpec, judge: Judge | None = None) -> None:
         self.journal = journal
         self.spec = spec
+        self._judge = judge or judge_of(spec)
+        self._grid = grid_size(spec) if spec.search.sampler == "grid" else sys.maxsize
+        self._infeasible = 0
+        self._infeasible_in_a_row = 0
         self.maximize = spec.search.mode == "max"
         self._rule: StoppingRule = stopping_rule(spec)
         self._count = 0
@@ -69,7 +51,7 @@ class Ledger:
         self._open: dict[int, dict[int, float]] = {}  # the values after each epoch of trials that have not ended
         self._waiting: deque[int] = deque()  # open trials that no worker has
         self._restarts: Counter[int] = Counter()
-        self._history = History()
+        self._history = History(spec.search.sampler)
         self._ranking: list[tuple[float, int]] = []  # trials that have ended with a score, best first
         self._best: tuple[float, int] | None = None  # over the running trials too
         self._since_best = 0
@@ -82,6 +64,10 @@ class Ledger:
         """Take up a trial of the journal."""
         number, values = trial.number, trial.intermediate_values
         self._count += 1
+        if INFEASIBLE in trial.user_attrs:
+            self._note_infeasible(number)
+            return
+        self._infeasible_in_a_row = 0
         self._states[trial.state] += 1
         if trial.state == TrialState.RUNNING:
             self._open[number] = dict(values)
@@ -105,22 +91,36 @@ class Ledger:
                 config = self.config(number)
                 self.progress = self._progress()
                 return Proposal(number, config, max(values, default=0))
-        if self._count >= self.spec.search.trials:
-            return None
-        return self._propose()
+        for _ in range(INFEASIBLE_AT_ONCE):
+            if self._left() == 0:
+                return None
+            if proposal := self._propose():
+                return proposal
+        return None
 
-    def _propose(self) -> Proposal:
+    def _propose(self) -> Proposal | None:
+        """A new trial; None where what is proposed does not meet the constraints, which costs no trial."""
         number = self._count
         seen = sorted([*self._history.numbers(), *self._open])
         trial, config = propose(self.spec, number, [self.journal.trial(each) for each in seen])
         trial.user_attrs = {"family": next(iter(config["model"])), "config": config}
+        feasible = mark(trial, self._judge(config))
         self.journal.add(trial)
         self.journal.commit()
         self._count += 1
-        self._states[TrialState.RUNNING] += 1
-        self._open[number] = {}
+        if feasible:
+            self._infeasible_in_a_row = 0
+            self._states[TrialState.RUNNING] += 1
+            self._open[number] = {}
+        else:
+            self._note_infeasible(number)
         self.progress = self._progress()
-        return Proposal(number, config, 0)
+        return Proposal(number, config, 0) if feasible else None
+
+    def _note_infeasible(self, number: int) -> None:
+        self._infeasible += 1
+        self._infeasible_in_a_row += 1
+        self._history.reject(number)
 
     def config(self, number: int) -> dict[str, Any]:
         """The configuration of a trial, made again from its parameters."""
@@ -242,7 +242,19 @@ class Ledger:
 
     def remaining(self) -> int:
         """Trials still to end before the budget of trials is used."""
-        return len(self._open) + max(0, self.spec.search.trials - self._count)
+        return len(self._open) + self._left()
+
+    def _left(self) -> int:
+        """Trials that may still be proposed."""
+        if self.exhausted():
+            return 0
+        return max(0, min(self.spec.search.trials - (self._count - self._infeasible), self._grid - self._count))
+
+    def exhausted(self) -> str:
+        """Why nothing more can be proposed before the budget is used; nothing where that is not so."""
+        if self._infeasible_in_a_row < MAX_INFEASIBLE:
+            return ""
+        return f"none of the last {self._infeasible_in_a_row:,} proposals met the constraints"
 
     def leaders(self, count: int) -> list[int]:
         """The `count` best trials that have ended without failing, best first."""
@@ -297,7 +309,7 @@ class Ledger:
     def _progress(self) -> Progress:
         key, number = self._best or (None, None)
         return Progress(
-            budget=self.spec.search.trials,
+            budget=min(self.spec.search.trials, self._grid),
             running=self.running(),
             completed=self._states[TrialState.COMPLETE],
             stopped=self._states[TrialState.PRUNED],
@@ -305,4 +317,5 @@ class Ledger:
             best=None if key is None else self._rank_key(key),
             best_number=number,
             best_family=None if number is None else self.journal.trial(number).user_attrs["family"],
+            infeasible=self._infeasible,
         )

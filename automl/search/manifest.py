@@ -63,7 +63,7 @@ def create_manifest(
         "rungs": list(spec.search.early_stopping.rungs()),
         "max_epochs": spec.search.max_epochs,
         "budget": budget(spec),
-        "used": {"trials": 0, "seconds": 0.0, "gpu_hours": 0.0},
+        "used": {"trials": 0, "infeasible": 0, "seconds": 0.0, "gpu_hours": 0.0},
     }
     write_json(run.manifest, content)
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from automl.search.budget import ENOUGH, Stop
 from automl.search.confirmation import Confirmation
-from automl.search.ledger import Ledger, Proposal
+from automl.search.ledger import Ledger
 from automl.search.resources import Share
+from automl.search.standing import Proposal
 from automl.search.trainable import Assignment, TrialWorker
 from automl.search.tuning import run_trials
 from automl.space import SearchSpec
@@ -40,7 +41,13 @@ def search_trials(drive: Drive) -> None:
         return _assignment(drive, proposal, drive.run.trial(proposal.number), training_seed)
 
     run_trials(drive.ledger, assign, on_close, drive.stop, drive.share, drive.worker)
-    if drive.stop.reason is None or drive.stop.reason in ENOUGH:
+    exhausted = drive.ledger.exhausted()
+    if exhausted and drive.stop.reason is None:
+        if drive.ledger.leaders(1):
+            drive.stop.finish(exhausted)
+        else:
+            drive.stop.request(exhausted)
+    elif drive.stop.reason is None or drive.stop.reason in ENOUGH:
         for number in drive.ledger.end_of_budget(drive.stop.reason) if drive.stop.reason else []:
             on_close(number)
         drive.stop.finish()

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from automl.search.ledger import Progress
+from automl.search.standing import Progress
 
 PLAIN_SECONDS = 5.0
 
@@ -46,7 +46,7 @@ def plain_line(status: Status) -> str:
         f"{duration(status.seconds)}{_of_time(status)}",
         f"{progress.finished}/{progress.budget} trials",
         f"{progress.running} running, {progress.completed} completed, {progress.stopped} stopped, "
-        f"{progress.failed} failed",
+        f"{progress.failed} failed" + (f", {progress.infeasible} infeasible" if progress.infeasible else ""),
         _best(status),
     ]
     if status.floor is not None:
@@ -69,6 +69,8 @@ def panel(status: Status) -> Table:
     table.add_row("budget", Text("━" * filled, "green") + Text("━" * (30 - filled), "dim") + Text(f" {done:.0%}"))
     table.add_row("trials", f"{progress.finished} of {progress.budget} finished, {progress.running} running")
     table.add_row("", f"{progress.completed} completed, {progress.stopped} stopped early, {progress.failed} failed")
+    if progress.infeasible:
+        table.add_row("", f"{progress.infeasible} more proposals did not meet the constraints")
     table.add_row("time", f"{duration(status.seconds)}{_of_time(status)}")
     table.add_row("best", _best(status))
     floor = "being trained" if status.floor is None else f"{status.floor:.4f} {status.metric}"

@@ -4,38 +4,54 @@ from __future__ import annotations
 
 import copy
 from bisect import insort
+from collections import deque
 from collections.abc import Container, Sequence
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from automl.search.sampler import MiddleSampler, make_sampler
+from automl.search.points import at
+from automl.search.sampler import IMPUTED, NO_HISTORY, WHOLE_HISTORY, MiddleSampler, make_sampler, space_of
 from automl.space import SearchSpec, suggest
+from automl.training.run_directory import INFEASIBLE
 
 BEST, LATEST = 25, 100  # ended trials that a sampler learns from: its cost for a proposal grows with their number
+WHOLE = 2000  # the same of samplers that need all generations
+REJECTED = 50  # the latest proposals that did not meet the constraints
 
 
 class History:
     """The numbers of the trials that a sampler learns from: the best and the latest of those that have ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, sampler: str = "tpe") -> None:
+        whole = sampler in WHOLE_HISTORY
+        self._latest = 0 if sampler in NO_HISTORY else WHOLE if whole else LATEST
         self._best: list[tuple[float, int]] = []
         self._ended: set[int] = set()
+        self._rejected: deque[int] = deque(maxlen=WHOLE if whole else REJECTED)
+
+    def reject(self, number: int) -> None:
+        """A proposal did not meet the constraints."""
+        if self._latest:
+            self._rejected.append(number)
 
     def end(self, number: int, rank_key: float) -> None:
         """A trial has ended with a score, the better the smaller its `rank_key`."""
+        if not self._latest:
+            return
         insort(self._best, (rank_key, number))
         del self._best[BEST:]
         self._ended.add(number)
-        if len(self._ended) > BEST + LATEST:
+        if len(self._ended) > BEST + self._latest:
             self._ended.remove(min(self._ended - {among for _, among in self._best}))
 
     def numbers(self) -> list[int]:
         """In ascending order."""
-        return sorted(self._ended)
+        return sorted([*self._ended, *self._rejected])
 
 
 class _HistoryStorage(InMemoryStorage):
@@ -53,7 +69,7 @@ class _HistoryStorage(InMemoryStorage):
 
 def ask(sampler: optuna.samplers.BaseSampler, mode: str, number: int, history: Sequence[FrozenTrial]) -> optuna.Trial:
     """Trial `number` as `sampler` starts it after `history`, to be asked for parameters; `mode` is max or min."""
-    storage = _HistoryStorage([_ranked(trial, mode) for trial in history])
+    storage = _HistoryStorage(as_seen(history, mode))
     direction = StudyDirection.MAXIMIZE if mode == "max" else StudyDirection.MINIMIZE
     study = optuna.create_study(storage=storage, sampler=sampler, direction=direction)
     trial = study.ask()
@@ -61,17 +77,38 @@ def ask(sampler: optuna.samplers.BaseSampler, mode: str, number: int, history: S
     return trial
 
 
-def _ranked(trial: FrozenTrial, mode: str) -> FrozenTrial:
-    """A trial as the sampler is to see it: one that was stopped counts with its score, the best of its epochs.
+def as_seen(history: Sequence[FrozenTrial], mode: str) -> list[FrozenTrial]:
+    """The trials as the sampler is to see them.
 
-    Of pruned trials Optuna takes those that ran longest for the best, and any that ran all epochs for better than any
-    that did not: then the first trials, which nothing could stop yet, count as good for a long time.
+    One that was stopped counts with its score, the best of its epochs: of pruned trials Optuna takes those that ran
+    longest for the best, and any that ran all epochs for better than any that did not; then the first trials, which
+    nothing could stop yet, count as good for a long time. A proposal that did not meet the constraints counts with the
+    worst score there is, as some samplers look at scores alone, and with how far off it was.
     """
+    seen = [_ranked(trial, mode) for trial in history]
+    scores = [trial.value for trial in seen if trial.state == TrialState.COMPLETE and trial.value is not None]
+    worst = (min(scores) if mode == "max" else max(scores)) if scores else 0.0
+    constrained = any(INFEASIBLE in trial.user_attrs for trial in seen)
+    return [_with_constraint(trial, worst) for trial in seen] if constrained else seen
+
+
+def _ranked(trial: FrozenTrial, mode: str) -> FrozenTrial:
     if trial.state != TrialState.PRUNED or not trial.intermediate_values:
         return trial
     seen = copy.copy(trial)
     values = trial.intermediate_values.values()
     seen.state, seen.value = TrialState.COMPLETE, max(values) if mode == "max" else min(values)
+    return seen
+
+
+def _with_constraint(trial: FrozenTrial, worst: float) -> FrozenTrial:
+    """The same with one constraint in the place of all: samplers expect the same ones of every trial."""
+    seen = copy.copy(trial)
+    amounts = [amount for amount in trial.constraints.values() if amount > 0]
+    others = {name: value for name, value in trial.system_attrs.items() if not name.startswith("constraints")}
+    seen.system_attrs = {**others, "constraints:met": sum(amounts) if amounts else -1.0}
+    if INFEASIBLE in trial.user_attrs:
+        seen.state, seen.value = TrialState.COMPLETE, worst
     return seen
 
 
@@ -81,8 +118,25 @@ def propose(spec: SearchSpec, number: int, history: Sequence[FrozenTrial]) -> tu
     TPE learns nothing before it has some trials; the first trial of each family is the middle of its ranges instead of
     a draw. The same arguments always give the same. Nothing is written.
     """
+    rejected = sum(INFEASIBLE in trial.user_attrs for trial in history)
     guess = spec.search.sampler == "tpe" and number < len(spec.model.named())
-    sampler = MiddleSampler(number) if guess else make_sampler(spec.search, number)
+    sampler = MiddleSampler(number) if guess else make_sampler(spec.search, number, rejected=rejected, spec=spec)
+    if spec.search.sampler in IMPUTED:
+        space = space_of(spec)
+        middles = {name: at(each, 0.5, middle=True) for name, each in space.items()}
+        history = [_complete(trial, space, middles) for trial in history]
     trial = ask(sampler, spec.search.mode, number, history)
     config = suggest(spec, trial)
     return trial.storage.get_trial(trial._trial_id), config
+
+
+def _complete(trial: FrozenTrial, space: dict[str, BaseDistribution], middles: dict[str, Any]) -> FrozenTrial:
+    """A trial with a value for every parameter of the space: what it does not have is the middle of its range.
+
+    So a sampler that models all parameters jointly sees all trials of a conditional space, as in SMAC (Hutter et al.
+    2011), and not only the few parameters that all of them share.
+    """
+    seen = copy.copy(trial)
+    seen.params = {name: trial.params.get(name, middle) for name, middle in middles.items()}
+    seen.distributions = dict(space)
+    return seen

@@ -7,28 +7,58 @@ import warnings
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 
+from automl.search.cma import CmaSampler
+from automl.search.points import GridSampler, QmcSampler, SpaceSampler, at
+from automl.space import SearchSpec, parameters
 from automl.space.search_section import Search
+from automl.space.suggest import distribution
 
 # Chosen by benchmarks/samplers.py; see docs/decisions.md. `group` models each branch of a conditional space jointly.
-TPE: dict[str, Any] = {"multivariate": True, "group": True, "constant_liar": True, "n_startup_trials": 10}
+TPE: dict[str, Any] = {"multivariate": True, "group": True, "constant_liar": True}
+STARTUP_TRIALS = 10  # of tpe and gp, drawn at random before a model of the scores is worth something
+WHOLE_HISTORY = ("cmaes", "nsga2")  # they learn from generations, and these from those before
+NO_HISTORY = ("qmc", "random", "grid")
+IMPUTED = ("gp", "nsga2")  # they compare trials by all parameters: one that a trial lacks counts as its middle
 
 
-def make_sampler(search: Search, number: int, **changes: Any) -> optuna.samplers.BaseSampler:
+def make_sampler(
+    search: Search, number: int, *, rejected: int = 0, spec: SearchSpec | None = None, **changes: Any
+) -> optuna.samplers.BaseSampler:
     """The sampler that proposes trial `number`; `changes` are settings of TPE to compare with ours.
 
     Seeded by the file's seed and the number, so that a resumed run proposes what an uninterrupted one would have and
-    never the same point twice.
+    never the same point twice. `rejected` of the trials it learns from did not meet the constraints. cmaes, qmc and
+    grid need the `spec` whose space they search.
     """
     seed = (search.seed * 1_000_003 + number * 7919 + 1) % (2**32 - 1)
     if search.sampler == "random":
         return optuna.samplers.RandomSampler(seed=seed)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # group
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # group, GPSampler
         warnings.simplefilter("ignore", FutureWarning)  # gamma, which Optuna 6 takes away
-        return optuna.samplers.TPESampler(seed=seed, **(TPE | {"gamma": lambda _: good_trials(number)} | changes))
+        if search.sampler == "tpe":
+            settings = {"n_startup_trials": STARTUP_TRIALS + rejected, "gamma": lambda _: good_trials(number)}
+            return optuna.samplers.TPESampler(seed=seed, **(TPE | settings | changes))
+        if search.sampler == "gp":
+            return optuna.samplers.GPSampler(
+                seed=seed, n_startup_trials=STARTUP_TRIALS + rejected, warn_independent_sampling=False
+            )
+        if search.sampler == "nsga2":
+            return optuna.samplers.NSGAIISampler(seed=seed, population_size=population_size(search.trials))
+    assert spec is not None
+    if search.sampler == "cmaes":
+        return CmaSampler(space_of(spec), seed, maximize=search.mode == "max")
+    if search.sampler == "qmc":
+        return QmcSampler(space_of(spec), number, search.seed)
+    return GridSampler(spec, number)
+
+
+def space_of(spec: SearchSpec) -> dict[str, BaseDistribution]:
+    """All parameters of a space, of every branch."""
+    return {parameter.name: distribution(parameter.range) for parameter in parameters(spec)}
 
 
 def good_trials(number: int) -> int:
@@ -40,7 +70,12 @@ def good_trials(number: int) -> int:
     return min(25, math.ceil(0.25 * math.sqrt(number)))
 
 
-class MiddleSampler(optuna.samplers.BaseSampler):
+def population_size(trials: int) -> int:
+    """Trials of a generation, so that a budget has at least five."""
+    return min(50, max(4, trials // 5))
+
+
+class MiddleSampler(SpaceSampler):
     """Proposes the middle of every range, and of the families the one with the given index: no draw, a first guess.
 
     A range's middle is halfway on its own scale, linear or logarithmic. Of an even number of choices it is the first
@@ -50,26 +85,10 @@ class MiddleSampler(optuna.samplers.BaseSampler):
     def __init__(self, family: int) -> None:
         self._family = family
 
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Nothing: every parameter is proposed on its own."""
-        return {}
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Nothing."""
-        return {}
-
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """The middle of one range."""
-        if isinstance(param_distribution, CategoricalDistribution):
-            choices = param_distribution.choices
-            return choices[self._family if param_name == "model" else (len(choices) - 1) // 2]
-        assert isinstance(param_distribution, FloatDistribution | IntDistribution)
-        low, high, step = param_distribution.low, param_distribution.high, param_distribution.step
-        middle = math.sqrt(low * high) if param_distribution.log else (low + high) / 2
-        if step is not None and not param_distribution.log:
-            middle = low + step * math.floor((middle - low) / step + 1e-9)
-        return round(middle) if isinstance(param_distribution, IntDistribution) else middle
+        if param_name == "model" and isinstance(param_distribution, optuna.distributions.CategoricalDistribution):
+            return param_distribution.choices[self._family]
+        return at(param_distribution, 0.5, middle=True)

@@ -14,8 +14,8 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from automl.search.ledger import Proposal
 from automl.search.ray_session import release_workers
+from automl.search.standing import Proposal
 from automl.search.trainable import Assignment
 from automl.search.watchdog import stall_reason
 from automl.training.run_directory import TrialDirectory

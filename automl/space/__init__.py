@@ -4,9 +4,10 @@ from automl.space.constraints import Constraints, constraints_of
 from automl.space.describe import describe_range, space_json, space_tree
 from automl.space.errors import Problem, SpaceError, UserError
 from automl.space.ranges import Choice, Each, FloatRange, IntRange
+from automl.space.reading import load, parse
 from automl.space.searchable import Searchable, SearchableList, SearchableLists
 from automl.space.sections import Alternatives, Section
-from automl.space.spec import SearchSpec, json_schema, load, parse
+from automl.space.spec import SearchSpec, json_schema
 from automl.space.suggest import Parameter, parameters, sample_configs, suggest
 
 __all__ = [

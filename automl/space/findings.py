@@ -26,7 +26,6 @@ BRANCHES = (
 # Names that belong to the language and that this version does not know what to do with.
 NOT_YET = {
     "task": ("image_classification", "sequence_classification"),
-    "search.sampler": ("gp", "cmaes", "nsga2", "qmc", "grid"),
 }
 
 

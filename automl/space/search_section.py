@@ -229,7 +229,11 @@ class Search(Section):
     stall_timeout: Annotated[str | None, BeforeValidator(_duration)] = Field(
         "15m", description="A trial without progress for so long is ended; null for never."
     )
-    sampler: Literal["tpe", "random"] = Field("tpe", description="How trials are proposed.")
+    sampler: Literal["tpe", "gp", "cmaes", "nsga2", "qmc", "random", "grid"] = Field(
+        "tpe",
+        description="How trials are proposed: tpe and gp by a model of the scores, cmaes and nsga2 by evolution, qmc "
+        "evenly, random, or grid for every combination.",
+    )
     early_stopping: EarlyStopping = Field(
         default_factory=lambda: EarlyStopping(asha=Asha()), description="Which trials are stopped early."
     )

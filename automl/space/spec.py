@@ -1,21 +1,16 @@
-"""A whole search-space file: from its text to a validated SearchSpec, or to everything that is wrong with it."""
+"""A whole search-space file, validated, and its JSON Schema."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, create_model
+from pydantic import AfterValidator, Field, create_model
 from pydantic_core import PydanticCustomError
 
-from automl.space.constraints import constraint_faults
 from automl.space.data_section import Data
-from automl.space.document import apply_overrides, parse_yaml, read_text
-from automl.space.errors import SpaceError
-from automl.space.findings import problem_of
 from automl.space.search_section import Resources, Search
 from automl.space.sections import Alternatives, Section
 from automl.space.training_section import Training
@@ -48,35 +43,6 @@ class SearchSpec(Section):
     training: Training = Field(default_factory=Training)
     search: Search = Field(default_factory=Search)
     resources: Resources = Field(default_factory=Resources)
-
-
-def load(path: Path, families: Families, overrides: Sequence[str] = ()) -> SearchSpec:
-    """Read the search-space file at `path`, with `overrides` (`key.path=value`) in place of what it says.
-
-    `families` are the model families that `model` may name, each with the section of its settings. Raises UserError
-    where the file cannot be read and SpaceError, with all problems at once, where it is wrong.
-    """
-    return parse(read_text(path), families, file=str(path), overrides=overrides)
-
-
-def parse(text: str, families: Families, *, file: str = "<string>", overrides: Sequence[str] = ()) -> SearchSpec:
-    """The same from the text of a file; `file` names it in errors."""
-    document = parse_yaml(text, file)
-    apply_overrides(document, overrides)
-    kind = spec_type(tuple(families.items()))
-    problems = list(document.problems)
-    try:
-        spec = kind.model_validate(document.data)
-    except ValidationError as error:
-        problems += [problem_of(document, kind, entry) for entry in error.errors(include_url=False)]
-    else:
-        problems += [
-            document.problem(("search", "constraints", position), f"search.constraints: {message}", offset=column)
-            for position, column, message in constraint_faults(spec.search.constraints, searched_sections(spec))
-        ]
-    if problems:
-        raise SpaceError(list(dict.fromkeys(problems)))
-    return spec
 
 
 def searched_sections(spec: SearchSpec) -> dict[str, Section]:

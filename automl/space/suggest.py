@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from automl.space.constraints import constraints_of
 from automl.space.ranges import Choice, Each, FloatRange, IntRange, Range, choice_key, whole_ends
@@ -80,6 +81,15 @@ def choice_options(value: Choice) -> dict[Any, Any]:
     if scalars and len(set(value.choice)) == len(value.choice):
         return {option: option for option in value.choice}
     return {choice_key(option): option for option in value.choice}
+
+
+def distribution(value: FloatRange | IntRange | Choice) -> BaseDistribution:
+    """What Optuna draws a parameter from."""
+    if isinstance(value, FloatRange):
+        return FloatDistribution(*value.ends, log=value.log, step=value.step)
+    if isinstance(value, IntRange):
+        return IntDistribution(*value.ends, log=value.log, step=value.step or 1)
+    return CategoricalDistribution(list(choice_options(value)))
 
 
 def parameters(spec: SearchSpec) -> list[Parameter]:

@@ -11,6 +11,7 @@ from typing import Any
 from automl.data.files import replace_atomically
 
 STUDY_NAME = "search"
+INFEASIBLE = "infeasible"  # the attribute of a proposal that was never run: which condition it did not meet
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from optuna.trial import TrialState
 
 from automl.models import FAMILIES
 from automl.search.journal import Journal, cut_torn_tail, open_journal
-from automl.search.ledger import MAX_RESTARTS, Ledger, Proposal
+from automl.search.ledger import MAX_RESTARTS, Ledger
+from automl.search.standing import Proposal
 from automl.space import SearchSpec, UserError, parse
 
 SPACE = """

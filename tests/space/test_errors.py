@@ -83,7 +83,19 @@ BROKEN = [
     ("validation: 0.2", "validation: 2", (5, 15), "expected a fraction between 0 and 1; got 2"),
     ("name: movies", "name: ../movies", (1, 7), "a name is 1 to 64 letters"),
     ("task: text_classification", "task: image_classification", (2, 7), "is not supported yet; expected text_class"),
-    ("  metric: accuracy", "  sampler: cmaes", (19, 12), "'cmaes' is not supported yet; expected tpe or random"),
+    ("  metric: accuracy", "  sampler: cmaess", (19, 12), "unknown value 'cmaess'; did you mean 'cmaes'?"),
+    (
+        "  metric: accuracy",
+        "  sampler: cmaes",
+        (19, 12),
+        "cmaes needs numbers in order, and data.clean.lowercase, model",
+    ),
+    (
+        "  metric: accuracy",
+        "  sampler: grid",
+        (19, 12),
+        "grid tries every combination, and model.cnn.token_dropout",
+    ),
     (
         "{choice: [32, 64]}",
         "{ints: [32, 64]}",

@@ -112,8 +112,10 @@ settings_or_alternatives = st.recursive(
 families = st.dictionaries(st.sampled_from(["f", "g", "h"]), sections(settings_or_alternatives), min_size=1)
 
 
-def made_spec(made: dict[str, Made]) -> SearchSpec:
-    file = {"name": "made", "data": {"train": "t.csv"}, "model": {name: each.written for name, each in made.items()}}
+def made_spec(made: dict[str, Made], search: dict[str, Any] | None = None) -> SearchSpec:
+    model = {name: each.written for name, each in made.items()}
+    file = {"name": "made", "data": {"train": "t.csv"}, "model": model, "search": search or {}}
+    file["training"] = {"optimizer": {"adamw": {"learning_rate": 0.01}}}
     return parse(json.dumps(file), {name: each.annotation for name, each in made.items()})  # JSON is YAML
 
 

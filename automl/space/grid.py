@@ -1,0 +1,162 @@
+"""The discrete part of a space: how many configurations it has, and each of them by its number."""
+
+from __future__ import annotations
+
+from math import gcd, prod
+from typing import Any
+
+from automl.space.ranges import Choice, Each, FloatRange, IntRange, Range
+from automl.space.sections import Alternatives, Section
+from automl.space.spec import SearchSpec, searched_sections
+from automl.space.suggest import choice_options, entry_name, parameters
+
+Values = dict[str, Any]
+
+
+def continuous(spec: SearchSpec) -> list[str]:
+    """Names of the parameters that have no list of values: ranges of float without a step."""
+    return [
+        parameter.name
+        for parameter in parameters(spec)
+        if isinstance(parameter.range, FloatRange) and parameter.range.step is None
+    ]
+
+
+def grid_size(spec: SearchSpec) -> int:
+    """How many configurations differ in anything but continuous parameters."""
+    return prod(_size(section) for section in searched_sections(spec).values())
+
+
+def grid_point(spec: SearchSpec, index: int) -> Values:
+    """The parameters of configuration `index` (from 0) of a space without continuous ones, as Optuna names them."""
+    found: Values = {}
+    for name, section in searched_sections(spec).items():
+        index, here = divmod(index, _size(section))
+        _decode(section, name, here, found)
+    return found
+
+
+def shuffled(index: int, size: int, seed: int) -> int:
+    """A number below `size` for each `index` below it, none twice, so that a part of a grid is spread over all."""
+    step = max(1, round(size * 0.618))
+    while gcd(step, size) > 1:
+        step += 1
+    return (index * step + seed) % size
+
+
+def _options(value: Range) -> list[Any]:
+    """What a parameter may be, as Optuna names it; one value for a continuous one."""
+    if isinstance(value, Choice):
+        return list(choice_options(value))
+    assert isinstance(value, FloatRange | IntRange)
+    return [_step(value, position) for position in range(_count(value))]
+
+
+def _count(value: Range) -> int:
+    if isinstance(value, Choice):
+        return len(value.choice)
+    assert isinstance(value, FloatRange | IntRange)
+    step = value.step or (1 if isinstance(value, IntRange) else None)
+    return 1 if step is None else round((value.ends[1] - value.ends[0]) / step) + 1
+
+
+def _step(value: FloatRange | IntRange, position: int) -> float:
+    step = value.step or (1 if isinstance(value, IntRange) else 0)
+    return min(value.ends[0] + position * step, value.ends[1])  # 0.1 + 6 * 0.1 is more than 0.7
+
+
+def _option(value: Range, position: int) -> Any:
+    if isinstance(value, Choice):
+        return list(choice_options(value))[position]
+    assert isinstance(value, FloatRange | IntRange)
+    return _step(value, position)
+
+
+def _size(value: Any) -> int:
+    """Configurations of a section, alternatives or setting."""
+    if isinstance(value, Each):
+        return sum(_count(value.entry()) ** count for count in _whole(value.per))
+    if isinstance(value, Range):
+        return _count(value)
+    if isinstance(value, Alternatives):
+        return sum(_size(section) for section in value.named().values())
+    if isinstance(value, Section):
+        lists = _lists(value)
+        alone = prod(_size(inner) for name, inner in value.settings() if name not in lists and not _counted(inner))
+        for name, counted in lists.items():
+            alone *= sum(_with_lists(counted, count) for count in _whole(getattr(value, name)))
+        return alone
+    return 1
+
+
+def _lists(section: Section) -> dict[str, list[tuple[str, Each]]]:
+    """Of each setting that says how long lists are, those lists with their names."""
+    found: dict[str, list[tuple[str, Each]]] = {}
+    for name, inner in section.settings():
+        if _counted(inner):
+            found.setdefault(inner.per, []).append((name, inner))
+    return found
+
+
+def _counted(value: Any) -> bool:
+    return isinstance(value, Each) and isinstance(value.per, str)
+
+
+def _with_lists(lists: list[tuple[str, Each]], count: int) -> int:
+    return prod(_count(each.entry()) ** count for _, each in lists)
+
+
+def _whole(value: Any) -> list[int]:
+    """The values of a setting that counts."""
+    return [int(option) for option in _options(value)] if isinstance(value, Range) else [value]
+
+
+def _decode(value: Any, path: str, index: int, found: Values) -> None:
+    if isinstance(value, Each):
+        counts = _whole(value.per)
+        entry = value.entry()
+        position, index = _locate(index, [_count(entry) ** count for count in counts])
+        if isinstance(value.per, Range):
+            found[f"{path}.per"] = counts[position]
+        _decode_entries(value, path, counts[position], index, found)
+    elif isinstance(value, Range):
+        found[path] = _option(value, index)
+    elif isinstance(value, Alternatives):
+        named = value.named()
+        position, index = _locate(index, [_size(section) for section in named.values()])
+        name = list(named)[position]
+        if len(named) > 1:
+            found[path] = name
+        _decode(named[name], f"{path}.{name}", index, found)
+    elif isinstance(value, Section):
+        lists = _lists(value)
+        for name, inner in value.settings():
+            if name in lists:
+                counts = _whole(inner)
+                sizes = [_with_lists(lists[name], count) for count in counts]
+                index, here = divmod(index, sum(sizes))
+                position, here = _locate(here, sizes)
+                if isinstance(inner, Range):
+                    found[f"{path}.{name}"] = _option(inner, position)
+                for list_name, each in lists[name]:
+                    here, entries = divmod(here, _count(each.entry()) ** counts[position])
+                    _decode_entries(each, f"{path}.{list_name}", counts[position], entries, found)
+            elif not _counted(inner):
+                index, here = divmod(index, _size(inner))
+                _decode(inner, f"{path}.{name}", here, found)
+
+
+def _decode_entries(value: Each, path: str, count: int, index: int, found: Values) -> None:
+    entry = value.entry()
+    for position in range(count):
+        index, here = divmod(index, _count(entry))
+        found[entry_name(path, position)] = _option(entry, here)
+
+
+def _locate(index: int, sizes: list[int]) -> tuple[int, int]:
+    """Which of parts of such sizes, one after the other, holds `index`, and the index within it."""
+    for position, size in enumerate(sizes):
+        if index < size:
+            return position, index
+        index -= size
+    raise IndexError(index)

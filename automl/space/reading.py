@@ -1,0 +1,50 @@
+"""From the text of a search-space file to a validated SearchSpec, or to everything that is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from automl.space.constraints import constraint_faults
+from automl.space.document import Document, apply_overrides, parse_yaml, read_text
+from automl.space.errors import Problem, SpaceError
+from automl.space.findings import problem_of
+from automl.space.samplers import sampler_fault
+from automl.space.spec import Families, SearchSpec, searched_sections, spec_type
+
+
+def load(path: Path, families: Families, overrides: Sequence[str] = ()) -> SearchSpec:
+    """Read the search-space file at `path`, with `overrides` (`key.path=value`) in place of what it says.
+
+    `families` are the model families that `model` may name, each with the section of its settings. Raises UserError
+    where the file cannot be read and SpaceError, with all problems at once, where it is wrong.
+    """
+    return parse(read_text(path), families, file=str(path), overrides=overrides)
+
+
+def parse(text: str, families: Families, *, file: str = "<string>", overrides: Sequence[str] = ()) -> SearchSpec:
+    """The same from the text of a file; `file` names it in errors."""
+    document = parse_yaml(text, file)
+    apply_overrides(document, overrides)
+    kind = spec_type(tuple(families.items()))
+    problems = list(document.problems)
+    try:
+        spec = kind.model_validate(document.data)
+    except ValidationError as error:
+        problems += [problem_of(document, kind, entry) for entry in error.errors(include_url=False)]
+    else:
+        problems += _faults(document, spec)
+    if problems:
+        raise SpaceError(list(dict.fromkeys(problems)))
+    return spec
+
+
+def _faults(document: Document, spec: SearchSpec) -> Iterator[Problem]:
+    """What is wrong between sections that are right on their own."""
+    for position, column, message in constraint_faults(spec.search.constraints, searched_sections(spec)):
+        path = ("search", "constraints", position)
+        yield document.problem(path, f"search.constraints: {message}", offset=column)
+    if fault := sampler_fault(spec):
+        yield document.problem(("search", "sampler"), f"search.sampler: {fault}")

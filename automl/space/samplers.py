@@ -1,0 +1,27 @@
+"""Which samplers can search which spaces."""
+
+from __future__ import annotations
+
+from automl.space.grid import continuous
+from automl.space.ranges import Choice
+from automl.space.spec import SearchSpec
+from automl.space.suggest import parameters
+
+
+def sampler_fault(spec: SearchSpec) -> str:
+    """Why the sampler of the file cannot search its space; nothing where it can."""
+    if spec.search.sampler == "grid" and (names := continuous(spec)):
+        return f"grid tries every combination, and {_some(names)} has no end of values; give a step or a choice"
+    if spec.search.sampler == "cmaes":
+        searched = parameters(spec)
+        chosen = [parameter.name for parameter in searched if isinstance(parameter.range, Choice)]
+        if chosen:
+            return f"cmaes needs numbers in order, and {_some(chosen)} is a choice; fix it, or take tpe, gp or nsga2"
+        if len(searched) < 2:
+            return "cmaes follows how parameters depend on each other, and there are fewer than two; take tpe or gp"
+    return ""
+
+
+def _some(names: list[str]) -> str:
+    more = f" (and {len(names) - 8} more)" if len(names) > 8 else ""
+    return ", ".join(names[:8]) + more
