@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -19,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 from filelock import FileLock, Timeout
-from rich.console import Console, Group
-from rich.text import Text
+from rich.console import Console
 
-from automl.space import SearchSpec, UserError, json_schema, load, parameters, sample_configs, space_json, space_tree
+from automl.space import SearchSpec, UserError, json_schema, load, sample_configs
 from automl.training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
+    from automl.checking import Checked
     from automl.data import Prepared
     from automl.results.package import Model
 
@@ -60,39 +59,14 @@ class Example(StrEnum):
     tweets = "tweets"
 
 
-@dataclass(frozen=True)
-class Checked:
-    """A valid search space, the data it names found in order, and configurations drawn from it at random."""
-
-    spec: SearchSpec
-    samples: list[dict[str, Any]]
-
-    def as_json(self) -> dict[str, Any]:
-        """Parameters and samples for programs."""
-        return {**space_json(self.spec), "samples": self.samples}
-
-    def as_text(self) -> Group:
-        """The tree of settings and the samples for a terminal."""
-        count = len(parameters(self.spec))
-        parts: list[Any] = [space_tree(self.spec), Text(f"\n{count} searched parameters; samples:", style="bold")]
-        for number, sample in enumerate(self.samples, start=1):
-            chosen = {"model": sample["model"], "training": sample["training"]}
-            parts.append(Text(f"{number}. {json.dumps(_rounded(chosen))}"))
-        return Group(*parts)
-
-
 def check(space: str | Path, *, overrides: Sequence[str] = (), samples: int = 5) -> Checked:
     """Validate a search-space file, and the files and columns that it names; draw `samples` configurations.
 
     Raises UserError (SpaceError with all problems and their places) where anything is wrong. Nothing is written.
     """
-    from automl.data.tables import find_files, require_columns
+    from automl.checking import check_space
 
-    spec = load_space(space, overrides)
-    for files in (spec.data.train, spec.data.validation, spec.data.test):
-        for path in find_files(files) if isinstance(files, list) else []:
-            require_columns(path, [spec.data.text, spec.data.label])
-    return Checked(spec, sample_configs(spec, samples, seed=spec.search.seed))
+    return check_space(load_space(space, overrides), samples)
 
 
 def schema() -> dict[str, Any]:
@@ -308,13 +282,6 @@ def _search(
             raise
         return RunResult(directory.path, "interrupted", outcome.reason or f"the disk is full: {error}")
     return RunResult(directory.path, outcome.status, outcome.reason)
-
-
-def _rounded(value: Any) -> Any:
-    """The configuration with numbers as short as a person wants them."""
-    if isinstance(value, dict):
-        return {name: _rounded(entry) for name, entry in value.items()}
-    return float(f"{value:.3g}") if isinstance(value, float) else value
 
 
 def _require_cluster(address: str | None) -> None:

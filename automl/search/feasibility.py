@@ -29,6 +29,7 @@ class Costs:
 
     prepared: Prepared | None = None
     prepared_from: Mapping[str, Any] | None = None  # the `data` section of the configuration it was prepared for
+    length: int = GUESSED_LENGTH  # tokens of the longest texts, where the file says auto and nothing is prepared
 
     def of(self, config: Mapping[str, Any], *, measure: bool = True) -> Cost:
         """The cost of one configuration; without `measure` that of its weights alone, which takes less time."""
@@ -41,7 +42,7 @@ class Costs:
                 vocabulary = self.prepared.vocabulary
             if length == "auto":
                 length = int(self.prepared.profile["max_length"])
-        length = GUESSED_LENGTH if length == "auto" else length
+        length = self.length if length == "auto" else length
         return estimate_cost(config, vocabulary=vocabulary, classes=classes, length=length, measure=measure)
 
 

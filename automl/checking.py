@@ -1,0 +1,161 @@
+"""What a search would do, known before it runs: sample configurations, what they cost, and advice from experience."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from automl.data.encode import WORDS
+from automl.data.tables import find_files, read_batches, require_columns
+from automl.models.cost import Cost
+from automl.search.feasibility import GUESSED_LENGTH, Costs, judge_of
+from automl.space import SearchSpec, UserError, parameters, sample_configs, space_json, space_tree
+from automl.space.advice import advice
+from automl.space.grid import continuous, grid_size
+
+DRAWN = 60  # configurations whose cost is looked at
+LOOKED_AT = 2000  # rows of the train data, for the length of its texts
+SPREAD = ("parameters", "training_memory", "flops")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A valid search space, the data it names found in order, and what configurations drawn from it cost."""
+
+    spec: SearchSpec
+    samples: list[dict[str, Any]]
+    costs: list[Cost]
+    """Of each sample; at most, as the size of the vocabulary is known only once the data has been prepared."""
+    spread: dict[str, tuple[float, float, float]]
+    """Least, median and greatest of parameters, training_memory and flops, among configurations drawn at random."""
+    feasible: float
+    """The share of configurations drawn at random that meet the constraints."""
+    warnings: list[str]
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for programs."""
+        return {
+            **space_json(self.spec),
+            "samples": self.samples,
+            "costs": [asdict(cost) for cost in self.costs],
+            "spread": {
+                name: {"least": least, "median": median, "most": most}
+                for name, (least, median, most) in self.spread.items()
+            },
+            "feasible": self.feasible,
+            "discrete": {"configurations": grid_size(self.spec), "continuous": continuous(self.spec)},
+            "warnings": self.warnings,
+        }
+
+    def as_text(self) -> Group:
+        """The tree of settings, the samples and the rest for a terminal; reads well at 80 columns."""
+        parts: list[Any] = [space_tree(self.spec), Text("\n" + self._size(), style="bold")]
+        conditions = [*self.spec.search.constraints]
+        conditions += [f"{name} <= {_short(limit)}" for name, limit in self.spec.search.limits.given().items()]
+        if conditions:
+            parts.append(Text(f"{self.feasible:.0%} of random configurations meet {', '.join(conditions)}"))
+        for number, (sample, cost) in enumerate(zip(self.samples, self.costs, strict=True), start=1):
+            chosen = {"model": sample["model"], "training": sample["training"]}
+            price = f"{_short(cost.parameters)} parameters, {_short(cost.training_memory)}B to train"
+            parts.append(Text(f"{number}. {price}: {json.dumps(_rounded(chosen))}"))
+        if self.spread:
+            parts += [Text("\ncost, at most", style="bold"), self._spread_table()]
+        parts += [Text(f"warning: {warning}", style="yellow") for warning in self.warnings]
+        return Group(*parts)
+
+    def _size(self) -> str:
+        count, unbounded = len(parameters(self.spec)), len(continuous(self.spec))
+        size = grid_size(self.spec)
+        combinations = f"{size:,}" if size < 10**9 else f"about 10^{len(str(size)) - 1}"
+        rest = f", times {unbounded} continuous" if unbounded else ""
+        return f"{count} searched parameters; {combinations} combinations{rest}; samples:"
+
+    def _spread_table(self) -> Table:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for name in ("", "least", "median", "most"):
+            table.add_column(name, justify="right" if name else "left")
+        rows = {
+            "parameters": ("parameters", ""),
+            "training_memory": ("memory to train", "B"),
+            "flops": ("operations to label a text", ""),
+        }
+        for name, (words, unit) in rows.items():
+            table.add_row(words, *(_short(value) + unit for value in self.spread[name]))
+        return table
+
+
+def check_space(spec: SearchSpec, samples: int) -> Checked:
+    """Look at the files and columns that a valid space names, and draw configurations from it.
+
+    Raises UserError where data is missing. Nothing is written.
+    """
+    for files in (spec.data.train, spec.data.validation, spec.data.test):
+        for path in find_files(files) if isinstance(files, list) else []:
+            require_columns(path, [spec.data.text, spec.data.label])
+    lengths = _text_lengths(spec)
+    longest = _percentile(lengths, 0.99) if lengths else GUESSED_LENGTH
+    costs, judge = Costs(length=longest), judge_of(spec, Costs(length=longest))
+    drawn = sample_configs(spec, DRAWN, seed=spec.search.seed, feasible=False)
+    met = [config for config in drawn if not any(judge(config).values())]
+    shown = (met + [config for config in _more(spec, judge) if config not in met])[:samples]
+    priced = [costs.of(config) for config in (met or shown)]
+    spread = {
+        name: (min(values), statistics.median(values), max(values))
+        for name in SPREAD
+        if (values := [float(getattr(cost, name)) for cost in priced])
+    }
+    feasible = len(met) / len(drawn)
+    warnings = list(advice(spec, longest=longest if lengths else None, feasible=feasible))
+    return Checked(spec, shown, [costs.of(config) for config in shown], spread, feasible, warnings)
+
+
+def _more(spec: SearchSpec, judge: Any) -> list[dict[str, Any]]:
+    """Feasible configurations of a space that has few."""
+    found = sample_configs(spec, 20, seed=spec.search.seed + 1)
+    return [config for config in found if not any(judge(config).values())]
+
+
+def _text_lengths(spec: SearchSpec) -> list[int]:
+    """Tokens of the first texts of the train data, roughly; nothing where they cannot be read."""
+    pattern = re.compile(WORDS)
+    characters = set(spec.data.tokenizer.named()) == {"char"}
+    try:
+        texts = list(islice(_texts(find_files(spec.data.train), spec.data.text), LOOKED_AT))
+    except UserError:
+        return []  # preparing the data says what is wrong with its rows
+    return [len(text) if characters else len(pattern.findall(text)) for text in texts]
+
+
+def _texts(paths: Sequence[Any], column: str) -> Iterator[str]:
+    for path in paths:
+        for batch in read_batches(path, [column]):
+            yield from (str(text) for text in batch.column(0).to_pylist() if text)
+
+
+def _percentile(lengths: Sequence[int], share: float) -> int:
+    return max(1, sorted(lengths)[min(len(lengths) - 1, int(share * len(lengths)))])
+
+
+def _short(value: float) -> str:
+    """`512`, `48.2k`, `2.1M`, `3.4G`."""
+    for unit in ("", "k", "M", "G"):
+        if value < 1000:
+            return f"{value:.0f}{unit}" if unit == "" or value >= 100 else f"{value:.1f}{unit}"
+        value /= 1000
+    return f"{value:.1f}T"
+
+
+def _rounded(value: Any) -> Any:
+    """The configuration with numbers as short as a person wants them."""
+    if isinstance(value, Mapping):
+        return {name: _rounded(entry) for name, entry in value.items()}
+    return float(f"{value:.3g}") if isinstance(value, float) else value
