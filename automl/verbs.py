@@ -20,7 +20,7 @@ import platformdirs
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from automl.space import SearchSpec, UserError, json_schema, load, sample_configs
+from automl.space import SearchSpec, UserError, json_schema, load, resolved_text, sample_configs
 from automl.training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -119,14 +119,14 @@ def run(
         raise UserError(f"cannot make the folder {path}: {error.strerror}") from error
     try:
         with driving(directory):
-            shutil.copyfile(space, directory.space)
+            directory.space.write_text(resolved_text(space), encoding="utf-8")
             create_manifest(
                 directory,
                 spec,
                 prepared,
                 capacity,
                 space_file=space,
-                space_hash=_hash(space),
+                space_hash=_hash(directory.space),
                 overrides=overrides,
             )
             return _search(spec, directory, prepared, address=address, quiet=quiet)

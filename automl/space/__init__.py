@@ -3,6 +3,7 @@
 from automl.space.constraints import Constraints, constraints_of
 from automl.space.describe import describe_range, space_json, space_tree
 from automl.space.errors import Problem, SpaceError, UserError
+from automl.space.extends import resolved_text
 from automl.space.ranges import Choice, Each, FloatRange, IntRange
 from automl.space.reading import load, parse
 from automl.space.searchable import Searchable, SearchableList, SearchableLists
@@ -32,6 +33,7 @@ __all__ = [
     "load",
     "parameters",
     "parse",
+    "resolved_text",
     "sample_configs",
     "space_json",
     "space_tree",

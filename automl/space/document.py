@@ -34,6 +34,8 @@ class Document:
     values: dict[Key, tuple[int, int]] = field(default_factory=dict)
     overridden: dict[Key, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    base: Document | None = None
+    """What this file extends: its places are those of what this file says nothing about."""
 
     def problem(self, path: Key, message: str, *, at_key: bool = False, offset: int | None = None) -> Problem:
         """A problem at `path`, or at the nearest of its parents that stands in the file.
@@ -45,18 +47,28 @@ class Document:
             if path[: len(override)] == override or made_by_it:
                 return Problem(f"--set {text}", 0, 0, "", message)
         for length in range(len(path), 0, -1):
-            part = path[:length]
-            places = self.keys if at_key or length < len(path) else self.values
-            if part in places:
-                line, column = places[part]
-                if offset is not None and length == len(path):
-                    column += offset + (self.lines[line][column : column + 1] in ("'", '"'))
-                    column = min(column, len(self.lines[line]))
-                return self.at(line, column, message)
+            document: Document | None = self
+            while document is not None:
+                places = document.keys if at_key or length < len(path) else document.values
+                if path[:length] in places:
+                    line, column = places[path[:length]]
+                    return document.at(line, column, message, offset if length == len(path) else None)
+                document = document.base
         return Problem(self.file, 1, 1, "", message)
 
-    def at(self, line: int, column: int, message: str) -> Problem:
-        """A problem at a line and column, both from 0."""
+    def forget(self, path: Key) -> None:
+        """The places at `path` and inside it are no longer what counts, here and in the base."""
+        for places in (self.keys, self.values):
+            for inner in [inner for inner in places if inner[: len(path)] == path]:
+                del places[inner]
+        if self.base is not None:
+            self.base.forget(path)
+
+    def at(self, line: int, column: int, message: str, offset: int | None = None) -> Problem:
+        """A problem at a line and column, both from 0, or `offset` into the text that begins there."""
+        if offset is not None:
+            column += offset + (self.lines[line][column : column + 1] in ("'", '"'))
+            column = min(column, len(self.lines[line]))
         return Problem(self.file, line + 1, column + 1, self.lines[line] if line < len(self.lines) else "", message)
 
 

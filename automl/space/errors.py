@@ -40,10 +40,10 @@ class Problem:
 
 
 class SpaceError(UserError):
-    """A search-space file that is wrong; `problems` are all that was found, in the order of the file."""
+    """A search-space file that is wrong; `problems` are all that was found, file by file in their order."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = tuple(sorted(problems, key=lambda problem: (problem.line, problem.column)))
+        self.problems = tuple(sorted(problems, key=lambda problem: (problem.file, problem.line, problem.column)))
         shown = [str(problem) for problem in self.problems[:SHOWN_PROBLEMS]]
         more = len(self.problems) - len(shown)
         super().__init__("\n".join([*shown, f"... and {more} more problems"] if more else shown))

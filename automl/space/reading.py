@@ -8,8 +8,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from automl.space.constraints import constraint_faults
-from automl.space.document import Document, apply_overrides, parse_yaml, read_text
+from automl.space.document import Document, apply_overrides, read_text
 from automl.space.errors import Problem, SpaceError
+from automl.space.extends import read_document
 from automl.space.findings import problem_of
 from automl.space.samplers import sampler_fault
 from automl.space.spec import Families, SearchSpec, searched_sections, spec_type
@@ -25,8 +26,8 @@ def load(path: Path, families: Families, overrides: Sequence[str] = ()) -> Searc
 
 
 def parse(text: str, families: Families, *, file: str = "<string>", overrides: Sequence[str] = ()) -> SearchSpec:
-    """The same from the text of a file; `file` names it in errors."""
-    document = parse_yaml(text, file)
+    """The same from the text of a file; `file` names it in errors, and what it extends is looked for beside it."""
+    document = read_document(text, file)
     apply_overrides(document, overrides)
     kind = spec_type(tuple(families.items()))
     problems = list(document.problems)

@@ -62,6 +62,23 @@ def spec_type(families: tuple[tuple[str, type[Section]], ...]) -> type[SearchSpe
 def json_schema(families: Families) -> dict[str, Any]:
     """JSON Schema (2020-12) of search-space files, for editors."""
     schema = spec_type(tuple(families.items())).model_json_schema()
+    needed = schema.pop("required")
+    schema["anyOf"] = [{"required": needed}, {"required": ["extends"]}]  # what a base has need not be said again
+    schema["properties"]["extends"] = {
+        "description": "The file that this one is laid over, from here; without lists what of it is left out.",
+        "anyOf": [
+            {"type": "string"},
+            {
+                "type": "object",
+                "properties": {
+                    "file": {"type": "string"},
+                    "without": {"type": "array", "items": {"type": "string"}},
+                },
+                "required": ["file"],
+                "additionalProperties": False,
+            },
+        ],
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **schema,

@@ -1,0 +1,36 @@
+"""Each file of search_spaces/ searched for two trials on little data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import automl
+from automl.training.run_directory import read_json
+from tests.conftest import make_texts, write_jsonl
+
+FILES = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_shipped_file_runs(path: Path, tmp_path: Path) -> None:
+    train = write_jsonl(tmp_path / "train.jsonl", make_texts(300, 0))
+    overrides = [
+        f"data.train={train}",
+        "data.validation=0.2",
+        "data.test=null",
+        "training.rows_per_epoch=null",
+        "search.early_stopping={none: {max_epochs: 1}}",
+        "search.time_budget=5m",
+    ]
+    result = automl.run(path, output=tmp_path / "run", trials=2, overrides=overrides, quiet=True)
+    assert result.status == "finished"
+    rows = [row for row in automl.leaderboard(result.path) if row["family"] != "linear"]
+    assert [row["status"] for row in rows] == ["completed"] * 2
+    limits = {"small_fast": 250_000}
+    assert all(row["parameters"] <= limits.get(path.stem, 10**9) for row in rows)
+    assert read_json(result.path / "manifest.json")["used"]["trials"] == 2
+    assert "extends" not in (result.path / "space.yaml").read_text(encoding="utf-8").splitlines()[1]
