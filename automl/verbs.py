@@ -103,9 +103,10 @@ def run(
     _require_cluster(address)
 
     from automl.search.engine import driving
-    from automl.search.manifest import create_manifest
+    from automl.search.manifest import create_manifest, update_manifest
     from automl.search.ray_session import local_capacity
     from automl.search.resources import check_request
+    from automl.search.warm_start import gather
 
     capacity = local_capacity()
     if address is None:
@@ -129,6 +130,9 @@ def run(
                 space_hash=_hash(directory.space),
                 overrides=overrides,
             )
+            if spec.search.warm_start:
+                notes = gather(spec, prepared.fingerprint, directory.warm_start)
+                update_manifest(directory, warm_start=notes)
             return _search(spec, directory, prepared, address=address, quiet=quiet)
     except BaseException:
         if not (path / "trials").exists():  # no trial has begun: there is nothing to go on with

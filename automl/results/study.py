@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from io import UnsupportedOperation
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from automl.space import UserError
-from automl.training.run_directory import INFEASIBLE, STUDY_NAME, RunDirectory, read_json
+from automl.training.run_directory import INFEASIBLE, RunDirectory, read_json
+from automl.training.study_file import load_study
 
 MANIFEST_VERSION = 1
 
@@ -135,33 +132,6 @@ def read_manifest(directory: RunDirectory) -> dict[str, Any]:
     if version > MANIFEST_VERSION:
         raise UserError(f"{directory.path} was written by a later version of automl; upgrade to read it")
     return manifest
-
-
-def load_study(journal: Path) -> optuna.Study:
-    """The study of a journal file up to its last whole line; nothing is written, to it or anywhere else.
-
-    Raises UserError where there is none or it is damaged.
-    """
-    if not journal.is_file():
-        raise UserError(f"{journal.parent} has no {journal.name}: the run ended before its first trial")
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        return optuna.load_study(study_name=STUDY_NAME, storage=JournalStorage(_Snapshot(journal.read_bytes())))
-    except Exception as error:  # Optuna checks nothing of what it replays, so a damaged line raises anything
-        raise UserError(f"{journal} is damaged: {type(error).__name__}: {error}") from error
-
-
-class _Snapshot(BaseJournalBackend):
-    """What a journal file held at one moment, without a line that was being written."""
-
-    def __init__(self, content: bytes) -> None:
-        self._lines = content[: content.rfind(b"\n") + 1].splitlines()
-
-    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
-        return map(json.loads, self._lines[log_number_from:])
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        raise UnsupportedOperation("a snapshot is not written to")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from automl.search.reasons import first_line
 from automl.search.resources import check_request
 from automl.search.trainable import TrialWorker
 from automl.search.tune_adapters import DISK_FULL
+from automl.search.warm_start import read_beginning
 from automl.space import SearchSpec, UserError
 from automl.training.run_directory import RunDirectory, read_json
 
@@ -75,7 +76,8 @@ def search(
     Raises UserError where the resources that a trial asks for are not there.
     """
     costs = Costs(prepared, prepared_from)
-    ledger = Ledger(open_journal(run.journal, mode=spec.search.mode), spec, judge_of(spec, costs))
+    beginning = read_beginning(spec, run.warm_start)
+    ledger = Ledger(open_journal(run.journal, mode=spec.search.mode), spec, judge_of(spec, costs), beginning)
     usage = Usage.resumed(read_json(run.manifest)["used"])
     stop = Stop(spec, ledger, usage, run.path / ".stop")
     stop.stop_file.unlink(missing_ok=True)

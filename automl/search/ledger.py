@@ -18,11 +18,12 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from automl.search.feasibility import Judge, judge_of, mark
 from automl.search.journal import Journal
-from automl.search.proposals import History, propose
+from automl.search.proposals import Beginning, History, propose
 from automl.search.standing import Progress, Proposal
 from automl.search.stopping import StoppingRule, stopping_rule
 from automl.space import SearchSpec, suggest
 from automl.space.grid import grid_size
+from automl.space.starting_points import start_points
 from automl.training.run_directory import INFEASIBLE
 
 MAX_INFEASIBLE = 1000  # proposals in a row that do not meet the constraints; then there will be no more trials
@@ -37,11 +38,19 @@ class Ledger:
     any further.
     """
 
-    def __init__(self, journal: Journal, spec: SearchSpec, judge: Judge | None = None) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        spec: SearchSpec,
+        judge: Judge | None = None,
+        warm: Beginning | None = None,
+    ) -> None:
         self.journal = journal
         self.spec = spec
         self._judge = judge or judge_of(spec)
-        self._grid = grid_size(spec) if spec.search.sampler == "grid" else sys.maxsize
+        warm = warm or Beginning()
+        self._beginning = Beginning([*start_points(spec), *warm.points], warm.trials)
+        self._grid = len(self._beginning.points) + grid_size(spec) if spec.search.sampler == "grid" else sys.maxsize
         self._infeasible = 0
         self._infeasible_in_a_row = 0
         self.maximize = spec.search.mode == "max"
@@ -102,7 +111,7 @@ class Ledger:
         """A new trial; None where what is proposed does not meet the constraints, which costs no trial."""
         number = self._count
         seen = sorted([*self._history.numbers(), *self._open])
-        trial, config = propose(self.spec, number, [self.journal.trial(each) for each in seen])
+        trial, config = propose(self.spec, number, [self.journal.trial(each) for each in seen], self._beginning)
         trial.user_attrs = {"family": next(iter(config["model"])), "config": config}
         feasible = mark(trial, self._judge(config))
         self.journal.add(trial)

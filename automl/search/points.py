@@ -63,25 +63,23 @@ class GridSampler(SpaceSampler):
         return self._point[param_name]
 
 
-def at(distribution: BaseDistribution, share: float, *, middle: bool = False) -> Any:
+def at(distribution: BaseDistribution, share: float) -> Any:
     """The value of a parameter at `share` (from 0 to below 1) of its range, on its own scale.
 
-    Of whole numbers, steps and choices all have the same part of it. With `middle`, a log range of whole numbers is
-    cut at its very ends and rounded, as a person would take its middle.
+    Of whole numbers, steps and choices all have the same part of it.
     """
     if isinstance(distribution, CategoricalDistribution):
         count = len(distribution.choices)
-        return distribution.choices[(count - 1) // 2 if middle else min(int(share * count), count - 1)]
+        return distribution.choices[min(int(share * count), count - 1)]
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     low, high, step = distribution.low, distribution.high, distribution.step
     if distribution.log:
-        half = 0.5 if isinstance(distribution, IntDistribution) and not middle else 0.0
+        half = 0.5 if isinstance(distribution, IntDistribution) else 0.0
         first, last = math.log(low - half), math.log(high + half)
         value = min(max(math.exp(first + share * (last - first)), low), high)
         return round(value) if isinstance(distribution, IntDistribution) else value
     if step is None:
         return low + share * (high - low)
     steps = round((high - low) / step)
-    position = math.floor(share * steps + 1e-9) if middle else min(int(share * (steps + 1)), steps)
-    value = min(low + position * step, high)  # 0.1 + 6 * 0.1 is more than 0.7
+    value = min(low + min(int(share * (steps + 1)), steps) * step, high)  # 0.1 + 6 * 0.1 is more than 0.7
     return round(value) if isinstance(distribution, IntDistribution) else value

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 from bisect import insort
 from collections import deque
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
@@ -14,9 +15,9 @@ from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from automl.search.points import at
-from automl.search.sampler import IMPUTED, NO_HISTORY, WHOLE_HISTORY, MiddleSampler, make_sampler, space_of
+from automl.search.sampler import IMPUTED, NO_HISTORY, WHOLE_HISTORY, StartSampler, make_sampler, space_of
 from automl.space import SearchSpec, suggest
+from automl.space.suggest import middle
 from automl.training.run_directory import INFEASIBLE
 
 BEST, LATEST = 25, 100  # ended trials that a sampler learns from: its cost for a proposal grows with their number
@@ -112,18 +113,36 @@ def _with_constraint(trial: FrozenTrial, worst: float) -> FrozenTrial:
     return seen
 
 
-def propose(spec: SearchSpec, number: int, history: Sequence[FrozenTrial]) -> tuple[FrozenTrial, dict[str, Any]]:
+@dataclass(frozen=True)
+class Beginning:
+    """What a search knows before its first trial: points to try first, and ended trials of earlier runs."""
+
+    points: Sequence[Mapping[str, Any]] = ()
+    trials: Sequence[FrozenTrial] = ()
+
+
+def propose(
+    spec: SearchSpec, number: int, history: Sequence[FrozenTrial], beginning: Beginning = Beginning()
+) -> tuple[FrozenTrial, dict[str, Any]]:
     """Trial `number` (RUNNING, with its parameters) and its configuration, learned from `history`.
 
-    TPE learns nothing before it has some trials; the first trial of each family is the middle of its ranges instead of
-    a draw. The same arguments always give the same. Nothing is written.
+    The first trials are the points of the `beginning`. TPE learns nothing before it has some trials; where there are
+    none of earlier runs, the first trial of each family is the middle of its ranges instead of a draw. The same
+    arguments always give the same. Nothing is written.
     """
     rejected = sum(INFEASIBLE in trial.user_attrs for trial in history)
-    guess = spec.search.sampler == "tpe" and number < len(spec.model.named())
-    sampler = MiddleSampler(number) if guess else make_sampler(spec.search, number, rejected=rejected, spec=spec)
+    before, families = len(beginning.points), list(spec.model.named())
+    history = [*beginning.trials, *history]
+    if number < before:
+        sampler: optuna.samplers.BaseSampler = StartSampler(beginning.points[number])
+    elif spec.search.sampler == "tpe" and not beginning.trials and number - before < len(families):
+        sampler = StartSampler({"model": families[number - before]})
+    else:
+        known = len(beginning.trials)
+        sampler = make_sampler(spec.search, number, rejected=rejected, known=known, before=before, spec=spec)
     if spec.search.sampler in IMPUTED:
         space = space_of(spec)
-        middles = {name: at(each, 0.5, middle=True) for name, each in space.items()}
+        middles = {name: middle(each) for name, each in space.items()}
         history = [_complete(trial, space, middles) for trial in history]
     trial = ask(sampler, spec.search.mode, number, history)
     config = suggest(spec, trial)

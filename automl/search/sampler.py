@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import optuna
@@ -11,10 +12,10 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 
 from automl.search.cma import CmaSampler
-from automl.search.points import GridSampler, QmcSampler, SpaceSampler, at
+from automl.search.points import GridSampler, QmcSampler, SpaceSampler
 from automl.space import SearchSpec, parameters
 from automl.space.search_section import Search
-from automl.space.suggest import distribution
+from automl.space.suggest import distribution, middle
 
 # Chosen by benchmarks/samplers.py; see docs/decisions.md. `group` models each branch of a conditional space jointly.
 TPE: dict[str, Any] = {"multivariate": True, "group": True, "constant_liar": True}
@@ -25,13 +26,20 @@ IMPUTED = ("gp", "nsga2")  # they compare trials by all parameters: one that a t
 
 
 def make_sampler(
-    search: Search, number: int, *, rejected: int = 0, spec: SearchSpec | None = None, **changes: Any
+    search: Search,
+    number: int,
+    *,
+    rejected: int = 0,
+    known: int = 0,
+    before: int = 0,
+    spec: SearchSpec | None = None,
+    **changes: Any,
 ) -> optuna.samplers.BaseSampler:
     """The sampler that proposes trial `number`; `changes` are settings of TPE to compare with ours.
 
     Seeded by the file's seed and the number, so that a resumed run proposes what an uninterrupted one would have and
-    never the same point twice. `rejected` of the trials it learns from did not meet the constraints. cmaes, qmc and
-    grid need the `spec` whose space they search.
+    never the same point twice. Of the trials it learns from `rejected` did not meet the constraints and `known` are of
+    earlier runs; `before` trials of this one were given. cmaes, qmc and grid need the `spec` whose space they search.
     """
     seed = (search.seed * 1_000_003 + number * 7919 + 1) % (2**32 - 1)
     if search.sampler == "random":
@@ -40,7 +48,7 @@ def make_sampler(
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # group, GPSampler
         warnings.simplefilter("ignore", FutureWarning)  # gamma, which Optuna 6 takes away
         if search.sampler == "tpe":
-            settings = {"n_startup_trials": STARTUP_TRIALS + rejected, "gamma": lambda _: good_trials(number)}
+            settings = {"n_startup_trials": STARTUP_TRIALS + rejected, "gamma": lambda _: good_trials(number + known)}
             return optuna.samplers.TPESampler(seed=seed, **(TPE | settings | changes))
         if search.sampler == "gp":
             return optuna.samplers.GPSampler(
@@ -52,8 +60,8 @@ def make_sampler(
     if search.sampler == "cmaes":
         return CmaSampler(space_of(spec), seed, maximize=search.mode == "max")
     if search.sampler == "qmc":
-        return QmcSampler(space_of(spec), number, search.seed)
-    return GridSampler(spec, number)
+        return QmcSampler(space_of(spec), number - before, search.seed)
+    return GridSampler(spec, number - before)
 
 
 def space_of(spec: SearchSpec) -> dict[str, BaseDistribution]:
@@ -75,20 +83,14 @@ def population_size(trials: int) -> int:
     return min(50, max(4, trials // 5))
 
 
-class MiddleSampler(SpaceSampler):
-    """Proposes the middle of every range, and of the families the one with the given index: no draw, a first guess.
+class StartSampler(SpaceSampler):
+    """Proposes the parameters of a given point, and of others the middle of their ranges: no draw, a first guess."""
 
-    A range's middle is halfway on its own scale, linear or logarithmic. Of an even number of choices it is the first
-    of the two in the middle.
-    """
-
-    def __init__(self, family: int) -> None:
-        self._family = family
+    def __init__(self, point: Mapping[str, Any]) -> None:
+        self._point = point
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """The middle of one range."""
-        if param_name == "model" and isinstance(param_distribution, optuna.distributions.CategoricalDistribution):
-            return param_distribution.choices[self._family]
-        return at(param_distribution, 0.5, middle=True)
+        """The given value, or the middle of the range."""
+        return self._point[param_name] if param_name in self._point else middle(param_distribution)

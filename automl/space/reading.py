@@ -14,6 +14,7 @@ from automl.space.extends import read_document
 from automl.space.findings import problem_of
 from automl.space.samplers import sampler_fault
 from automl.space.spec import Families, SearchSpec, searched_sections, spec_type
+from automl.space.starting_points import start_faults
 
 
 def load(path: Path, families: Families, overrides: Sequence[str] = ()) -> SearchSpec:
@@ -47,5 +48,7 @@ def _faults(document: Document, spec: SearchSpec) -> Iterator[Problem]:
     for position, column, message in constraint_faults(spec.search.constraints, searched_sections(spec)):
         path = ("search", "constraints", position)
         yield document.problem(path, f"search.constraints: {message}", offset=column)
+    for place, message in start_faults(spec):
+        yield document.problem(place, f"search.start_with: {message}", at_key=message.startswith("unknown"))
     if fault := sampler_fault(spec):
         yield document.problem(("search", "sampler"), f"search.sampler: {fault}")

@@ -243,6 +243,16 @@ class Search(Section):
         "them is not trained and costs no trial.",
     )
     limits: Limits = Field(default_factory=Limits, description="What a configuration may cost, known before training.")
+    start_with: list[dict[str, Any]] = Field(
+        default_factory=list,
+        description="Configurations that are tried first, in part or whole, as in {model: {rnn: {hidden: 64}}}; what "
+        "they leave open is the middle of its range.",
+    )
+    warm_start: list[Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=list,
+        description="Run directories of earlier searches: their trials that lie in this space are what the sampler "
+        "begins with; their best configurations are tried first where data or metric differ.",
+    )
     confirm: Confirm | None = Field(
         None, description="After the search, train the best again under other seeds; {} for the three best, thrice."
     )

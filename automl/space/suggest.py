@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,3 +142,32 @@ def sample_configs(spec: SearchSpec, count: int, *, seed: int, feasible: bool = 
         return found
     finally:
         optuna.logging.set_verbosity(verbosity)
+
+
+def middle_config(spec: SearchSpec, point: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration with the parameters of `point`, and of the others the middle of their ranges."""
+    return suggest(spec, _Middle(point))
+
+
+class _Middle(optuna.trial.FixedTrial):
+    """A trial with some parameters given."""
+
+    def __init__(self, point: Mapping[str, Any]) -> None:
+        super().__init__(dict(point))
+
+    def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
+        if name not in self._params:
+            self._params[name] = middle(distribution)
+        return super()._suggest(name, distribution)
+
+
+def middle(distribution: BaseDistribution) -> Any:
+    """The middle of a range on its own scale, linear or logarithmic; of an even number of choices the first of two."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[(len(distribution.choices) - 1) // 2]
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    low, high, step = distribution.low, distribution.high, distribution.step
+    value = math.sqrt(low * high) if distribution.log else (low + high) / 2
+    if step is not None and not distribution.log:
+        value = min(low + step * math.floor((value - low) / step + 1e-9), high)
+    return round(value) if isinstance(distribution, IntDistribution) else value

@@ -41,6 +41,11 @@ class RunDirectory:
         return self.path / "study.journal"
 
     @property
+    def warm_start(self) -> Path:
+        """What the search began with from earlier runs."""
+        return self.path / "warm_start.json"
+
+    @property
     def lock(self) -> Path:
         """Held by the one process that drives this run."""
         return self.path / "driver.lock"

@@ -1,0 +1,132 @@
+"""What a search begins with from earlier runs: their trials for its sampler, or their best configurations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
+
+from automl.search.proposals import Beginning
+from automl.search.sampler import space_of
+from automl.space import SearchSpec, UserError, suggest
+from automl.training.run_directory import INFEASIBLE, RunDirectory, read_json, write_json
+from automl.training.study_file import load_study
+
+BEST = 3  # configurations of a run with other data or another metric that are tried first
+MOST_TRIALS = 100  # of all earlier runs, the best, that a sampler begins with
+LEARNING = ("tpe", "gp")  # the others keep their own generations or learn nothing
+
+
+@dataclass(frozen=True)
+class _Found:
+    params: dict[str, Any]
+    score: float
+
+
+def gather(spec: SearchSpec, fingerprint: str, path: Path) -> list[str]:
+    """Read the runs of `warm_start` and write to `path` what the search begins with; gives a sentence for each.
+
+    Trials count with their score where the run searched the same data for the same metric and this search's sampler
+    learns from trials; otherwise the best of them are tried again first. What does not lie in this space, with all
+    that it fixes, is dropped. Raises UserError where a run cannot be read.
+    """
+    trials: list[_Found] = []
+    points: list[dict[str, Any]] = []
+    said = []
+    for name in spec.search.warm_start:
+        run = RunDirectory(Path(name))
+        if not run.manifest.is_file():
+            raise UserError(f"search.warm_start: {name} is no run directory")
+        manifest = read_json(run.manifest)
+        ended = [trial for trial in load_study(run.journal).trials if _score(trial, manifest["mode"]) is not None]
+        inside = [trial for trial in ended if _lies_in(spec, trial)]
+        found = [_Found(dict(trial.params), float(_score(trial, manifest["mode"]) or 0.0)) for trial in inside]
+        found.sort(key=lambda each: each.score, reverse=manifest["mode"] == "max")
+        same = manifest["data"]["fingerprint"] == fingerprint and manifest["metric"] == spec.search.metric
+        if same and spec.search.sampler in LEARNING:
+            used = found[:MOST_TRIALS]
+            trials += used
+            what = f"{len(used)} trials for the sampler"
+        else:
+            used = found[:BEST]
+            points += [each.params for each in used]
+            why = f"{spec.search.sampler} does not learn from them" if same else "data or metric differ"
+            what = f"its best {len(used)} configurations first, as {why}"
+        outside = len(ended) - len(inside)
+        said.append(f"{name}: {what}" + (f"; {outside} trials lie outside this space" if outside else ""))
+    trials.sort(key=lambda each: each.score, reverse=spec.search.mode == "max")
+    content = {
+        "points": points,
+        "trials": [{"params": each.params, "score": each.score} for each in trials[:MOST_TRIALS]],
+        "notes": said,
+    }
+    write_json(path, content)
+    return said
+
+
+def read_beginning(spec: SearchSpec, path: Path) -> Beginning:
+    """What `gather` wrote at `path`; nothing where there is no such file."""
+    if not path.is_file():
+        return Beginning()
+    content, space = read_json(path), space_of(spec)
+    trials = []
+    for position, found in enumerate(content["trials"], start=1):
+        trial = create_trial(
+            params=found["params"],
+            distributions={name: space[name] for name in found["params"]},
+            value=found["score"],
+            state=TrialState.COMPLETE,
+        )
+        trial.number = trial._trial_id = -position  # before all of this run's own
+        trials.append(trial)
+    return Beginning(content["points"], trials)
+
+
+def _score(trial: FrozenTrial, mode: str) -> float | None:
+    """A trial's best epoch, as on the leaderboard; None where it failed, still runs or was never run."""
+    if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or INFEASIBLE in trial.user_attrs:
+        return None
+    values: Sequence[float] = list(trial.intermediate_values.values())
+    return (max(values) if mode == "max" else min(values)) if values else None
+
+
+def _lies_in(spec: SearchSpec, trial: FrozenTrial) -> bool:
+    """Whether the trial's configuration, data files aside, is one of this space, of the same parameters."""
+    recorder = _Recorder(trial.params)
+    try:
+        config = suggest(spec, recorder)
+    except ValueError:  # a parameter that the trial does not have, or a value outside its range
+        return False
+    return recorder.asked == set(trial.params) and _same(config, trial.user_attrs.get("config", {}))
+
+
+def _same(config: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two configurations train the same network in the same way on texts cleaned in the same way."""
+    data = ("clean", "tokenizer", "max_length")
+    parts = [
+        [each.get("model"), each.get("training"), [each.get("data", {}).get(name) for name in data]]
+        for each in (config, other)
+    ]
+    return json.dumps(parts[0], sort_keys=True) == json.dumps(parts[1], sort_keys=True)
+
+
+class _Recorder(FixedTrial):
+    """Given parameters; ValueError where one is missing or outside its range."""
+
+    def __init__(self, params: dict[str, Any]) -> None:
+        super().__init__(params)
+        self.asked: set[str] = set()
+
+    def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
+        self.asked.add(name)
+        if name not in self._params:
+            raise ValueError(name)
+        inside = distribution.to_internal_repr(self._params[name])
+        if not distribution._contains(inside):
+            raise ValueError(name)
+        return super()._suggest(name, distribution)

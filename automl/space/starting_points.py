@@ -1,0 +1,120 @@
+"""`start_with`: configurations that are tried first, as parameters of the space."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from automl.space.constraints import constraints_of
+from automl.space.document import Key
+from automl.space.errors import listing, nearest
+from automl.space.ranges import Choice, Each, FloatRange, IntRange, Range, choice_key
+from automl.space.sections import Alternatives, Section
+from automl.space.spec import SearchSpec, searched_sections
+from automl.space.suggest import choice_options, entry_name, middle_config
+from automl.space.wording import shown
+
+Values = dict[str, Any]
+Fault = tuple[Key, str]  # where in the file, and what
+
+
+def start_points(spec: SearchSpec) -> list[Values]:
+    """Of each configuration of `start_with` the parameters that it gives, as Optuna names them.
+
+    Those that it leaves open are the middle of their ranges.
+    """
+    return [_point(spec, config, [], ()) for config in spec.search.start_with]
+
+
+def start_faults(spec: SearchSpec) -> Iterator[Fault]:
+    """What of `start_with` is not in the space, or does not meet its constraints."""
+    constraints = constraints_of(spec.search.constraints, searched_sections(spec))
+    for position, config in enumerate(spec.search.start_with):
+        place: Key = ("search", "start_with", position)
+        faults: list[Fault] = []
+        point = _point(spec, config, faults, place)
+        yield from faults
+        if not faults:
+            broken = [text for text, amount in constraints.violations(middle_config(spec, point)).items() if amount]
+            for text in broken:
+                yield place, f"does not meet the constraint {text}"
+
+
+def _point(spec: SearchSpec, config: Mapping[str, Any], faults: list[Fault], place: Key) -> Values:
+    sections = searched_sections(spec)
+    found: Values = {}
+    for name, given in config.items():
+        if name not in sections:
+            faults.append(((*place, name), f"unknown section {name!r}{nearest(name, sections)}"))
+        else:
+            _take(sections[name], given, name, (*place, name), found, faults)
+    return found
+
+
+def _take(value: Any, given: Any, path: str, place: Key, found: Values, faults: list[Fault]) -> None:
+    """Note the parameters at `path` that `given` gives."""
+    if isinstance(value, Alternatives):
+        named = value.named()
+        chosen = next(iter(given)) if isinstance(given, Mapping) and len(given) == 1 else given
+        if chosen not in named:
+            faults.append((place, f"{path}: expected one of {listing(named)}, as in {{{next(iter(named))}: {{}}}}"))
+            return
+        if len(named) > 1:
+            found[path] = chosen
+        if isinstance(given, Mapping):
+            _take(named[chosen], given[chosen] or {}, f"{path}.{chosen}", (*place, chosen), found, faults)
+    elif isinstance(value, Section):
+        _take_section(value, given, path, place, found, faults)
+    elif isinstance(value, Range):
+        if not _is_in(value, given):
+            faults.append((place, f"{path}: {shown(given)} is not in the range"))
+        else:
+            found[path] = _as_parameter(value, given)
+    elif json.dumps(value) != json.dumps(given):
+        faults.append((place, f"{path}: is fixed to {shown(value)}; got {shown(given)}"))
+
+
+def _take_section(value: Section, given: Any, path: str, place: Key, found: Values, faults: list[Fault]) -> None:
+    if not isinstance(given, Mapping):
+        faults.append((place, f"{path}: expected a mapping (name: value); got {shown(given)}"))
+        return
+    settings = dict(value.settings())
+    for name, inner in given.items():
+        if name not in settings:
+            message = f"unknown key {name!r}{nearest(name, settings)}"
+            faults.append(((*place, name), message))
+            continue
+        setting = settings[name]
+        if not isinstance(setting, Each):
+            _take(setting, inner, f"{path}.{name}", (*place, name), found, faults)
+            continue
+        if not isinstance(inner, list) or not inner:
+            faults.append(((*place, name), f"{path}.{name}: expected a list; got {shown(inner)}"))
+            continue
+        count_name = setting.per if isinstance(setting.per, str) else ""
+        length = given.get(count_name, len(inner))
+        if length != len(inner):
+            faults.append(((*place, name), f"{path}.{name}: expected {length} entries; got {len(inner)}"))
+        counted = getattr(value, count_name) if count_name else setting.per
+        _take(counted, len(inner), f"{path}.{count_name or f'{name}.per'}", (*place, name), found, faults)
+        for position, entry in enumerate(inner):
+            inside = (*place, name, position)
+            _take(setting.entry(), entry, entry_name(f"{path}.{name}", position), inside, found, faults)
+
+
+def _is_in(value: Range, given: Any) -> bool:
+    if isinstance(value, Choice):
+        return choice_key(given) in map(choice_key, value.choice)
+    assert isinstance(value, FloatRange | IntRange)
+    if isinstance(given, bool) or not isinstance(given, int if isinstance(value, IntRange) else int | float):
+        return False
+    low, high = value.ends
+    steps = (given - low) / value.step if value.step else 0
+    return bool(low <= given <= high and abs(steps - round(steps)) < 1e-6)
+
+
+def _as_parameter(value: Range, given: Any) -> Any:
+    if not isinstance(value, Choice):
+        return given
+    return next(key for key, option in choice_options(value).items() if choice_key(option) == choice_key(given))

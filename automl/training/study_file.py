@@ -1,0 +1,43 @@
+"""Reading the study of a run, also one that another process is writing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from io import UnsupportedOperation
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import BaseJournalBackend
+
+from automl.space import UserError
+from automl.training.run_directory import STUDY_NAME
+
+
+def load_study(journal: Path) -> optuna.Study:
+    """The study of a journal file up to its last whole line; nothing is written, to it or anywhere else.
+
+    Raises UserError where there is none or it is damaged.
+    """
+    if not journal.is_file():
+        raise UserError(f"{journal.parent} has no {journal.name}: the run ended before its first trial")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        return optuna.load_study(study_name=STUDY_NAME, storage=JournalStorage(_Snapshot(journal.read_bytes())))
+    except Exception as error:  # Optuna checks nothing of what it replays, so a damaged line raises anything
+        raise UserError(f"{journal} is damaged: {type(error).__name__}: {error}") from error
+
+
+class _Snapshot(BaseJournalBackend):
+    """What a journal file held at one moment, without a line that was being written."""
+
+    def __init__(self, content: bytes) -> None:
+        self._lines = content[: content.rfind(b"\n") + 1].splitlines()
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        return map(json.loads, self._lines[log_number_from:])
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        raise UnsupportedOperation("a snapshot is not written to")

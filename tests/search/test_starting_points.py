@@ -1,0 +1,144 @@
+"""What a search begins with: configurations of the file, trials of earlier runs, their best configurations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from automl.models import FAMILIES
+from automl.search.journal import open_journal
+from automl.search.ledger import Ledger
+from automl.search.warm_start import gather, read_beginning
+from automl.space import SearchSpec, SpaceError, UserError, parse
+from automl.training.run_directory import RunDirectory, write_json
+
+SPACE = """\
+name: x
+data: {train: t.csv}
+model:
+  cnn: {channels: {int: [8, 64]}}
+  rnn: {layers: {int: [1, 3]}, hidden: {per: layers, int: [8, 64]}, cell: {choice: [lstm, gru]}}
+training: {batch_size: {choice: [32, 64]}, optimizer: {adamw: {learning_rate: {float: [1e-4, 1e-2], log: true}}}}
+search:
+  trials: 6
+  sampler: tpe
+  early_stopping: {none: {max_epochs: 1}}
+  constraints: [model.cnn.channels <= 60]
+  start_with:
+  - {model: {rnn: {hidden: [8, 16], cell: gru}}, training: {batch_size: 64}}
+  - model: {cnn: {channels: 9}}
+"""
+
+
+def spec_of(**changes: str) -> SearchSpec:
+    text = SPACE
+    for old, new in changes.items():
+        text = text.replace(old, new)
+    return parse(text, FAMILIES)
+
+
+def play(ledger: Ledger) -> list[dict[str, Any]]:
+    configs = []
+    while proposal := ledger.next():
+        configs.append(proposal.config)
+        score = 0.9 - abs(proposal.config["training"]["optimizer"]["adamw"]["learning_rate"] - 0.003) * 10
+        ledger.record(
+            proposal.number, {"epoch": 1, "accuracy": score, "loss": 1.0, "train_seconds": 1.0, "parameters": 1}
+        )
+    return configs
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "nsga2"])
+def test_configurations_of_the_file_run_first(sampler: str, tmp_path: Path) -> None:
+    journal = open_journal(tmp_path / "study.journal", mode="max")
+    first, second, *rest = play(Ledger(journal, spec_of(**{"sampler: tpe": f"sampler: {sampler}"})))
+    assert first["model"]["rnn"]["hidden"] == [8, 16] and first["model"]["rnn"]["layers"] == 2
+    assert first["model"]["rnn"]["cell"] == "gru" and first["training"]["batch_size"] == 64
+    assert first["training"]["optimizer"]["adamw"]["learning_rate"] == pytest.approx(1e-3)  # the middle
+    assert second["model"]["cnn"]["channels"] == 9
+    assert len(rest) == 4
+    families = [next(iter(config["model"])) for config in rest]
+    assert families[:2] == ["cnn", "rnn"] or sampler != "tpe"
+
+
+@pytest.mark.parametrize(
+    ("written", "place", "words"),
+    [
+        ("model: {cnn: {channels: 99}}", (14, 29), "model.cnn.channels: 99 is not in the range"),
+        ("model: {cnn: {chanels: 9}}", (14, 19), "unknown key 'chanels'; did you mean 'channels'?"),
+        ("model: {cnn: {channels: 62}}", (14, 5), "does not meet the constraint model.cnn.channels <= 60"),
+        ("model: {rmn: {}}", (14, 12), "model: expected one of cnn or rnn"),
+        ("modl: {}", (14, 5), "unknown section 'modl'; did you mean 'model'?"),
+        ("model: {rnn: {hidden: [8, 16], layers: 3}}", (14, 27), "model.rnn.hidden: expected 3 entries; got 2"),
+        ("model: {rnn: {hidden: [8, 99]}}", (14, 31), "model.rnn.hidden[1]: 99 is not in the range"),
+        ("model: {rnn: {head: 7}}", (14, 25), "model.rnn.head: is fixed to 0; got 7"),
+        ("training: {batch_size: '32'}", (14, 28), 'training.batch_size: "32" is not in the range'),
+    ],
+)
+def test_a_configuration_outside_the_space_is_explained(written: str, place: tuple[int, int], words: str) -> None:
+    with pytest.raises(SpaceError) as caught:
+        parse(SPACE.replace("model: {cnn: {channels: 9}}", written), FAMILIES)
+    problem = caught.value.problems[0]
+    assert words in problem.message
+    assert (problem.line, problem.column) == place
+
+
+@pytest.fixture
+def earlier(tmp_path: Path) -> RunDirectory:
+    run = RunDirectory(tmp_path / "earlier")
+    run.path.mkdir()
+    play(Ledger(open_journal(run.journal, mode="max"), spec_of(**{"trials: 6": "trials: 12", "tpe": "random"})))
+    manifest = {"metric": "accuracy", "mode": "max", "data": {"fingerprint": "same"}}
+    write_json(run.manifest, {**manifest, "schema_version": 1})
+    return run
+
+
+def begin(earlier: RunDirectory, tmp_path: Path, fingerprint: str = "same", **changes: str) -> tuple[SearchSpec, str]:
+    spec = spec_of(**{"start_with:": f"warm_start: [{earlier.path}]\n  start_with:", **changes})
+    (note,) = gather(spec, fingerprint, tmp_path / "warm.json")
+    return spec, note
+
+
+def test_a_sampler_begins_with_the_trials_of_an_earlier_run(earlier: RunDirectory, tmp_path: Path) -> None:
+    spec, note = begin(earlier, tmp_path)
+    assert "12 trials for the sampler" in note and "outside" not in note
+    beginning = read_beginning(spec, tmp_path / "warm.json")
+    assert len(beginning.trials) == 12 and not beginning.points
+    rates = {}
+    for name, warm in (("warm", beginning), ("cold", None)):
+        journal = open_journal(tmp_path / f"{name}.journal", mode="max")
+        rates[name] = [config["training"] for config in play(Ledger(journal, spec, warm=warm))]
+    assert rates["warm"][:2] == rates["cold"][:2], "what the file says comes first"
+    assert rates["warm"][2:] != rates["cold"][2:]
+    again = open_journal(tmp_path / "again.journal", mode="max")
+    assert [each["training"] for each in play(Ledger(again, spec, warm=beginning))] == rates["warm"]
+
+
+def test_trials_outside_the_space_are_dropped_and_counted(earlier: RunDirectory, tmp_path: Path) -> None:
+    spec, note = begin(earlier, tmp_path, **{"channels: {int: [8, 64]}": "channels: {int: [8, 30]}"})
+    beginning = read_beginning(spec, tmp_path / "warm.json")
+    assert 0 < len(beginning.trials) < 12
+    assert f"{12 - len(beginning.trials)} trials lie outside this space" in note
+    assert all(trial.params.get("model.cnn.channels", 8) <= 30 for trial in beginning.trials)
+    spec, note = begin(earlier, tmp_path, **{"cell: {choice: [lstm, gru]}": "cell: gru"})
+    assert "outside this space" in note
+
+
+@pytest.mark.parametrize("why", ["data", "metric", "sampler"])
+def test_else_the_best_of_an_earlier_run_are_tried_first(earlier: RunDirectory, tmp_path: Path, why: str) -> None:
+    changes = {"metric": {"trials: 6": "trials: 6\n  metric: loss"}, "sampler": {"sampler: tpe": "sampler: nsga2"}}
+    spec, note = begin(earlier, tmp_path, "other" if why == "data" else "same", **changes.get(why, {}))
+    assert "its best 3 configurations first" in note
+    beginning = read_beginning(spec, tmp_path / "warm.json")
+    assert len(beginning.points) == 3 and not beginning.trials
+    journal = open_journal(tmp_path / "new.journal", mode=spec.search.mode)
+    play(Ledger(journal, spec, warm=beginning))
+    assert [trial.params for trial in journal.study.trials[2:5]] == beginning.points
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    spec = spec_of(**{"start_with:": "warm_start: [runs/nowhere]\n  start_with:"})
+    with pytest.raises(UserError, match=r"search\.warm_start: runs/nowhere is no run directory"):
+        gather(spec, "same", tmp_path / "warm.json")
