@@ -88,7 +88,7 @@ def _missing(document: Document, path: Key) -> Problem:
 
 def _misspelt_range(value: Mapping[str, Any]) -> str:
     """The key of `value` that was probably meant to be the word of a range."""
-    return next((key for key in value if closest(key, RANGES, cutoff=0.7)), "")
+    return next((key for key in value if closest(key, RANGES, cutoff=0.65)), "")
 
 
 def _setting(path: Key) -> str:

@@ -137,8 +137,8 @@ def _check_ends(low: float, high: float, log: bool, step: float | None) -> None:
         if not math.isclose(steps, round(steps), rel_tol=1e-9) or round(steps) < 1:
             raise PydanticCustomError(
                 "range",
-                "steps of {step} from {low} do not meet {high}",
-                {"step": step, "low": low, "high": high},
+                "steps of {step} from {low} do not meet {high}; the nearest they meet is {near}",
+                {"step": step, "low": low, "high": high, "near": f"{low + max(1, round(steps)) * step:.12g}"},
             )
 
 

@@ -11,12 +11,12 @@ from automl.space.suggest import parameters
 def sampler_fault(spec: SearchSpec) -> str:
     """Why the sampler of the file cannot search its space; nothing where it can."""
     if spec.search.sampler == "grid" and (names := continuous(spec)):
-        return f"grid tries every combination, and {_some(names)} has no end of values; give a step or a choice"
+        return f"grid tries every combination; give a step or a choice to {_some(names)}"
     if spec.search.sampler == "cmaes":
         searched = parameters(spec)
         chosen = [parameter.name for parameter in searched if isinstance(parameter.range, Choice)]
         if chosen:
-            return f"cmaes needs numbers in order, and {_some(chosen)} is a choice; fix it, or take tpe, gp or nsga2"
+            return f"cmaes knows only numbers in order; take tpe, gp or nsga2, or fix the choice of {_some(chosen)}"
         if len(searched) < 2:
             return "cmaes follows how parameters depend on each other, and there are fewer than two; take tpe or gp"
     return ""

@@ -88,13 +88,13 @@ BROKEN = [
         "  metric: accuracy",
         "  sampler: cmaes",
         (19, 12),
-        "cmaes needs numbers in order, and data.clean.lowercase, model",
+        "fix the choice of data.clean.lowercase",
     ),
     (
         "  metric: accuracy",
         "  sampler: grid",
         (19, 12),
-        "grid tries every combination, and model.cnn.token_dropout",
+        "give a step or a choice to model.cnn.token_dropout",
     ),
     (
         "{choice: [32, 64]}",
