@@ -28,6 +28,7 @@ from automl.training.run_directory import RunDirectory
 if TYPE_CHECKING:
     from automl.data import Prepared
     from automl.results.package import Model
+    from automl.search.resources import Capacity
 
 
 @dataclass(frozen=True)
@@ -128,38 +129,14 @@ def run(
         raise UserError(f"{path} exists already; name another --output{go_on}")
     _require_cluster(address)
 
-    from automl.search.engine import driving
-    from automl.search.manifest import create_manifest
-    from automl.search.ray_session import local_capacity
+    from automl.search.ray_session import local_capacity, ray_beside
     from automl.search.resources import check_request
 
     capacity = local_capacity()
     if address is None:
         check_request(spec, capacity)
-    prepared = _prepare(spec)
-    directory = RunDirectory(path)
-    made = next(folder for folder in (*reversed(path.parents), path) if not folder.exists())
-    try:
-        path.mkdir(parents=True)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {path}: {error.strerror}") from error
-    try:
-        with driving(directory):
-            shutil.copyfile(space, directory.space)
-            create_manifest(
-                directory,
-                spec,
-                prepared,
-                capacity,
-                space_file=space,
-                space_hash=_hash(space),
-                overrides=overrides,
-            )
-            return _search(spec, directory, prepared, address=address, quiet=quiet)
-    except BaseException:
-        if not (path / "trials").exists():  # no trial has begun: there is nothing to go on with
-            shutil.rmtree(made)
-        raise
+    with ray_beside(lambda: _prepare(spec), address) as prepared:
+        return _begin(spec, space, overrides, RunDirectory(path), prepared, capacity, address, quiet)
 
 
 def resume(
@@ -185,15 +162,16 @@ def resume(
 
     from automl.search.engine import driving
     from automl.search.manifest import budget, update_manifest
+    from automl.search.ray_session import ray_beside
 
     overrides = (*manifest["overrides"], *_budget_overrides(trials, time_budget, None))
     with driving(directory), chdir(_working_directory(manifest)):
         spec = load_space(directory.space, overrides)
-        prepared = _prepare(spec)
-        if prepared.fingerprint != manifest["data"]["fingerprint"]:
-            raise UserError(f"the data of {directory.path} has changed since the run began; run it as a new search")
-        update_manifest(directory, status="running", budget=budget(spec), overrides=list(overrides))
-        return _search(spec, directory, prepared, address=address, quiet=quiet)
+        with ray_beside(lambda: _prepare(spec), address) as prepared:
+            if prepared.fingerprint != manifest["data"]["fingerprint"]:
+                raise UserError(f"the data of {directory.path} has changed since the run began; run it as a new search")
+            update_manifest(directory, status="running", budget=budget(spec), overrides=list(overrides))
+            return _search(spec, directory, prepared, address=address, quiet=quiet)
 
 
 def leaderboard(run: str | Path) -> list[dict[str, Any]]:
@@ -283,6 +261,45 @@ def open_run(run: str | Path) -> RunDirectory:
     return directory
 
 
+def _begin(
+    spec: SearchSpec,
+    space: Path,
+    overrides: Sequence[str],
+    directory: RunDirectory,
+    prepared: Prepared,
+    capacity: Capacity,
+    address: str | None,
+    quiet: bool,
+) -> RunResult:
+    """Make the run directory and search; where no trial has begun, nothing of it is left."""
+    from automl.search.engine import driving
+    from automl.search.manifest import create_manifest
+
+    path = directory.path
+    made = next(folder for folder in (*reversed(path.parents), path) if not folder.exists())
+    try:
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {path}: {error.strerror}") from error
+    try:
+        with driving(directory):
+            shutil.copyfile(space, directory.space)
+            create_manifest(
+                directory,
+                spec,
+                prepared,
+                capacity,
+                space_file=space,
+                space_hash=_hash(space),
+                overrides=overrides,
+            )
+            return _search(spec, directory, prepared, address=address, quiet=quiet)
+    except BaseException:
+        if not (path / "trials").exists():  # no trial has begun: there is nothing to go on with
+            shutil.rmtree(made)
+        raise
+
+
 def _search(
     spec: SearchSpec, directory: RunDirectory, prepared: Prepared, *, address: str | None, quiet: bool
 ) -> RunResult:
@@ -335,9 +352,14 @@ def _first_config(spec: SearchSpec) -> dict[str, Any]:
 
 
 def _prepare(spec: SearchSpec) -> Prepared:
+    """Prepare the data of the search, and import what it takes besides Ray: seconds, in which Ray starts."""
     from automl.data import prepare
 
-    return prepare(_first_config(spec)["data"], seed=spec.search.seed, cache=cache_directory())
+    prepared = prepare(_first_config(spec)["data"], seed=spec.search.seed, cache=cache_directory())
+    import automl.search.ledger
+    import automl.training.fit  # noqa: F401
+
+    return prepared
 
 
 def _budget_overrides(trials: int | None, time_budget: str | None, seed: int | None) -> list[str]:
