@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from automl.checking import Checked
     from automl.data import Prepared
     from automl.results.package import Model
+    from automl.search.resources import Capacity
 
 
 @dataclass(frozen=True)
@@ -102,42 +103,14 @@ def run(
         raise UserError(f"{path} exists already; name another --output{go_on}")
     _require_cluster(address)
 
-    from automl.search.engine import driving
-    from automl.search.manifest import create_manifest, update_manifest
-    from automl.search.ray_session import local_capacity
+    from automl.search.ray_session import local_capacity, ray_beside
     from automl.search.resources import check_request
-    from automl.search.warm_start import gather
 
     capacity = local_capacity()
     if address is None:
         check_request(spec, capacity)
-    prepared = _prepare(spec)
-    directory = RunDirectory(path)
-    made = next(folder for folder in (*reversed(path.parents), path) if not folder.exists())
-    try:
-        path.mkdir(parents=True)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {path}: {error.strerror}") from error
-    try:
-        with driving(directory):
-            directory.space.write_text(resolved_text(space), encoding="utf-8")
-            create_manifest(
-                directory,
-                spec,
-                prepared,
-                capacity,
-                space_file=space,
-                space_hash=_hash(directory.space),
-                overrides=overrides,
-            )
-            if spec.search.warm_start:
-                notes = gather(spec, prepared.fingerprint, directory.warm_start)
-                update_manifest(directory, warm_start=notes)
-            return _search(spec, directory, prepared, address=address, quiet=quiet)
-    except BaseException:
-        if not (path / "trials").exists():  # no trial has begun: there is nothing to go on with
-            shutil.rmtree(made)
-        raise
+    with ray_beside(lambda: _prepare(spec), address) as prepared:
+        return _begin(spec, space, overrides, RunDirectory(path), prepared, capacity, address, quiet)
 
 
 def resume(
@@ -163,25 +136,25 @@ def resume(
 
     from automl.search.engine import driving
     from automl.search.manifest import budget, update_manifest
+    from automl.search.ray_session import ray_beside
 
     overrides = (*manifest["overrides"], *_budget_overrides(trials, time_budget, None))
     with driving(directory), chdir(_working_directory(manifest)):
         spec = load_space(directory.space, overrides)
-        prepared = _prepare(spec)
-        if prepared.fingerprint != manifest["data"]["fingerprint"]:
-            raise UserError(f"the data of {directory.path} has changed since the run began; run it as a new search")
-        update_manifest(directory, status="running", budget=budget(spec), overrides=list(overrides))
-        return _search(spec, directory, prepared, address=address, quiet=quiet)
+        with ray_beside(lambda: _prepare(spec), address) as prepared:
+            if prepared.fingerprint != manifest["data"]["fingerprint"]:
+                raise UserError(f"the data of {directory.path} has changed since the run began; run it as a new search")
+            update_manifest(directory, status="running", budget=budget(spec), overrides=list(overrides))
+            return _search(spec, directory, prepared, address=address, quiet=quiet)
 
 
 def leaderboard(run: str | Path) -> list[dict[str, Any]]:
-    """The rows of a run's leaderboard, best first, the linear floor last; `pandas.DataFrame(rows)` makes a table."""
-    from automl.results.leaderboard import floor_row, rows
+    """The rows of a run's leaderboard, best first, then ensemble and floor; `pandas.DataFrame(rows)` is a table."""
+    from automl.results.leaderboard import beside, rows
     from automl.results.study import read_run
 
     record = read_run(open_run(run))
-    floor = floor_row(record)
-    return rows(record) + ([floor] if floor else [])
+    return rows(record) + beside(record)
 
 
 def format_leaderboard(run: str | Path, kind: str, *, top: int | None = None) -> str:
@@ -262,6 +235,49 @@ def open_run(run: str | Path) -> RunDirectory:
     return directory
 
 
+def _begin(
+    spec: SearchSpec,
+    space: Path,
+    overrides: Sequence[str],
+    directory: RunDirectory,
+    prepared: Prepared,
+    capacity: Capacity,
+    address: str | None,
+    quiet: bool,
+) -> RunResult:
+    """Make the run directory and search; where no trial has begun, nothing of it is left."""
+    from automl.search.engine import driving
+    from automl.search.manifest import create_manifest, update_manifest
+    from automl.search.warm_start import gather
+
+    path = directory.path
+    made = next(folder for folder in (*reversed(path.parents), path) if not folder.exists())
+    try:
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {path}: {error.strerror}") from error
+    try:
+        with driving(directory):
+            directory.space.write_text(resolved_text(space), encoding="utf-8")
+            create_manifest(
+                directory,
+                spec,
+                prepared,
+                capacity,
+                space_file=space,
+                space_hash=_hash(directory.space),
+                overrides=overrides,
+            )
+            if spec.search.warm_start:
+                notes = gather(spec, prepared.fingerprint, directory.warm_start)
+                update_manifest(directory, warm_start=notes)
+            return _search(spec, directory, prepared, address=address, quiet=quiet)
+    except BaseException:
+        if not (path / "trials").exists():  # no trial has begun: there is nothing to go on with
+            shutil.rmtree(made)
+        raise
+
+
 def _search(
     spec: SearchSpec, directory: RunDirectory, prepared: Prepared, *, address: str | None, quiet: bool
 ) -> RunResult:
@@ -307,9 +323,14 @@ def _first_config(spec: SearchSpec) -> dict[str, Any]:
 
 
 def _prepare(spec: SearchSpec) -> Prepared:
+    """Prepare the data of the search, and import what it takes besides Ray: seconds, in which Ray starts."""
     from automl.data import prepare
 
-    return prepare(_first_config(spec)["data"], seed=spec.search.seed, cache=cache_directory())
+    prepared = prepare(_first_config(spec)["data"], seed=spec.search.seed, cache=cache_directory())
+    import automl.search.ledger
+    import automl.training.fit  # noqa: F401
+
+    return prepared
 
 
 def _budget_overrides(trials: int | None, time_budget: str | None, seed: int | None) -> list[str]:

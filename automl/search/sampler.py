@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import optuna
+import scipy.special
 from optuna.distributions import BaseDistribution
+from optuna.samplers._tpe import _truncnorm
 from optuna.trial import FrozenTrial
 
 from automl.search.cma import CmaSampler
@@ -23,6 +25,9 @@ STARTUP_TRIALS = 10  # of tpe and gp, drawn at random before a model of the scor
 WHOLE_HISTORY = ("cmaes", "nsga2")  # they learn from generations, and these from those before
 NO_HISTORY = ("qmc", "random", "grid")
 IMPUTED = ("gp", "nsga2")  # they compare trials by all parameters: one that a trial lacks counts as its middle
+
+# Optuna, which does without SciPy, calls a Python function for each number: half of what a proposal costs.
+_truncnorm._log_ndtr = scipy.special.log_ndtr
 
 
 def make_sampler(
