@@ -15,7 +15,8 @@ from automl.models import build, count_parameters
 
 NUMBER_BYTES = 4  # of a float32
 PROBES = (8, 16)  # tokens: the cost of these families grows linearly with a text's length
-KEPT = {nn.LSTM: 17, nn.GRU: 8}  # numbers PyTorch keeps on a CPU of each token and unit; on a GPU it keeps fewer
+# Numbers that PyTorch keeps on a CPU of each token, for each unit and for each input; on a GPU it keeps fewer.
+KEPT = {nn.LSTM: (12, 7), nn.GRU: (7, 1)}
 GATES = {nn.LSTM: 4, nn.GRU: 3}
 
 
@@ -120,7 +121,9 @@ def _shape_of(layer: nn.LSTM | nn.GRU, noted: list[tuple[float, float]]) -> Any:
 
     def forward(inputs: Tensor) -> tuple[Tensor, None]:
         tokens = inputs.shape[0] * inputs.shape[1]
-        noted.append((2.0 * tokens * GATES[kind] * units * (features + units), float(tokens * KEPT[kind] * units)))
+        of_unit, of_input = KEPT[kind]
+        flops = 2.0 * tokens * GATES[kind] * units * (features + units)
+        noted.append((flops, float(tokens * (of_unit * units + of_input * features))))
         return inputs[..., :1].expand(*inputs.shape[:-1], units).clone(), None
 
     return forward
