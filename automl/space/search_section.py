@@ -1,4 +1,4 @@
-"""The sections `search` and `resources`: what is looked for, for how long, how, and on what."""
+"""The section `search`: what is looked for, for how long, and how."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from automl.space.limits import Condition, Limits
 from automl.space.ranges import Number, Whole
-from automl.space.sections import Alternatives, NumberOrAuto, Section, WholeOrAuto
+from automl.space.sections import Alternatives, Section
 from automl.space.wording import shown
 
 
@@ -306,33 +306,3 @@ class Search(Section):
     def stall_timeout_seconds(self) -> float | None:
         """The time without progress after which a trial is ended, in seconds."""
         return None if self.stall_timeout is None else duration_seconds(self.stall_timeout)
-
-
-class PerTrial(Section):
-    """What one trial uses: its workers, and what each of them has."""
-
-    workers: Annotated[Whole, Field(ge=1)] = Field(
-        1, description="Processes that train one network together, each on its share of every batch."
-    )
-    cpus: Annotated[Number, Field(gt=0)] = Field(1.0, description="CPU cores.")
-    gpus: NumberOrAuto = Field(
-        0.0, description="GPUs; a fraction shares one; auto measures how many trials fit on one (none without GPUs)."
-    )
-    custom: dict[str, Annotated[Number, Field(gt=0)]] = Field(
-        default_factory=dict, description="Ray resources that nodes were started with, by name."
-    )
-
-    @model_validator(mode="after")
-    def _whole_gpus(self) -> PerTrial:
-        if self.workers > 1 and self.gpus not in (0, 1):
-            raise PydanticCustomError(
-                "gpus", "each of several workers has one GPU or none; got {gpus}", {"gpus": str(self.gpus)}
-            )
-        return self
-
-
-class Resources(Section):
-    """What the search may use."""
-
-    per_trial: PerTrial = Field(default_factory=PerTrial, description="What one trial uses.")
-    max_concurrent: WholeOrAuto = Field("auto", description="Trials at once; auto is as many as fit.")

@@ -11,7 +11,8 @@ from pydantic import AfterValidator, Field, create_model
 from pydantic_core import PydanticCustomError
 
 from automl.space.data_section import Data
-from automl.space.search_section import Resources, Search
+from automl.space.resources_section import Resources
+from automl.space.search_section import Search
 from automl.space.sections import Alternatives, Section
 from automl.space.training_section import Training
 
