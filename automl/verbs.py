@@ -14,6 +14,7 @@ from contextlib import chdir
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,14 +45,16 @@ def cache_directory() -> Path:
     return Path(os.environ.get("AUTOML_CACHE") or platformdirs.user_cache_path("automl"))
 
 
-def load_space(space: str | Path, overrides: Sequence[str] = ()) -> SearchSpec:
-    """Read and validate a search-space file with the families this package has.
+def load_space(space: str | Path, overrides: Sequence[str] = (), *, beside: str | Path | None = None) -> SearchSpec:
+    """Read and validate a search-space file with the families this package has and those that the user wrote.
 
-    Raises UserError (SpaceError with positions where the file is wrong).
+    The latter are looked for beside the file (of a copy: `beside` the original) and in the current directory. Raises
+    UserError (SpaceError with positions where the file is wrong).
     """
-    from automl.models import FAMILIES
+    from automl.models import FAMILIES, family_section
 
-    return load(Path(space), FAMILIES, overrides)
+    folders = (Path(beside or space).parent, Path.cwd())
+    return load(Path(space), FAMILIES, overrides, find_family=partial(family_section, folders=folders))
 
 
 class Example(StrEnum):
@@ -188,7 +191,7 @@ def resume(
 
     overrides = (*manifest["overrides"], *_budget_overrides(trials, time_budget, None))
     with driving(directory), chdir(_working_directory(manifest)):
-        spec = load_space(directory.space, overrides)
+        spec = load_space(directory.space, overrides, beside=manifest["space_file"])
         prepared = _prepare(spec)
         if prepared.fingerprint != manifest["data"]["fingerprint"]:
             raise UserError(f"the data of {directory.path} has changed since the run began; run it as a new search")

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from automl.models.cnn import Cnn, TextCnn
 from automl.models.cnn_rnn import CnnRnn, TextCnnRnn
 from automl.models.rnn import Rnn, TextRnn
+from automl.models.user_family import build_user_family, family_folder, family_section, find_family, is_user_family
 from automl.space import Section
 
 FAMILIES: dict[str, type[Section]] = {"cnn": Cnn, "rnn": Rnn, "cnn_rnn": CnnRnn}
@@ -25,9 +27,12 @@ def build(model: Mapping[str, Any], *, vocabulary: int, classes: int) -> nn.Modu
     """Build the network of a configuration's `model` section, `{family: {setting: value}}`.
 
     Its forward takes tokens int64 [B, L] (0 is padding) and lengths int64 [B], each at least 1, and gives
-    logits float32 [B, classes]. Raises KeyError for a family that is not registered.
+    logits float32 [B, classes]. A family `module:function` is a function of the user's own, imported from where Python
+    looks for modules. Raises KeyError for a family that is not registered, UserError for one that is not found.
     """
     ((family, settings),) = model.items()
+    if is_user_family(family):
+        return build_user_family(family, settings, vocabulary, classes)
     return _MODULES[family](settings, vocabulary, classes)
 
 
@@ -36,4 +41,19 @@ def count_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
-__all__ = ["FAMILIES", "build", "count_parameters"]
+def estimate_parameters(model: Mapping[str, Any], *, vocabulary: int, classes: int) -> int:
+    """Trainable numbers of the network that `build` would give, without memory for them."""
+    with torch.device("meta"):
+        return count_parameters(build(model, vocabulary=vocabulary, classes=classes))
+
+
+__all__ = [
+    "FAMILIES",
+    "build",
+    "count_parameters",
+    "estimate_parameters",
+    "family_folder",
+    "family_section",
+    "find_family",
+    "is_user_family",
+]

@@ -12,7 +12,7 @@ import ray.train
 
 from automl.search.data_parallel import torch_trainer
 from automl.search.reasons import first_line
-from automl.search.trial import Assignment, data_of, set_threads
+from automl.search.trial import Assignment, data_of, make_family_importable, set_threads
 from automl.search.watchdog import PREPARING, watch
 from automl.training.checkpoint import save_weights
 from automl.training.fit import start, train_epoch
@@ -63,6 +63,7 @@ def _refit(config: dict[str, Any]) -> None:
             return Path(assignment.stop_file).exists()
 
         alive(PREPARING)
+        make_family_importable(assignment)
         training = start(
             assignment.config,
             data_of(assignment),

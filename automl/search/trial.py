@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import sys
 from collections.abc import Callable
 from contextlib import chdir
 from dataclasses import dataclass, field, replace
@@ -44,6 +45,7 @@ class Assignment:
     cache: str
     working_directory: str
     threads: int
+    family_folder: str | None = None  # where a family of the user's own lies
     stall_timeout: float | None = None
     workers: int = 1
     worker_resources: dict[str, float] = field(default_factory=dict)  # of each worker, in Ray's names
@@ -129,6 +131,7 @@ def begin(
     its next line then says so. `accumulation` is that of a trial which begins anew.
     """
     alive(PREPARING)
+    make_family_importable(assignment)
     prepared = data_of(assignment)
     folder = TrialDirectory(Path(assignment.folder))
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -181,6 +184,12 @@ def _restore(
     except CheckpointError as error:
         folder.checkpoint.unlink()
         return fresh(), [], f"began anew: {error}"
+
+
+def make_family_importable(assignment: Assignment) -> None:
+    """Let this process import the user's own family of a trial, where it is of one."""
+    if assignment.family_folder is not None and assignment.family_folder not in sys.path:
+        sys.path.append(assignment.family_folder)
 
 
 def set_threads(threads: int) -> None:

@@ -28,13 +28,40 @@ def build_optimizer(optimizer: Mapping[str, Any], module: nn.Module) -> torch.op
         {"params": decayed, "weight_decay": settings["weight_decay"]},
         {"params": plain, "weight_decay": 0.0},
     ]
-    rate = settings["learning_rate"]
-    if name == "adamw":
-        return torch.optim.AdamW(groups, lr=rate, fused=True)
-    if name == "sgd":
-        momentum = settings["momentum"]
-        return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0, fused=True)
-    raise ValueError(f"no optimiser is called {name!r}")
+    return _MAKE[name](groups, settings)
+
+
+def _adam(groups: Groups, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
+    return torch.optim.Adam(groups, lr=settings["learning_rate"], fused=True)
+
+
+def _adamw(groups: Groups, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(groups, lr=settings["learning_rate"], fused=True)
+
+
+def _sgd(groups: Groups, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
+    momentum = settings["momentum"]
+    return torch.optim.SGD(
+        groups, lr=settings["learning_rate"], momentum=momentum, nesterov=momentum > 0, fused=True
+    )
+
+
+def _rmsprop(groups: Groups, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
+    # No fused version exists.
+    return torch.optim.RMSprop(
+        groups, lr=settings["learning_rate"], alpha=settings["smoothing"], momentum=settings["momentum"], foreach=True
+    )
+
+
+def _adagrad(groups: Groups, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
+    # Its fused version is for CPUs only.
+    on_cpu = all(parameter.device.type == "cpu" for group in groups for parameter in group["params"])
+    return torch.optim.Adagrad(
+        groups, lr=settings["learning_rate"], fused=on_cpu or None, foreach=None if on_cpu else True
+    )
+
+
+_MAKE = {"adamw": _adamw, "adam": _adam, "sgd": _sgd, "rmsprop": _rmsprop, "adagrad": _adagrad}
 
 
 def learning_rate_factor(schedule: Mapping[str, Any], step: int, total_steps: float) -> float:
