@@ -123,12 +123,12 @@ def begin(
     device: torch.device,
     alive: Callable[[float], None] = lambda factor: None,
     shard: Shard = ALONE,
-    accumulation: int = 1,
+    halved: bool = False,
 ) -> RunningTrial:
     """Put a trial where its folder says it was: after its last checkpoint, or at its beginning.
 
     `alive` is called as a sign of progress. A checkpoint that cannot be used is removed, and the trial begins anew;
-    its next line then says so. `accumulation` is that of a trial which begins anew.
+    its next line then says so. `halved` says that whole batches are known to be too large for the GPU's memory.
     """
     alive(PREPARING)
     make_family_importable(assignment)
@@ -141,7 +141,8 @@ def begin(
     if shard.rank == 0:
         shard.wait(device)
     alive(1.0)
-    training.accumulation = max(training.accumulation, accumulation)
+    if halved:
+        training.halve()
     if shard.rank == 0:
         write_json(folder.config, assignment.config)
         with replace_atomically(folder.metrics) as temporary:

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from automl.data import Batch, Prepared, Rows, batches, join_rows
 from automl.models import build
+from automl.training.averaging import start_average, update_average
 from automl.training.inference import CHECK_EVERY, autocast, predict_probabilities
 from automl.training.metrics import compute_metrics
-from automl.training.optimization import Loss, build_loss, build_optimizer, learning_rate_factor
+from automl.training.optimization import Loss, Plateau, build_loss, build_optimizer, learning_rate_factor
 from automl.training.shard import ALONE, Shard, unsynchronised
 
 MEASURE_ROWS = 256  # rows of a batch when measuring
@@ -34,8 +35,9 @@ class InterruptionError(Exception):
 class Training:
     """A trial in progress; `epoch`, `step` and `rows` count the epochs, updates and rows that are done.
 
-    `accumulation` is the number of pieces in which a batch passes through the network: 2 once the GPU's memory has
-    been too small for a whole one.
+    `accumulation` is the number of pieces in which a batch passes through the network: what the settings say, and
+    twice that once the GPU's memory has been too small. `average` is the moving average of the network's weights, where
+    the settings ask for one.
     """
 
     module: nn.Module
@@ -49,12 +51,28 @@ class Training:
     shard: Shard
     rows_per_epoch: int
     total_steps: float
+    accumulation: int
+    average: nn.Module | None = None
+    plateau: Plateau = field(default_factory=Plateau)
     epoch: int = 0
     step: int = 0
     rows: int = 0
-    accumulation: int = 1
     _stream: Iterator[Batch] | None = field(default=None, repr=False)
     _wrapped: nn.Module | None = field(default=None, repr=False)
+
+    @property
+    def measured(self) -> nn.Module:
+        """The network that is measured and kept: with averaged weights where there are some."""
+        return self.module if self.average is None else self.average
+
+    @property
+    def halved(self) -> bool:
+        """Whether the GPU's memory has been too small once."""
+        return bool(self.accumulation > self.settings["accumulation"])
+
+    def halve(self) -> None:
+        """Let batches pass through the network in half of the rows at a time."""
+        self.accumulation = 2 * self.settings["accumulation"]
 
     def wrapped(self) -> nn.Module:
         """The network to train: it averages gradients over all processes, which have to ask for it together first."""
@@ -119,6 +137,8 @@ def start(
         shard=shard,
         rows_per_epoch=rows_per_epoch,
         total_steps=max_epochs * rows_per_epoch * steps_of_pass / len(train),
+        accumulation=settings["accumulation"],
+        average=None if settings["ema"] is None else start_average(module),
     )
 
 
@@ -126,8 +146,9 @@ def train_epoch(training: Training, interrupted: Callable[[], bool] = lambda: Fa
     """Train one epoch and measure on validation; None where `interrupted` became true in mid-epoch.
 
     Gives epoch (from 1), rows (trained since the trial began), train_loss (the trial's own loss, mean over rows), the
-    figures of `compute_metrics` on the validation rows, accumulation, seconds (of this epoch, measuring included) and
-    started (Unix time). A loss that is not finite ends the epoch at once with NaN figures. Rows and dropout of an
+    figures of `compute_metrics` on the validation rows, accumulation (2 once batches had to be halved), seconds (of
+    this epoch, measuring included) and started (Unix time). A loss that is not finite ends the epoch at once with NaN
+    figures. Rows and dropout of an
     epoch depend on the seed and the epoch only. `interrupted` is asked every `CHECK_EVERY` steps, also while
     measuring; a training that was interrupted cannot go on.
 
@@ -152,12 +173,14 @@ def train_epoch(training: Training, interrupted: Callable[[], bool] = lambda: Fa
     except InterruptionError:
         return None
     training.epoch = epoch
+    figures = compute_metrics(probabilities, training.validation.labels)
+    training.plateau.see(figures["loss"], training.settings["schedule"])
     return {
         "epoch": epoch,
         "rows": training.rows,
         "train_loss": mean_loss,
-        **compute_metrics(probabilities, training.validation.labels),
-        "accumulation": training.accumulation,
+        **figures,
+        "accumulation": 2 if training.halved else 1,
         "seconds": time.perf_counter() - clock,
         "started": started,
     }
@@ -177,6 +200,7 @@ def _train(training: Training, until: int, look: Callable[[], None]) -> float:
             if training.shard.any(not total.isfinite(), training.device):
                 return math.nan
         factor = learning_rate_factor(settings["schedule"], training.step, training.total_steps)
+        factor *= training.plateau.share
         for group in optimizer.param_groups:
             group["lr"] = optimizer_settings["learning_rate"] * factor
         batch = next(stream)
@@ -186,6 +210,8 @@ def _train(training: Training, until: int, look: Callable[[], None]) -> float:
         optimizer.step()
         training.rows += len(batch.labels)
         training.step += 1
+        if training.average is not None:
+            update_average(training.average, training.module, settings["ema"], training.step)
     mean = training.shard.sum(total).item() / (training.rows - before)
     return mean if math.isfinite(mean) else math.nan
 
@@ -213,10 +239,10 @@ def _gradients(training: Training, batch: Batch) -> Tensor:
 def _measure(training: Training, look: Callable[[], None]) -> npt.NDArray[np.float32]:
     """Probabilities float32 [validation rows, classes]."""
     return predict_probabilities(
-        training.module,
+        training.measured,
         training.validation,
         device=training.device,
-        batch_size=MEASURE_ROWS // training.accumulation,
+        batch_size=max(1, MEASURE_ROWS // training.accumulation),
         shard=training.shard,
         look=look,
     )
@@ -228,10 +254,10 @@ def _halve_if_too_large(training: Training, work: Callable[[], T]) -> T:
         return work()
     except torch.OutOfMemoryError:
         # Alone in one of several processes it cannot repeat what the others wait for.
-        if training.accumulation > 1 or training.shard.world > 1:
+        if training.halved or training.shard.world > 1:
             raise
     # The exception is gone here, and with it what its frames held on the GPU.
-    training.accumulation = 2
+    training.halve()
     training.optimizer.zero_grad(set_to_none=True)
     torch.cuda.empty_cache()
     return work()
