@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import chdir
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,7 +23,18 @@ from filelock import FileLock, Timeout
 from rich.console import Console, Group
 from rich.text import Text
 
-from automl.space import SearchSpec, UserError, json_schema, load, parameters, sample_configs, space_json, space_tree
+from automl.space import (
+    Choice,
+    SearchSpec,
+    Section,
+    UserError,
+    json_schema,
+    load,
+    parameters,
+    sample_configs,
+    space_json,
+    space_tree,
+)
 from automl.training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -80,7 +91,7 @@ class Checked:
         parts: list[Any] = [space_tree(self.spec), Text(f"\n{count} searched parameters; samples:", style="bold")]
         for number, sample in enumerate(self.samples, start=1):
             chosen = {"model": sample["model"], "training": sample["training"]}
-            parts.append(Text(f"{number}. {json.dumps(_rounded(chosen))}"))
+            parts.append(Text(f"{number}. {json.dumps(_rounded(chosen))}\n   {_size(sample)}"))
         return Group(*parts)
 
 
@@ -95,6 +106,7 @@ def check(space: str | Path, *, overrides: Sequence[str] = (), samples: int = 5)
     for files in (spec.data.train, spec.data.validation, spec.data.test):
         for path in find_files(files) if isinstance(files, list) else []:
             require_columns(path, [spec.data.text, spec.data.label])
+    _check_files_of(spec)
     return Checked(spec, sample_configs(spec, samples, seed=spec.search.seed))
 
 
@@ -139,6 +151,7 @@ def run(
     capacity = local_capacity()
     if address is None:
         check_request(spec, capacity)
+    _check_files_of(spec)
     prepared = _prepare(spec)
     directory = RunDirectory(path)
     made = next(folder for folder in (*reversed(path.parents), path) if not folder.exists())
@@ -331,6 +344,37 @@ def _require_cluster(address: str | None) -> None:
         socket.create_connection((found["host"].strip("[]"), int(found["port"])), timeout=10).close()
     except (OSError, OverflowError) as error:
         raise UserError(f"no Ray cluster answers at {address}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _check_files_of(spec: SearchSpec) -> None:
+    """Raise UserError where files that the model's settings may name are missing, or are not what they should be."""
+    from automl.data.vectors import vector_dimension
+
+    for family in spec.model.named().values():
+        vectors = getattr(family, "vectors", None)
+        if isinstance(vectors, Section):
+            source = vectors.source  # type: ignore[attr-defined]
+            for one in source.choice if isinstance(source, Choice) else [source]:
+                vector_dimension({"source": one, "index": vectors.index})  # type: ignore[attr-defined]
+
+
+def estimated_parameters(config: Mapping[str, Any], *, vocabulary: int, classes: int) -> int:
+    """Trainable numbers of a configuration's network, for a vocabulary and classes that the data decides."""
+    from automl.data.vectors import vector_dimension
+    from automl.models import estimate_parameters
+
+    ((_, settings),) = config["model"].items()
+    vectors = settings.get("vectors")
+    dimension = vector_dimension(vectors) if isinstance(vectors, dict) else 0
+    return estimate_parameters(config["model"], vocabulary=vocabulary, classes=classes, dimension=dimension)
+
+
+def _size(config: Mapping[str, Any]) -> str:
+    """How large a configuration's network is, where the vocabulary is as large as it may be."""
+    ((_, tokenizer),) = config["data"]["tokenizer"].items()
+    tokens = tokenizer["vocabulary"]
+    count = estimated_parameters(config, vocabulary=tokens, classes=2)
+    return f"{count:,} parameters with {tokens:,} tokens and 2 classes"
 
 
 def _first_config(spec: SearchSpec) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Pieces that the families share: embedding, masked pooling, recurrence that padding cannot touch, the dense head.
+"""Pieces that the families share: masked pooling, convolutions, recurrence that padding cannot touch, the dense head.
 
 Shapes: B rows in a batch, L tokens in its longest row, E embedding size, F feature size, C classes.
 Masks are bool [B, L], true at real tokens. No output of a model depends on the padding of its batch.
@@ -7,12 +7,14 @@ Masks are bool [B, L], true at real tokens. No output of a model depends on the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 from torch import Tensor, nn
 
+from automl.models.embedding import Subwords, Vectors
 from automl.space import Choice, FloatRange, IntRange, Searchable, Section
 
 Activation = Literal["relu", "gelu", "silu", "tanh"]
@@ -29,8 +31,13 @@ Pooling = Literal["max", "mean", "max_mean", "attention"]
 class TextFamily(Section):
     """What every family of networks for text lets a file set or search."""
 
-    embedding: Searchable[Annotated[int, Field(ge=1)]] = Field(
-        IntRange(int=(64, 256), log=True), description="Size of a token's vector."
+    embedding: Searchable[Annotated[int, Field(ge=0)]] = Field(
+        IntRange(int=(64, 256), log=True),
+        description="Size of a token's learned vector; where there are `vectors`, beside them, and by default 0.",
+    )
+    vectors: Vectors | None = Field(None, description="Pretrained vectors of words; null for none.")
+    subwords: Subwords | None = Field(
+        None, description="Whether learned vectors are also those of a word's n-grams; null for not."
     )
     token_dropout: Searchable[Annotated[float, Field(ge=0, lt=1)]] = Field(
         FloatRange(float=(0.0, 0.4)), description="Share of whole tokens dropped in training."
@@ -46,42 +53,42 @@ class TextFamily(Section):
         0, description="Units of the dense head's hidden layer; 0 for none."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _vectors_alone(cls, value: Any) -> Any:
+        """With pretrained vectors and nothing said of learned ones, there are none."""
+        if isinstance(value, dict) and value.get("vectors") is not None:
+            return {"embedding": 0, **value}
+        return value
+
+    @model_validator(mode="after")
+    def _some_vector(self) -> TextFamily:
+        least = _least(self.embedding)
+        if least < 1 and self.vectors is None:
+            raise PydanticCustomError("embedding", "embedding is at least 1 where there are no vectors from a file")
+        if least < 1 and self.subwords is not None:
+            raise PydanticCustomError("embedding", "subwords need an embedding of at least 1")
+        if self.subwords is not None and _least(self.subwords.longest) < _most(self.subwords.shortest):
+            raise PydanticCustomError("subwords", "the longest n-grams of subwords are shorter than the shortest")
+        return self
+
+
+def _least(value: Any) -> int:
+    return int(min(_values(value)))
+
+
+def _most(value: Any) -> int:
+    return int(max(_values(value)))
+
+
+def _values(value: Any) -> Sequence[Any]:
+    """A fixed number, the numbers of a choice, or the ends of a range."""
+    return value.choice if isinstance(value, Choice) else value.ends if isinstance(value, IntRange) else [value]
+
 
 def token_mask(lengths: Tensor, longest: int) -> Tensor:
     """Bool [B, L], true at the first `lengths` [B] positions of each row."""
     return torch.arange(longest, device=lengths.device)[None, :] < lengths[:, None]
-
-
-class TokenEmbedding(nn.Module):
-    """Token ids [B, L] to vectors [B, L, E]; padding is zero.
-
-    In training a share of the tokens is dropped whole (each occurrence on its own), and of a row's vectors the same
-    share of elements at every position (Gal and Ghahramani 2016, section 4, who drop word types), which also costs
-    less than a mask for every element.
-    """
-
-    def __init__(self, vocabulary: int, size: int, token_dropout: float, dropout: float) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(vocabulary, size, padding_idx=0)
-        nn.init.normal_(self.embedding.weight, std=size**-0.5)
-        with torch.no_grad():
-            self.embedding.weight[0].zero_()
-        self.token_dropout = token_dropout
-        self.dropout = dropout
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        vectors: Tensor = self.embedding(tokens)
-        if not self.training:
-            return vectors
-        rows, longest, size = vectors.shape
-        keep_tokens = _keep((rows, longest, 1), self.token_dropout, vectors)
-        keep_elements = _keep((rows, 1, size), self.dropout, vectors)
-        return vectors * (keep_tokens * keep_elements)
-
-
-def _keep(shape: tuple[int, ...], dropout: float, like: Tensor) -> Tensor:
-    """A mask of zeros, a share `dropout` of it, and else 1 / (1 - dropout)."""
-    return (torch.rand(shape, device=like.device) >= dropout).to(like.dtype) / (1.0 - dropout)
 
 
 class TextConvolutions(nn.Module):

@@ -8,12 +8,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
+from automl.models.embedding import Lexicon, TokenEmbedding
 from automl.models.layers import (
     Activation,
     MaskedPooling,
     Recurrence,
     TextFamily,
-    TokenEmbedding,
     dense_head,
     last_states,
     token_mask,
@@ -43,13 +43,18 @@ class Rnn(TextFamily):
 class TextRnn(nn.Module):
     """Tokens int64 [B, L] and lengths int64 [B] to logits float [B, C]."""
 
-    def __init__(self, settings: Mapping[str, Any], vocabulary: int, classes: int) -> None:
+    def __init__(self, settings: Mapping[str, Any], vocabulary: int, classes: int, lexicon: Lexicon) -> None:
         super().__init__()
-        size, dropout = settings["embedding"], settings["dropout"]
+        dropout = settings["dropout"]
         self.bidirectional: bool = settings["bidirectional"]
-        self.embedding = TokenEmbedding(vocabulary, size, settings["token_dropout"], dropout)
+        self.embedding = TokenEmbedding(settings, vocabulary, lexicon)
         self.recurrence = Recurrence(
-            settings["cell"], size, settings["hidden"], settings["layers"], self.bidirectional, dropout
+            settings["cell"],
+            self.embedding.features,
+            settings["hidden"],
+            settings["layers"],
+            self.bidirectional,
+            dropout,
         )
         features = self.recurrence.features
         pooling = settings["pooling"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import threading
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -64,15 +65,16 @@ def _refit(config: dict[str, Any]) -> None:
 
         alive(PREPARING)
         make_family_importable(assignment)
-        training = start(
-            assignment.config,
-            data_of(assignment),
-            max_epochs=assignment.max_epochs,
-            seed=assignment.training_seed,
-            device=ray.train.torch.get_device(),
-            shard=shard,
-            with_validation=True,
-        )
+        with chdir(assignment.working_directory):  # a configuration may name files
+            training = start(
+                assignment.config,
+                data_of(assignment),
+                max_epochs=assignment.max_epochs,
+                seed=assignment.training_seed,
+                device=ray.train.torch.get_device(),
+                shard=shard,
+                with_validation=True,
+            )
         for _ in range(config["epochs"]):
             if train_epoch(training, stopped) is None:
                 return

@@ -137,7 +137,8 @@ def begin(
     folder.path.mkdir(parents=True, exist_ok=True)
     if shard.rank > 0:
         shard.wait(device)  # until the first process is done with the checkpoint
-    training, lines, note = _restore(assignment, prepared, folder, device, shard)
+    with chdir(assignment.working_directory):  # a configuration may name files
+        training, lines, note = _restore(assignment, prepared, folder, device, shard)
     if shard.rank == 0:
         shard.wait(device)
     alive(1.0)

@@ -18,6 +18,7 @@ from automl.data import Batch, Prepared, Rows, batches, join_rows
 from automl.models import build
 from automl.training.averaging import start_average, update_average
 from automl.training.inference import CHECK_EVERY, autocast, predict_probabilities
+from automl.training.lexicon import make_lexicon
 from automl.training.metrics import compute_metrics
 from automl.training.optimization import Loss, Plateau, build_loss, build_optimizer, learning_rate_factor
 from automl.training.shard import ALONE, Shard, unsynchronised
@@ -37,7 +38,7 @@ class Training:
 
     `accumulation` is the number of pieces in which a batch passes through the network: what the settings say, and
     twice that once the GPU's memory has been too small. `average` is the moving average of the network's weights, where
-    the settings ask for one.
+    the settings ask for one. `report` is what is to be said of the beginning: the first epoch's line has it.
     """
 
     module: nn.Module
@@ -52,6 +53,7 @@ class Training:
     rows_per_epoch: int
     total_steps: float
     accumulation: int
+    report: Mapping[str, Any]
     average: nn.Module | None = None
     plateau: Plateau = field(default_factory=Plateau)
     epoch: int = 0
@@ -113,7 +115,8 @@ def start(
     An epoch is a pass over `prepared`'s train rows, or as many rows as `rows_per_epoch` says: it then ends with the
     first batch that reaches them, and the next goes on from there. The learning-rate schedule spans `max_epochs`.
     Each process of data-parallel training calls this with its `shard`; `batch_size` is that of all together. To train
-    on the validation rows too (`with_validation`) makes their figures meaningless.
+    on the validation rows too (`with_validation`) makes their figures meaningless. Raises UserError where files that
+    the configuration names (relative to the current directory) cannot be used.
     """
     torch.manual_seed(seed)
     train, validation = prepared.rows("train"), prepared.rows("validation")
@@ -121,7 +124,9 @@ def start(
         raise ValueError(f"{prepared.path} has no train or no validation rows")
     if with_validation:
         train = join_rows(train, validation)
-    module = build(config["model"], vocabulary=prepared.vocabulary, classes=len(prepared.classes)).to(device)
+    lexicon, report = make_lexicon(config["model"], prepared)
+    sizes = {"vocabulary": prepared.vocabulary, "classes": len(prepared.classes)}
+    module = build(config["model"], **sizes, lexicon=lexicon).to(device)
     settings = config["training"]
     rows_per_epoch = settings["rows_per_epoch"] or len(train)
     steps_of_pass = math.ceil(len(train) / settings["batch_size"])
@@ -138,6 +143,7 @@ def start(
         rows_per_epoch=rows_per_epoch,
         total_steps=max_epochs * rows_per_epoch * steps_of_pass / len(train),
         accumulation=settings["accumulation"],
+        report=report,
         average=None if settings["ema"] is None else start_average(module),
     )
 
@@ -147,10 +153,10 @@ def train_epoch(training: Training, interrupted: Callable[[], bool] = lambda: Fa
 
     Gives epoch (from 1), rows (trained since the trial began), train_loss (the trial's own loss, mean over rows), the
     figures of `compute_metrics` on the validation rows, accumulation (2 once batches had to be halved), seconds (of
-    this epoch, measuring included) and started (Unix time). A loss that is not finite ends the epoch at once with NaN
-    figures. Rows and dropout of an
-    epoch depend on the seed and the epoch only. `interrupted` is asked every `CHECK_EVERY` steps, also while
-    measuring; a training that was interrupted cannot go on.
+    this epoch, measuring included), started (Unix time) and, after the first, what `report` holds. A loss that is not
+    finite ends the epoch at once with NaN figures. Rows and dropout of an epoch depend on the seed and the epoch only.
+    `interrupted` is asked every `CHECK_EVERY` steps, also while measuring; a training that was interrupted cannot go
+    on.
 
     Where the GPU's memory is too small, the batch that was refused and all later ones pass through the network in
     halves whose gradients are added up, so the update stays that of the whole batch. Raises torch.OutOfMemoryError
@@ -183,6 +189,7 @@ def train_epoch(training: Training, interrupted: Callable[[], bool] = lambda: Fa
         "accumulation": 2 if training.halved else 1,
         "seconds": time.perf_counter() - clock,
         "started": started,
+        **(training.report if epoch == 1 else {}),
     }
 
 
