@@ -10,17 +10,30 @@ from torch import nn
 
 from automl.models.cnn import Cnn, TextCnn
 from automl.models.cnn_rnn import CnnRnn, TextCnnRnn
+from automl.models.dpcnn import Dpcnn, TextDpcnn
 from automl.models.embedding import NOTHING_KNOWN, Lexicon, lexicon_of
 from automl.models.rnn import Rnn, TextRnn
+from automl.models.rnn_cnn import RnnCnn, TextRnnCnn
+from automl.models.tcn import Tcn, TextTcn
 from automl.models.user_family import build_user_family, family_folder, family_section, find_family, is_user_family
 from automl.space import Section
 
-FAMILIES: dict[str, type[Section]] = {"cnn": Cnn, "rnn": Rnn, "cnn_rnn": CnnRnn}
+FAMILIES: dict[str, type[Section]] = {
+    "cnn": Cnn,
+    "rnn": Rnn,
+    "cnn_rnn": CnnRnn,
+    "rnn_cnn": RnnCnn,
+    "dpcnn": Dpcnn,
+    "tcn": Tcn,
+}
 
 _MODULES: dict[str, Callable[[Mapping[str, Any], int, int, Lexicon], nn.Module]] = {
     "cnn": TextCnn,
     "rnn": TextRnn,
     "cnn_rnn": TextCnnRnn,
+    "rnn_cnn": TextRnnCnn,
+    "dpcnn": TextDpcnn,
+    "tcn": TextTcn,
 }
 
 

@@ -108,8 +108,8 @@ class TokenEmbedding(nn.Module):
         if not self.training:
             return vectors
         rows, longest, size = vectors.shape
-        keep_tokens = _keep((rows, longest, 1), self.token_dropout, vectors)
-        keep_elements = _keep((rows, 1, size), self.dropout, vectors)
+        keep_tokens = drop_mask((rows, longest, 1), self.token_dropout, vectors)
+        keep_elements = drop_mask((rows, 1, size), self.dropout, vectors)
         return vectors * (keep_tokens * keep_elements)
 
     def _with_ngrams(self, words: Tensor, tokens: Tensor, ngrams: nn.Embedding) -> Tensor:
@@ -136,6 +136,6 @@ def _pretrained(vectors: Tensor, *, freeze: bool) -> nn.Embedding:
     return embedding
 
 
-def _keep(shape: tuple[int, ...], dropout: float, like: Tensor) -> Tensor:
+def drop_mask(shape: tuple[int, ...], dropout: float, like: Tensor) -> Tensor:
     """A mask of zeros, a share `dropout` of it, and else 1 / (1 - dropout)."""
     return (torch.rand(shape, device=like.device) >= dropout).to(like.dtype) / (1.0 - dropout)

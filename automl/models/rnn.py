@@ -34,6 +34,10 @@ class Rnn(TextFamily):
     bidirectional: Searchable[bool] = Field(
         Choice(choice=[True, False]), description="Whether to read the text backwards as well."
     )
+    recurrent_dropout: Searchable[Annotated[float, Field(ge=0, lt=1)]] = Field(
+        0.0, description="Share of the weights between states that is dropped in a step."
+    )
+    layer_norm: Searchable[bool] = Field(False, description="Whether the states of each layer are normalised.")
     activation: Searchable[Activation] = Field("relu", description="Activation of the dense head, where it has units.")
     pooling: Searchable[Literal["last", "max", "mean", "max_mean", "attention"]] = Field(
         Choice(choice=["last", "max", "attention"]), description="How the states become one vector."
