@@ -347,9 +347,14 @@ def _require_cluster(address: str | None) -> None:
 
 
 def _check_files_of(spec: SearchSpec) -> None:
-    """Raise UserError where files that the model's settings may name are missing, or are not what they should be."""
+    """Raise UserError where files that model and training may name are missing, or are not what they should be."""
     from automl.data.vectors import vector_dimension
+    from automl.training.transfer import read_earlier
 
+    if spec.training.init_from is not None:
+        model = spec.training.init_from.model
+        for one in model.choice if isinstance(model, Choice) else [model]:
+            read_earlier(str(one))
     for family in spec.model.named().values():
         vectors = getattr(family, "vectors", None)
         if isinstance(vectors, Section):

@@ -121,6 +121,25 @@ class Losses(Alternatives):
     focal: Focal | None = None
 
 
+class InitFrom(Section):
+    """An earlier model to begin with: weights of the same name and shape are taken over, word vectors word for word."""
+
+    model: Searchable[Annotated[str, Field(min_length=1)]] = Field(
+        description="A run or best_model directory, or a state dict (.safetensors or .pt)."
+    )
+    frozen_epochs: Searchable[Annotated[int, Field(ge=0)]] = Field(
+        0, description="Epochs in which layers that were taken over, but for the last, are not trained."
+    )
+    gradual: Searchable[bool] = Field(
+        False,
+        description="Whether they are freed one by one after that, an epoch for each, from the last to the first.",
+    )
+    freeze: list[str] = Field(default_factory=list, description="Names of layers that are never trained.")
+    rate_decay: Searchable[Annotated[float, Field(gt=0, le=1)]] = Field(
+        1.0, description="A layer's learning rate, as a share of that of the layer after it."
+    )
+
+
 class Training(Section):
     """How a network is trained."""
 
@@ -143,6 +162,7 @@ class Training(Section):
     gradient_clip: Searchable[Rate | None] = Field(
         1.0, description="Gradients are scaled down to this norm; null for never."
     )
+    init_from: InitFrom | None = Field(None, description="An earlier model to begin with; null for none.")
     rows_per_epoch: Annotated[Whole, Field(ge=1)] | None = Field(
         None, description="Rows that count as an epoch, for a trial to be stopped inside a pass; null for a whole pass."
     )

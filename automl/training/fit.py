@@ -22,6 +22,7 @@ from automl.training.lexicon import make_lexicon
 from automl.training.metrics import compute_metrics
 from automl.training.optimization import Loss, Plateau, build_loss, build_optimizer, learning_rate_factor
 from automl.training.shard import ALONE, Shard, unsynchronised
+from automl.training.transfer import Freezing, plan_freezing, rate_shares, read_earlier, take_over
 
 MEASURE_ROWS = 256  # rows of a batch when measuring
 
@@ -54,6 +55,7 @@ class Training:
     total_steps: float
     accumulation: int
     report: Mapping[str, Any]
+    freezing: Freezing | None = None
     average: nn.Module | None = None
     plateau: Plateau = field(default_factory=Plateau)
     epoch: int = 0
@@ -81,6 +83,10 @@ class Training:
         if self._wrapped is None:
             self._wrapped = self.shard.wrap(self.module)
         return self._wrapped
+
+    def unwrap(self) -> None:
+        """Let the next step begin with other weights to train; all processes do it at the same epoch."""
+        self._wrapped = None
 
     def stream(self) -> Iterator[Batch]:
         """Batches from where the trial is, one shuffled pass over the train rows after another, without end.
@@ -126,13 +132,20 @@ def start(
         train = join_rows(train, validation)
     lexicon, report = make_lexicon(config["model"], prepared)
     sizes = {"vocabulary": prepared.vocabulary, "classes": len(prepared.classes)}
-    module = build(config["model"], **sizes, lexicon=lexicon).to(device)
+    module = build(config["model"], **sizes, lexicon=lexicon)
     settings = config["training"]
+    freezing, shares = None, None
+    if (init_from := settings["init_from"]) is not None:
+        taken = take_over(module, read_earlier(init_from["model"]), prepared.words())
+        freezing = plan_freezing(module, init_from, taken["loaded"])
+        shares = rate_shares(module, init_from["rate_decay"])
+        report = {**report, "init_from": taken}
+    module = module.to(device)
     rows_per_epoch = settings["rows_per_epoch"] or len(train)
     steps_of_pass = math.ceil(len(train) / settings["batch_size"])
     return Training(
         module=module,
-        optimizer=build_optimizer(settings["optimizer"], module),
+        optimizer=build_optimizer(settings["optimizer"], module, shares),
         loss=build_loss(settings["loss"]),
         settings=settings,
         train=train,
@@ -144,6 +157,7 @@ def start(
         total_steps=max_epochs * rows_per_epoch * steps_of_pass / len(train),
         accumulation=settings["accumulation"],
         report=report,
+        freezing=freezing,
         average=None if settings["ema"] is None else start_average(module),
     )
 
@@ -164,6 +178,8 @@ def train_epoch(training: Training, interrupted: Callable[[], bool] = lambda: Fa
     """
     started, clock = time.time(), time.perf_counter()
     epoch, shard = training.epoch + 1, training.shard
+    if training.freezing is not None and training.freezing.apply(epoch):
+        training.unwrap()
     torch.manual_seed(_mix(training.seed, epoch, *([shard.rank] if shard.rank else [])))
 
     def look() -> None:
@@ -209,7 +225,7 @@ def _train(training: Training, until: int, look: Callable[[], None]) -> float:
         factor = learning_rate_factor(settings["schedule"], training.step, training.total_steps)
         factor *= training.plateau.share
         for group in optimizer.param_groups:
-            group["lr"] = optimizer_settings["learning_rate"] * factor
+            group["lr"] = optimizer_settings["learning_rate"] * factor * group["share"]
         batch = next(stream)
         total += _halve_if_too_large(training, lambda batch=batch: _gradients(training, batch))  # type: ignore[misc]
         if settings["gradient_clip"] is not None:

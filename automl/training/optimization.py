@@ -16,8 +16,12 @@ Groups = list[dict[str, Any]]
 LOWEST_START, LOWEST_END = 1 / 25, 1e-4 / 25  # where a one-cycle schedule begins and ends, as shares of its top
 
 
-def build_optimizer(optimizer: Mapping[str, Any], module: nn.Module) -> torch.optim.Optimizer:
+def build_optimizer(
+    optimizer: Mapping[str, Any], module: nn.Module, shares: Mapping[int, float] | None = None
+) -> torch.optim.Optimizer:
     """The optimiser of `{name: settings}` over `module`'s parameters.
+
+    `shares` gives parameters (by id) their share of the learning rate, else 1; each group's is its `share`.
 
     Vectors (biases, norms) and embeddings are not decayed: decay pulls a rare token's vector to zero between its
     occurrences. Weights that are not trained are left out. On a CPU with 20,000 x 128 embeddings the fused update takes
@@ -26,14 +30,14 @@ def build_optimizer(optimizer: Mapping[str, Any], module: nn.Module) -> torch.op
     """
     ((name, settings),) = optimizer.items()
     embeddings = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
-    decayed: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
+    members: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for parameter in module.parameters():
         if parameter.requires_grad:
-            (plain if parameter.ndim < 2 or id(parameter) in embeddings else decayed).append(parameter)
+            decayed = parameter.ndim >= 2 and id(parameter) not in embeddings
+            members.setdefault((decayed, (shares or {}).get(id(parameter), 1.0)), []).append(parameter)
     groups = [
-        {"params": decayed, "weight_decay": settings["weight_decay"]},
-        {"params": plain, "weight_decay": 0.0},
+        {"params": parameters, "weight_decay": settings["weight_decay"] if decayed else 0.0, "share": share}
+        for (decayed, share), parameters in members.items()
     ]
     return _MAKE[name](groups, settings)
 
