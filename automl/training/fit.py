@@ -187,7 +187,7 @@ def train_epoch(training: Training, interrupted: Callable[[], bool] = lambda: Fa
             raise InterruptionError
 
     try:
-        mean_loss = _train(training, epoch * training.rows_per_epoch, look)
+        mean_loss = train_rows(training, epoch * training.rows_per_epoch, look)
         if math.isfinite(mean_loss):
             probabilities = _halve_if_too_large(training, lambda: _measure(training, look))
         else:
@@ -209,7 +209,7 @@ def train_epoch(training: Training, interrupted: Callable[[], bool] = lambda: Fa
     }
 
 
-def _train(training: Training, until: int, look: Callable[[], None]) -> float:
+def train_rows(training: Training, until: int, look: Callable[[], None]) -> float:
     """Train until so many rows are done since the trial began; the mean loss, NaN as soon as it is not finite."""
     optimizer, settings = training.optimizer, training.settings
     ((_, optimizer_settings),) = settings["optimizer"].items()
