@@ -213,13 +213,12 @@ def resume(
 
 
 def leaderboard(run: str | Path) -> list[dict[str, Any]]:
-    """The rows of a run's leaderboard, best first, the linear floor last; `pandas.DataFrame(rows)` makes a table."""
-    from automl.results.leaderboard import floor_row, rows
+    """The rows of a run's leaderboard, best first, then ensemble and floor; `pandas.DataFrame(rows)` is a table."""
+    from automl.results.leaderboard import beside, rows
     from automl.results.study import read_run
 
     record = read_run(open_run(run))
-    floor = floor_row(record)
-    return rows(record) + ([floor] if floor else [])
+    return rows(record) + beside(record)
 
 
 def format_leaderboard(run: str | Path, kind: str, *, top: int | None = None) -> str:

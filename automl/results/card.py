@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from automl.results.intervals import wilson_interval
@@ -11,11 +11,15 @@ from automl.results.leaderboard import verdict
 from automl.results.study import RunRecord, TrialRecord
 
 
-def model_card(record: RunRecord, best: TrialRecord, config: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
+def model_card(
+    record: RunRecord, members: Sequence[TrialRecord], config: Mapping[str, Any], figures: Mapping[str, Any]
+) -> str:
     """README.md of a best model: what it is, how good, on what, how it was found, how to use it.
 
+    `members` are the best trial alone, or all of an ensemble;
     `config` and `figures` are the contents of its config.json and metrics.json.
     """
+    best = members[0]
     profile = record.manifest["data"]["profile"]
     columns = [split for split in ("validation", "test") if figures.get(split)]
     table = [f"| | {' | '.join(columns)} |", "| --- |" + " ---: |" * len(columns)]
@@ -39,7 +43,7 @@ def model_card(record: RunRecord, best: TrialRecord, config: Mapping[str, Any], 
     ended = [trial for trial in record.trials if trial.status != "running"]
     stopped = sum(trial.status == "stopped" for trial in ended)
     classes = "\n".join(f"- `{name}`: {count:,} of the training rows" for name, count in counts.items())
-    return f"""# {record.manifest["name"]}: {best.family}
+    return f"""# {record.manifest["name"]}: {best.family if len(members) == 1 else f"ensemble of {len(members)} models"}
 
 {config["task"].replace("_", " ").capitalize()} into {len(config["classes"])} classes from the text alone.
 
@@ -51,8 +55,8 @@ def model_card(record: RunRecord, best: TrialRecord, config: Mapping[str, Any], 
 {interval}
 {verdict(record)}
 
-{refitted}The validation rows chose this model among {len(ended)} and chose its best epoch, so its validation figures
-are optimistic. The test rows were used once, after the search.
+{refitted}The validation rows chose {_choice(len(members))} among {len(ended)} and
+chose the best epoch, so the validation figures are optimistic. The test rows were used once, after the search.
 
 ## Use
 
@@ -66,8 +70,7 @@ model = automl.load_model(".")
 model.predict(["a text of yours"])
 ```
 
-`model.safetensors` holds the weights, `config.json` the architecture and the classes, `tokenizer.json` (Hugging Face
-format) and `encoder.json` the whole preparation of raw texts.
+{_files(len(members))}
 
 ## Data
 
@@ -83,11 +86,25 @@ Rows: {", ".join(f"{split} {count:,}" for split, count in rows.items())}; finger
 
 ## How it was found
 
-Trial {best.number} of run `{record.directory.name}`, best epoch {best.best_epoch} of {best.epochs}; {len(ended)}
-trials, {stopped} of them stopped early, in {used["seconds"] / 60:.1f} minutes on {hardware["cpus"]:g} CPUs and
-{hardware["gpus"]:g} GPUs with automl {record.manifest["automl_version"]}, seed {record.manifest["seed"]}.
+{chr(10).join(f"Trial {one.number} ({one.family}), best epoch {one.best_epoch} of {one.epochs}." for one in members)}
+Run `{record.directory.name}`: {len(ended)} trials, {stopped} of them stopped early, in
+{used["seconds"] / 60:.1f} minutes on {hardware["cpus"]:g} CPUs and {hardware["gpus"]:g} GPUs with automl
+{record.manifest["automl_version"]}, seed {record.manifest["seed"]}.
 
-```json
-{json.dumps({name: best.config[name] for name in ("model", "training")}, indent=2)}
-```
+{chr(10).join(_settings(one) for one in members)}
 """
+
+
+def _choice(members: int) -> str:
+    return "this model" if members == 1 else f"these {members} models, whose probabilities are averaged,"
+
+
+def _files(members: int) -> str:
+    where = "" if members == 1 else " Each folder in `members/` holds one model."
+    return f"""`config.json` holds the architecture and the classes.{where} `model.safetensors` holds
+the weights, `tokenizer.json` (Hugging Face format) and `encoder.json` the whole preparation of raw texts."""
+
+
+def _settings(trial: TrialRecord) -> str:
+    settings = {name: trial.config[name] for name in ("model", "training")}
+    return f"```json\n{json.dumps(settings, indent=2)}\n```"

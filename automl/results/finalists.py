@@ -1,9 +1,11 @@
-"""The leaders measured on the test set, which the search has never seen."""
+"""The leaders, and their ensemble, measured on the test set, which the search has never seen."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import chdir
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,66 +13,106 @@ import numpy as np
 import numpy.typing as npt
 
 from automl.data import Prepared, prepare
-from automl.results.study import RunRecord, TrialRecord
+from automl.results.study import ENSEMBLE, RunRecord, TrialRecord
 from automl.training.inference import default_device, load_weights, one_thread, predict_probabilities
 from automl.training.metrics import compute_metrics
 from automl.training.run_directory import TrialDirectory, write_json
 
-FINALISTS = 3
+FINALISTS = 3  # of a run that does not say how many
+
+Probabilities = npt.NDArray[np.float32] | None
+Voice = Callable[[TrialRecord, str, bool], Probabilities]
 
 
 def measure_finalists(record: RunRecord) -> dict[str, Any]:
     """Measure the best trials whose weights are kept on validation and test; write and give `finalists.json`.
 
-    `{"trials": {number: {"validation": figures, "test": figures or null}}, "confusion_of": number, "split": ...,
-    "confusion": [[...]]}`: rows of the confusion matrix are true classes, columns predicted ones, of the best trial on
-    test (validation where there is no test set). Of a best trial that was refitted, `refit` holds what those weights
-    reach on test. What has been measured before is not measured again: it needs no data.
+    `{"trials": {number: {"validation": figures, "test": figures or null}}, "ensemble": the same figures and "members",
+    or null, "confusion_of": number or "ensemble", "split": ..., "confusion": [[...]]}`: rows of the confusion matrix
+    are true classes, columns predicted ones, of the best model on test (validation where there is no test set). Of a
+    best trial that was refitted, `refit` holds what those weights reach on test. What has been measured before is not
+    measured again: it needs no data.
     """
-    known = record.finalists or {"trials": {}}
-    leaders = [trial for trial in record.ranked if record.directory.trial(trial.number).weights.exists()][:FINALISTS]
-    measured: dict[str, Any] = {}
-    best = leaders[0].number if leaders else None
-    split, confusion = "validation", None
-    if best is not None and known.get("confusion_of") == best:
-        split, confusion = known["split"], known["confusion"]
+    known = {"trials": {}, "ensemble": None, "confusion_of": None, **(record.finalists or {})}
+    leaders = [trial for trial in record.ranked if record.directory.trial(trial.number).weights.exists()]
+    leaders = leaders[: record.manifest.get("finalists", FINALISTS)]
+    voice = _voice(record)
+
+    trials = {}
     for trial in leaders:
-        is_best = trial.number == best
-        figures: dict[str, Any] = known["trials"].get(str(trial.number), {})
-        refitted = is_best and record.refitted(trial.number)
-        measured[str(trial.number)] = figures
-        if figures and (confusion or not is_best) and ("refit" in figures or not refitted):
-            continue
-        weights = record.directory.trial(trial.number).weights
-        prepared = prepared_data(record, trial.config)
-        for name in ("validation", "test"):
-            probabilities = _probabilities(trial, prepared, name, weights)
-            figures[name] = _figures(probabilities, prepared, name)
-            if is_best and probabilities is not None:
-                split = name
-                labels = prepared.labels(name)
-                confusion = confusion_matrix(labels, probabilities.argmax(axis=1), len(prepared.classes))
-        if refitted:
-            weights = TrialDirectory(record.directory.refit).weights
-            figures["refit"] = {"test": _figures(_probabilities(trial, prepared, "test", weights), prepared, "test")}
-    content = {"trials": measured, "confusion_of": best, "split": split, "confusion": confusion}
+        figures = dict(known["trials"].get(str(trial.number)) or _measure(record, [trial], voice))
+        if trial is leaders[0] and record.refitted(trial.number) and "refit" not in figures:
+            refitted = voice(trial, "test", True)
+            figures["refit"] = {"test": _figures(record, trial, refitted, "test")}
+        trials[str(trial.number)] = figures
+
+    members = leaders[: record.manifest.get("ensemble", 1)]
+    ensemble = None
+    if len(members) > 1:
+        ensemble, numbers = known["ensemble"], [trial.number for trial in members]
+        if ensemble is None or ensemble["members"] != numbers:
+            ensemble = {"members": numbers, **_measure(record, members, voice)}
+
+    content: dict[str, Any] = {"trials": trials, "ensemble": ensemble}
+    best = leaders[:1]
+    if replace(record, finalists=content).ensemble:
+        best = members
+    name = None if not best else ENSEMBLE if len(best) > 1 else best[0].number
+    if name is not None and known["confusion_of"] == name and (name != ENSEMBLE or known["ensemble"] == ensemble):
+        content |= {part: known[part] for part in ("confusion_of", "split", "confusion")}
+    else:
+        content |= {"confusion_of": name, **_confusion(record, best, voice)}
     write_json(record.directory.finalists, content)
     return content
 
 
-def _probabilities(trial: TrialRecord, prepared: Prepared, split: str, weights: Path) -> npt.NDArray[np.float32] | None:
-    """Class probabilities float32 [rows, classes] of a split's rows; None where there is no such split."""
-    rows = prepared.rows(split)
-    if rows is None:
-        return None
-    classes = len(prepared.classes)
-    module = load_weights(trial.config, vocabulary=prepared.vocabulary, classes=classes, path=weights)
-    with one_thread():
-        return predict_probabilities(module.to(default_device()), rows, device=default_device())
+def _voice(record: RunRecord) -> Voice:
+    """What a trial's model says of a split's rows, float32 [rows, classes]; None where there is no such split."""
+
+    @cache
+    def probabilities(number: int, split: str, refitted: bool) -> Probabilities:
+        trial = next(trial for trial in record.ranked if trial.number == number)
+        folder = TrialDirectory(record.directory.refit) if refitted else record.directory.trial(number)
+        prepared = prepared_data(record, trial.config)
+        rows = prepared.rows(split)
+        if rows is None:
+            return None
+        classes = len(prepared.classes)
+        module = load_weights(trial.config, vocabulary=prepared.vocabulary, classes=classes, path=folder.weights)
+        with one_thread():
+            return predict_probabilities(module.to(default_device()), rows, device=default_device())
+
+    return lambda trial, split, refitted: probabilities(trial.number, split, refitted)
 
 
-def _figures(probabilities: npt.NDArray[np.float32] | None, prepared: Prepared, split: str) -> dict[str, float] | None:
-    return None if probabilities is None else compute_metrics(probabilities, prepared.labels(split))
+def _together(trials: list[TrialRecord], split: str, voice: Voice) -> Probabilities:
+    """The mean of what several models say: deep ensembles (Lakshminarayanan et al. 2017, section 2.4)."""
+    said = [voice(trial, split, False) for trial in trials]
+    found = [probabilities for probabilities in said if probabilities is not None]
+    return np.mean(found, axis=0, dtype=np.float32) if found else None
+
+
+def _measure(record: RunRecord, trials: list[TrialRecord], voice: Voice) -> dict[str, Any]:
+    """The figures of one model, or of several together, on validation and test."""
+    return {
+        split: _figures(record, trials[0], _together(trials, split, voice), split) for split in ("validation", "test")
+    }
+
+
+def _confusion(record: RunRecord, trials: list[TrialRecord], voice: Voice) -> dict[str, Any]:
+    """`split` and `confusion` of the best model on test, or on validation where there is no test set."""
+    for split in ("test", "validation"):
+        probabilities = _together(trials, split, voice)
+        if probabilities is not None:
+            labels = prepared_data(record, trials[0].config).labels(split)
+            matrix = confusion_matrix(labels, probabilities.argmax(axis=1), probabilities.shape[1])
+            return {"split": split, "confusion": matrix}
+    return {"split": "validation", "confusion": None}
+
+
+def _figures(record: RunRecord, trial: TrialRecord, said: Probabilities, split: str) -> dict[str, float] | None:
+    """The metrics of probabilities on a split, whose labels are the same for all trials; None where it is not there."""
+    return None if said is None else compute_metrics(said, prepared_data(record, trial.config).labels(split))
 
 
 def confusion_matrix(labels: Any, predicted: Any, classes: int) -> list[list[int]]:

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from automl.data.files import replace_atomically
 from automl.results.intervals import wilson_interval
-from automl.results.study import RunRecord
+from automl.results.study import ENSEMBLE, RunRecord
 
 SCHEMA_VERSION = 1
 FLOOR = "floor"
@@ -108,15 +108,55 @@ def floor_row(record: RunRecord) -> dict[str, Any] | None:
     }
 
 
+def ensemble_row(record: RunRecord) -> dict[str, Any] | None:
+    """The average of the leaders in the shape of a row, without rank and trial number; None where there is none.
+
+    It is there even where the best trial alone is better, which `RunRecord.ensemble` says.
+    """
+    found = (record.finalists or {}).get("ensemble")
+    if not found:
+        return None
+    members = [trial for number in found["members"] for trial in record.trials if trial.number == number]
+    return {
+        "rank": None,
+        "trial": None,
+        "status": ENSEMBLE,
+        "family": f"ensemble of {len(members)}",
+        "epochs": None,
+        "score": found["validation"][record.metric],
+        **_confirmed_figures(()),
+        "test_score": found["test"][record.metric] if found["test"] else None,
+        "parameters": sum(trial.parameters or 0 for trial in members),
+        "train_seconds": sum(trial.train_seconds or 0.0 for trial in members),
+        "accumulation": None,
+        "error": None,
+        "stopped_by": None,
+        "config": {"members": found["members"]},
+    }
+
+
+def beside(record: RunRecord) -> list[dict[str, Any]]:
+    """The rows that are no trials: the ensemble of the leaders and the linear floor, as far as they are there."""
+    return [row for row in (ensemble_row(record), floor_row(record)) if row]
+
+
+def best_figures(record: RunRecord) -> dict[str, Any]:
+    """What is measured of the best model, be it a trial or the ensemble: `validation` and `test`, None if unknown."""
+    if record.ensemble:
+        return {split: record.ensemble[split] for split in ("validation", "test")}
+    best = record.ranked[0]
+    measured = (record.finalists or {"trials": {}})["trials"].get(str(best.number)) or {}
+    return {"validation": measured.get("validation") or {record.metric: best.score}, "test": measured.get("test")}
+
+
 def verdict(record: RunRecord) -> str:
     """Whether the best searched model beats the linear floor, in one sentence; empty before both are known."""
     if record.floor is None or not record.ranked:
         return ""
-    best, metric = record.ranked[0], record.metric
-    measured = (record.finalists or {"trials": {}})["trials"].get(str(best.number)) or {}
+    measured, metric = best_figures(record), record.metric
     found = []
     for split in ("validation", "test"):
-        mine = best.score if split == "validation" else (measured.get("test") or {}).get(metric)
+        mine = (measured[split] or {}).get(metric)
         floors = (record.floor[split] or {}).get(metric)
         if mine is None or floors is None:
             continue
@@ -125,9 +165,11 @@ def verdict(record: RunRecord) -> str:
     parts = [
         f"{'beats' if beats else 'does not beat'} the linear floor on {split} ({pair})" for split, beats, pair in found
     ]
-    sentence = f"The best searched model {' and '.join(parts)}."
+    members = len(record.ensemble["members"]) if record.ensemble else 0
+    best = f"The best model, the average of the best {members} trials," if members else "The best searched model"
+    sentence = f"{best} {' and '.join(parts)}."
     rows_tested = record.manifest["data"]["profile"]["rows"].get("test")
-    test = (measured.get("test") or {}).get("accuracy")
+    test = (measured["test"] or {}).get("accuracy")
     if test is not None and rows_tested:
         low, high = wilson_interval(test, rows_tested)
         sentence += f" Its test accuracy is {test:.4f}, 95 % interval {low:.3f} to {high:.3f} on {rows_tested:,} rows"
@@ -138,8 +180,8 @@ def verdict(record: RunRecord) -> str:
 
 
 def format_leaderboard(record: RunRecord, kind: str, top: int | None = None) -> str:
-    """The leaderboard as `csv`, `json` or `md` text; `top` limits the trials, never the floor."""
-    trials, floor = rows(record)[:top], floor_row(record)
+    """The leaderboard as `csv`, `json` or `md` text; `top` limits the trials, never what is beside them."""
+    trials = rows(record)[:top]
     if kind == "json":
         content = {
             "schema_version": SCHEMA_VERSION,
@@ -147,10 +189,11 @@ def format_leaderboard(record: RunRecord, kind: str, top: int | None = None) -> 
             "metric": record.metric,
             "mode": record.manifest["mode"],
             "trials": trials,
-            "floor": floor,
+            "ensemble": ensemble_row(record),
+            "floor": floor_row(record),
         }
         return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    lines = trials + ([floor] if floor else [])
+    lines = trials + beside(record)
     if kind == "csv":
         buffer = io.StringIO()
         writer = csv.DictWriter(buffer, fieldnames=_SCHEMA.names, lineterminator="\n")
@@ -167,8 +210,7 @@ def write_leaderboard(record: RunRecord) -> None:
     for kind in ("csv", "json", "md"):
         with replace_atomically(record.directory.leaderboard(kind)) as temporary:
             temporary.write_text(format_leaderboard(record, kind), encoding="utf-8")
-    floor = floor_row(record)
-    lines = [_flat(line) for line in rows(record) + ([floor] if floor else [])]
+    lines = [_flat(line) for line in rows(record) + beside(record)]
     with replace_atomically(record.directory.leaderboard("parquet")) as temporary:
         pa.parquet.write_table(pa.Table.from_pylist(lines, schema=_SCHEMA), temporary)
 
@@ -182,11 +224,14 @@ def render_table(record: RunRecord, top: int) -> Group:
     ended = rows(record)
     for row in ended[:top]:
         table.add_row(*map(Text, _cells(row)))
-    floor = floor_row(record)
-    if floor:
-        cells = _cells(floor)
-        cells[2], cells[7] = "linear", "TF-IDF + logistic"
-        table.add_row(*map(Text, cells), style="cyan")
+    for row in beside(record):
+        cells = _cells(row)
+        if row["status"] == FLOOR:
+            cells[2], cells[7] = "linear", "TF-IDF + logistic"
+        else:
+            numbers = ", ".join(map(str, row["config"]["members"]))
+            cells[2], cells[7] = ENSEMBLE, f"average of {numbers}"
+        table.add_row(*map(Text, cells), style="cyan" if row["status"] == FLOOR else "green")
     metric = f"{record.metric}, {'more' if record.maximize else 'less'} is better; test is measured for the best only"
     notes = [Text(metric, style="dim")]
     if error := record.manifest.get("floor_error"):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,14 +39,20 @@ class Model:
     classes: tuple[str, ...]
     text_column: str
     label_column: str
-    encoder: Encoder
-    module: nn.Module
+    members: tuple[tuple[Encoder, nn.Module], ...]
+    """One, or those of an ensemble; members whose texts are prepared alike share an encoder."""
 
     def predict_probabilities(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Probabilities float32 [texts, classes] of raw texts."""
+        """Probabilities float32 [texts, classes] of raw texts: the mean over the members."""
         if not texts:
             return np.zeros((0, len(self.classes)), dtype=np.float32)
-        return predict_probabilities(self.module, self.encoder.encode(texts), device=default_device())
+        rows = {id(encoder): encoder.encode(texts) for encoder, _ in self.members}
+        said = [
+            predict_probabilities(module, rows[id(encoder)], device=default_device())
+            for encoder, module in self.members
+        ]
+        mean: npt.NDArray[np.float32] = np.mean(said, axis=0, dtype=np.float32)
+        return mean
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """The most probable label of each raw text, with the probabilities of all."""
@@ -56,42 +63,54 @@ class Model:
 
 
 def write_best_model(record: RunRecord) -> Path | None:
-    """Write `best_model/` of the trial that ranks first; None, and nothing written, where no trial has weights.
+    """Write `best_model/` of the trial that ranks first, or of the ensemble where that is better.
 
-    Where the data has gone, the package stays that was written for the same trial; else raises UserError.
+    None, and nothing written, where no trial has weights. Where the data has gone, the package stays that was written
+    for the same trials; else raises UserError.
     """
     best = next((trial for trial in record.ranked if record.directory.trial(trial.number).weights.exists()), None)
     if best is None or record.finalists is None:
         return None
+    numbers = record.ensemble["members"] if record.ensemble else [best.number]
+    members = [trial for number in numbers for trial in record.ranked if trial.number == number]
     try:
-        prepared = prepared_data(record, best.config)
+        prepared = [prepared_data(record, trial.config) for trial in members]
     except UserError:
-        if not _is_of(record.directory.best_model, best.number):
+        if not _is_of(record.directory.best_model, numbers):
             raise
         return record.directory.best_model
-    figures = dict(record.finalists["trials"][str(best.number)])
-    weights = record.directory.trial(best.number).weights
+    figures = dict(record.ensemble or record.finalists["trials"][str(best.number)])
+    figures.pop("members", None)
     if record.refitted(best.number):
-        weights = TrialDirectory(record.directory.refit).weights
         figures |= {"test": figures["refit"]["test"], "test_before_refit": figures["test"]}
     figures.pop("refit", None)
+    config = {
+        "format_version": FORMAT_VERSION,
+        "task": record.manifest["task"],
+        "classes": list(prepared[0].classes),
+        "text_column": best.config["data"]["text"],
+        "label_column": best.config["data"]["label"],
+        "run": record.directory.name,
+        "members": [
+            {
+                "folder": f"members/{trial.number}" if len(members) > 1 else ".",
+                "trial": trial.number,
+                "vocabulary": data.vocabulary,
+                "config": dict(trial.config),
+            }
+            for trial, data in zip(members, prepared, strict=True)
+        ],
+    }
     with replace_folder(record.directory.best_model) as folder:
-        shutil.copyfile(weights, folder / "model.safetensors")
-        prepared.encoder().save(folder)
-        config = {
-            "format_version": FORMAT_VERSION,
-            "task": record.manifest["task"],
-            "classes": list(prepared.classes),
-            "text_column": best.config["data"]["text"],
-            "label_column": best.config["data"]["label"],
-            "vocabulary": prepared.vocabulary,
-            "run": record.directory.name,
-            "trial": best.number,
-            "config": dict(best.config),
-        }
+        for member, trial, data in zip(config["members"], members, prepared, strict=True):
+            refitted = record.refitted(trial.number)
+            source = TrialDirectory(record.directory.refit) if refitted else record.directory.trial(trial.number)
+            (folder / member["folder"]).mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source.weights, folder / member["folder"] / "model.safetensors")
+            data.encoder().save(folder / member["folder"])
         write_json(folder / "config.json", config)
         write_json(folder / "metrics.json", figures)
-        (folder / "README.md").write_text(model_card(record, best, config, figures), encoding="utf-8")
+        (folder / "README.md").write_text(model_card(record, members, config, figures), encoding="utf-8")
     return record.directory.best_model
 
 
@@ -116,22 +135,34 @@ def load_model(path: str | Path) -> Model:
             raise UserError(f"{path} is neither a run directory nor a model directory; name one of them")
         if version > FORMAT_VERSION:
             raise UserError(f"{folder} was written by a later version of automl; upgrade to use it")
-        encoder = load_encoder(folder)
-        module = load_weights(
-            config["config"],
-            vocabulary=config["vocabulary"],
-            classes=len(config["classes"]),
-            path=folder / "model.safetensors",
-        )
+        members = _load_members(folder, config)
     except UserError:
         raise
     except Exception as error:  # the tokenizers library raises bare Exceptions
         raise UserError(f"the model in {folder} is damaged: {type(error).__name__}: {error}") from error
-    return Model(
-        tuple(config["classes"]), config["text_column"], config["label_column"], encoder, module.to(default_device())
-    )
+    return Model(tuple(config["classes"]), config["text_column"], config["label_column"], members)
 
 
-def _is_of(folder: Path, number: int) -> bool:
+def _load_members(folder: Path, config: Mapping[str, Any]) -> tuple[tuple[Encoder, nn.Module], ...]:
+    """Encoder and network of each member; no path leads out of `folder`."""
+    encoders: dict[tuple[bytes, bytes], Encoder] = {}
+    found = []
+    for member in config["members"]:
+        part = (folder / member["folder"]).resolve()
+        if not part.is_relative_to(folder.resolve()):
+            raise UserError(f"the model in {folder} is damaged: a member lies outside it, in {member['folder']}")
+        alike = ((part / "tokenizer.json").read_bytes(), (part / "encoder.json").read_bytes())
+        encoder = encoders.setdefault(alike, load_encoder(part))
+        module = load_weights(
+            member["config"],
+            vocabulary=member["vocabulary"],
+            classes=len(config["classes"]),
+            path=part / "model.safetensors",
+        )
+        found.append((encoder, module.to(default_device())))
+    return tuple(found)
+
+
+def _is_of(folder: Path, numbers: Sequence[int]) -> bool:
     path = folder / "config.json"
-    return path.is_file() and read_json(path).get("trial") == number
+    return path.is_file() and [member["trial"] for member in read_json(path).get("members", [])] == list(numbers)

@@ -17,7 +17,7 @@ from plotly.offline import get_plotlyjs
 from automl.data.files import replace_atomically
 from automl.results.figures import importance_bars, learning_curves, optimisation_history
 from automl.results.importance import FEWEST_TRIALS, importances
-from automl.results.leaderboard import duration, floor_row, rows, status_text, verdict
+from automl.results.leaderboard import best_figures, duration, ensemble_row, floor_row, rows, status_text, verdict
 from automl.results.predict import per_class
 from automl.results.study import RunRecord
 
@@ -48,7 +48,6 @@ def _content(record: RunRecord) -> dict[str, Any]:
     manifest = record.manifest
     trials = rows(record)
     best = record.ranked[0] if record.ranked else None
-    measured = (record.finalists or {}).get("trials", {})
     confusion = (record.finalists or {}).get("confusion")
     classes = manifest["data"]["classes"]
     found = importances(record)
@@ -65,13 +64,16 @@ def _content(record: RunRecord) -> dict[str, Any]:
         "metric": record.metric,
         "verdict": verdict(record),
         "best": best,
-        "best_test": (measured.get(str(best.number)) or {}).get("test") if best else None,
+        "best_figures": best_figures(record) if best else None,
+        "averaged": record.ensemble["members"] if record.ensemble else [],
+        "ensemble": ensemble_row(record),
         "has_test": "test" in manifest["data"]["profile"]["rows"],
         "best_config": list(_flatten({name: best.config[name] for name in ("model", "training", "data")}))
         if best
         else [],
         "floor": floor_row(record),
         "trials": [{**trial, "status_text": textwrap.shorten(status_text(trial), 90)} for trial in trials],
+        "confirmed": any(trial["confirmed_seeds"] for trial in trials),
         "statuses": Counter(trial.status for trial in record.trials),
         "failures": Counter(trial.reason for trial in record.trials if trial.status == "failed").most_common(),
         "epochs": epochs,

@@ -19,6 +19,7 @@ from automl.space import UserError
 from automl.training.run_directory import STUDY_NAME, RunDirectory, read_json
 
 MANIFEST_VERSION = 1
+ENSEMBLE = "ensemble"
 
 STATUSES = {
     TrialState.COMPLETE: "completed",
@@ -85,6 +86,19 @@ class RunRecord:
     def refitted(self, trial: int) -> bool:
         """Whether this trial has weights that were trained on train and validation rows together."""
         return self.refit is not None and self.refit["trial"] == trial and "error" not in self.refit
+
+    @property
+    def ensemble(self) -> Mapping[str, Any] | None:
+        """The average of the leaders, as `finalists.json` has it, where it is the best model.
+
+        That is where it is better on validation than the best trial alone.
+        """
+        found = (self.finalists or {}).get("ensemble")
+        if not found or not self.ranked or found["members"][0] != self.ranked[0].number:
+            return None
+        score, alone = found["validation"][self.metric], self.ranked[0].score
+        assert alone is not None  # as `ranked` says
+        return found if (score > alone if self.maximize else score < alone) else None
 
     @property
     def ranked(self) -> tuple[TrialRecord, ...]:

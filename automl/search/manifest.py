@@ -63,6 +63,8 @@ def create_manifest(
         "rungs": list(spec.search.early_stopping.rungs()),
         "max_epochs": spec.search.max_epochs,
         "budget": budget(spec),
+        "finalists": spec.search.finalists,
+        "ensemble": spec.search.ensemble,
         "used": {"trials": 0, "seconds": 0.0, "gpu_hours": 0.0},
     }
     write_json(run.manifest, content)

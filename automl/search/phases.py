@@ -16,8 +16,6 @@ from automl.search.tuning import run_trials
 from automl.space import SearchSpec
 from automl.training.run_directory import RunDirectory, TrialDirectory
 
-FINALISTS = 3  # the trials whose weights are kept
-
 
 @dataclass(frozen=True)
 class Drive:
@@ -117,7 +115,7 @@ def _weight_keeper(drive: Drive) -> Callable[[int], None]:
     def on_close(number: int) -> None:
         run.trial(number).checkpoint.unlink(missing_ok=True)
         kept.add(number)
-        leaders = set(ledger.leaders(FINALISTS))
+        leaders = set(ledger.leaders(drive.spec.search.finalists))
         for other in kept - leaders:
             run.trial(other).weights.unlink(missing_ok=True)
         kept.intersection_update(leaders)

@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 import torch
+from ray.exceptions import RayActorError, RayTaskError
 
 from automl.space import UserError
 
@@ -30,6 +31,16 @@ def result_of(error: BaseException, folder: str, *, halved: bool = False) -> dic
 def first_line(error: BaseException) -> str:
     """An exception in one line."""
     return one_line(_reason(error, False))
+
+
+def worker_end(error: BaseException | None) -> str:
+    """Why a trial's worker process is gone, in one line; `error` is what Ray says of it."""
+    if isinstance(error, RayTaskError):
+        return f"its worker process cannot be trusted any more: {first_line(error.cause)}"
+    said = "" if error is None else str(error).strip()
+    if isinstance(error, RayActorError) and "creation task" in said:  # the traceback in the worker ends with the cause
+        return f"its worker could not start: {one_line(said.splitlines()[-1])}"
+    return "its worker process ended unexpectedly"
 
 
 def one_line(text: str) -> str:

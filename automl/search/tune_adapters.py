@@ -10,12 +10,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
+from ray import cloudpickle
 from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from automl.search.ledger import Proposal
 from automl.search.ray_session import release_workers
+from automl.search.reasons import worker_end
 from automl.search.trainable import Assignment
 from automl.search.watchdog import stall_reason
 from automl.training.run_directory import TrialDirectory
@@ -160,7 +162,7 @@ class BookScheduler(FIFOScheduler):  # type: ignore[misc]
             if stalled:
                 again = self.book.record(number, {"error": stalled})
             else:
-                again = self.book.restart(number, "its worker process ended unexpectedly")
+                again = self.book.restart(number, worker_end(_error(trial)))
             if not again:
                 self.on_close(number)
         except OSError as error:
@@ -193,6 +195,15 @@ def _forget_finished(tune_controller: Any) -> None:
     tune_controller.get_live_trials().difference_update(finished)
     for name in ("_stopped_trials", "_failed_trials", "_trials_to_cache"):
         getattr(tune_controller, name, set()).difference_update(finished)
+
+
+def _error(trial: Any) -> BaseException | None:
+    """What Ray Tune has just written down of a trial's end; its own reader looks where that will be copied later."""
+    path = trial.pickled_error_file
+    if path is None or not Path(path).exists():
+        return None
+    error: BaseException = cloudpickle.loads(Path(path).read_bytes())
+    return error
 
 
 def _number(trial: Any) -> int:

@@ -183,6 +183,7 @@ class Confirm(Section):
     seeds: Annotated[Whole, Field(ge=1)] = Field(3, description="How often each.")
 
 
+FINALISTS = 3
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 
 
@@ -235,10 +236,27 @@ class Search(Section):
     confirm: Confirm | None = Field(
         None, description="After the search, train the best again under other seeds; {} for the three best, thrice."
     )
+    ensemble: Annotated[Whole, Field(ge=1, le=10)] = Field(
+        1,
+        description="How many of the best trials to average; that is the best model where it is better on validation.",
+    )
     refit: Annotated[bool, Strict()] = Field(
         False, description="At the end, train the winner on train and validation rows together; that is the best model."
     )
     seed: Annotated[Whole, Field(ge=0, le=2**31 - 1)] = Field(0, description="Of everything random.")
+
+    @model_validator(mode="after")
+    def _one_best_model(self) -> Search:
+        if self.refit and self.ensemble > 1:
+            raise PydanticCustomError(
+                "refit", "refit makes the best model of the winner alone and ensemble of several; give one of them"
+            )
+        return self
+
+    @property
+    def finalists(self) -> int:
+        """How many of the best trials are measured on the test set; their weights are kept."""
+        return max(FINALISTS, self.ensemble)
 
     @property
     def mode(self) -> str:

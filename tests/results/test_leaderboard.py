@@ -59,8 +59,8 @@ def test_the_test_score_is_the_share_of_test_rows_that_the_best_model_gets_right
     right = sum(model.predict([row["text"]])[0].label == row["label"] for row in rows)
     assert best["test_score"] == round(right / len(rows), 6)
     weights = load_file(finished.best_model / "model.safetensors")
-    config = read_json(finished.best_model / "config.json")
-    module = build(config["config"]["model"], vocabulary=config["vocabulary"], classes=2)
+    (member,) = read_json(finished.best_model / "config.json")["members"]
+    module = build(member["config"]["model"], vocabulary=member["vocabulary"], classes=2)
     assert best["parameters"] == sum(parameter.numel() for parameter in module.parameters())
     assert set(weights) == set(module.state_dict()) and all(torch.isfinite(value).all() for value in weights.values())
 
@@ -149,7 +149,8 @@ def test_the_card_says_what_the_files_say(finished: RunDirectory) -> None:
     for name, count in counts.items():
         assert f"- `{name}`: {count} of the training rows" in card
     stopped = sum(row["status"] == "stopped" for row in board["trials"])
-    assert f"Trial {best['trial']} of run `run`" in card and f"10\ntrials, {stopped} of them stopped early" in card
+    assert f"Trial {best['trial']} ({best['family']}), best epoch" in card
+    assert f"Run `run`: 10 trials, {stopped} of them stopped early" in card
     assert manifest["data"]["fingerprint"] in card
     searched = json.loads(card.split("```json\n")[1].split("```")[0])
     assert searched == {name: best["config"][name] for name in ("model", "training")}

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import random
 import statistics
+from typing import Any
 
+import numpy as np
 import optuna
 import pytest
+import scipy.special
 from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.samplers._tpe import _truncnorm
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from automl.search.proposals import BEST, LATEST, History, ask
@@ -105,3 +109,11 @@ def test_no_point_is_proposed_twice_and_each_is_proposed_again_from_the_same_his
 
 def conditional_params(search: Search, number: int, history: list[FrozenTrial]) -> float:
     return propose(search, number, history).suggest_float("wide.x", 0.0, 1.0)
+
+
+def test_the_normal_distribution_of_scipy_is_that_of_optuna() -> None:
+    numbers = np.linspace(-60, 60, 4001)
+    own = np.array([_truncnorm._log_ndtr_single(float(number)) for number in numbers])
+    found: Any = _truncnorm._log_ndtr(numbers)
+    np.testing.assert_allclose(found, own, rtol=1e-9, atol=1e-15)
+    assert _truncnorm._log_ndtr is scipy.special.log_ndtr

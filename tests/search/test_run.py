@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 
 import automl
 from automl.training.run_directory import RunDirectory
-from tests.conftest import copy_run
+from tests.conftest import copy_run, write_space
 
 pytestmark = pytest.mark.ray
 
@@ -139,3 +139,14 @@ def test_a_finished_run_is_resumed_only_with_more_budget(finished: RunDirectory,
     with pytest.raises(automl.UserError, match="has been edited since the run began"):
         finished.space.write_text(finished.space.read_text() + "\n# changed\n")
         automl.resume(finished.path, quiet=True)
+
+
+@pytest.mark.slow
+def test_one_trial_at_a_time_and_the_same_seed_give_the_same_numbers(small_data: Path, tmp_path: Path) -> None:
+    space = write_space(tmp_path / "space.yaml", small_data, trials=6, epochs=2)
+    found = []
+    for name in ("first", "again"):
+        automl.run(space, output=tmp_path / name, overrides=["resources.max_concurrent=1"], quiet=True)
+        trials = study_of(RunDirectory(tmp_path / name)).trials
+        found.append([(trial.state, trial.params, trial.intermediate_values) for trial in trials])
+    assert found[0] == found[1] and len(found[0]) == 6

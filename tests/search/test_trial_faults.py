@@ -82,3 +82,13 @@ def test_other_trials_are_not_harmed(faulty: RunDirectory, fault: str) -> None:
 def test_stacks_are_kept_of_stalled_trials_only(faulty: RunDirectory) -> None:
     kept = {number for number, folder in faulty.trials() if folder.stalled.exists()}
     assert kept == {row_of(faulty, fault)["trial"] for fault in ("sleep", "busy")}
+
+
+def test_a_worker_that_cannot_start_says_why(small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = write_space(tmp_path / "space.yaml", small_data, trials=1)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "faults"))
+    monkeypatch.setenv("AUTOML_TEST_FAULTS", json.dumps({"start": "this node has another version"}))
+    automl.run(space, output=tmp_path / "run", quiet=True)
+    (row,) = (row for row in automl.leaderboard(tmp_path / "run") if row["trial"] is not None)
+    said = "its worker could not start: ImportError: this node has another version (3 times)"
+    assert (row["status"], row["error"]) == ("failed", said)

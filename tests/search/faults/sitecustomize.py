@@ -1,6 +1,7 @@
 """Faults that trials meet on their workers, where Python finds this file at its start.
 
-`AUTOML_TEST_FAULTS` is JSON: trial number to fault. Real code is wrapped as it is imported, nothing is replaced.
+`AUTOML_TEST_FAULTS` is JSON: trial number to fault, or `start` to what is wrong with every worker. Real code is wrapped
+as it is imported, nothing is replaced.
 """
 
 from __future__ import annotations
@@ -97,6 +98,8 @@ class Finder(importlib.abc.MetaPathFinder):
     def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
         if name != "automl.training.fit":
             return None
+        if "start" in FAULTS and sys.argv[0].endswith("default_worker.py"):
+            raise ImportError(FAULTS["start"])
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
         assert spec is not None and spec.loader is not None

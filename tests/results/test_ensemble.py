@@ -1,0 +1,109 @@
+"""The average of the leaders: measured as what it is, the best model only where it is better on validation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import automl
+from automl.results import finish, read_run
+from automl.results.leaderboard import format_leaderboard, verdict
+from automl.results.package import Model, write_best_model
+from automl.results.report import write_report
+from automl.space import UserError
+from automl.training.run_directory import RunDirectory, read_json, write_json
+from tests.conftest import copy_run
+
+
+@pytest.fixture
+def run(finished: RunDirectory, tmp_path: Path) -> RunDirectory:
+    """A copy of a finished run that is to average its three best trials."""
+    copied = copy_run(finished, tmp_path / "run")
+    write_json(copied.manifest, {**read_json(copied.manifest), "ensemble": 3})
+    return copied
+
+
+def let_it_be(run: RunDirectory, accuracy: float) -> None:
+    """Say that the ensemble has reached so much on validation."""
+    content = read_json(run.finalists)
+    content["ensemble"]["validation"]["accuracy"] = accuracy
+    write_json(run.finalists, content)
+
+
+def packages(run: RunDirectory, numbers: list[int], folder: Path) -> list[Model]:
+    """The members as models of their own, each packed as if it were the best."""
+    config = read_json(run.best_model / "config.json")
+    models = []
+    for number in numbers:
+        alone = folder / str(number)
+        (alone / "members").mkdir(parents=True)
+        (member,) = [member for member in config["members"] if member["trial"] == number]
+        (run.best_model / member["folder"]).rename(alone / "members" / str(number))
+        write_json(alone / "config.json", {**config, "members": [member]})
+        models.append(automl.load_model(alone))
+    return models
+
+
+def test_an_ensemble_is_packed_whole_and_says_the_mean_of_its_members(
+    run: RunDirectory, small_data: Path, tmp_path: Path
+) -> None:
+    record = finish(run)
+    numbers = [trial.number for trial in record.ranked[:3]]
+    measured = read_json(run.finalists)["ensemble"]
+    assert measured["members"] == numbers
+    let_it_be(run, 1.5)
+    write_best_model(read_run(run))
+    rows = [json.loads(line) for line in (small_data / "test.jsonl").read_text().splitlines()]
+    texts = [row["text"] for row in rows]
+    together = automl.load_model(run.path).predict_probabilities(texts)
+    found = automl.evaluate(run.path, small_data / "test.jsonl")["metrics"]
+    assert found == pytest.approx(measured["test"], abs=1e-5)
+    assert "ensemble of 3" in (run.best_model / "README.md").read_text()
+    alone = [model.predict_probabilities(texts) for model in packages(run, numbers, tmp_path / "alone")]
+    np.testing.assert_allclose(together, np.mean(alone, axis=0), atol=1e-6)
+    assert not np.allclose(alone[0], alone[1], atol=1e-3)
+
+
+@pytest.mark.parametrize(("gain", "is_best"), [(0.01, True), (0.0, False), (-0.01, False)])
+def test_an_ensemble_is_the_best_model_only_where_it_is_better_on_validation(
+    run: RunDirectory, gain: float, is_best: bool
+) -> None:
+    best = finish(run).ranked[0]
+    assert best.score is not None
+    let_it_be(run, best.score + gain)
+    record = read_run(run)
+    write_best_model(record)
+    write_report(record)
+    config = read_json(run.best_model / "config.json")
+    assert (len(config["members"]) == 3) is is_best
+    assert ("no better than the best alone" not in run.report.read_text()) is is_best
+    board = json.loads(format_leaderboard(record, "json"))
+    assert board["ensemble"]["score"] == best.score + gain
+    assert board["ensemble"] in automl.leaderboard(run.path)
+    assert ("average of the best 3" in verdict(record)) is is_best
+
+
+def test_what_has_been_measured_needs_no_data_again(run: RunDirectory, tmp_path: Path) -> None:
+    finish(run)
+    written = run.finalists.read_text()
+    manifest = read_json(run.manifest)
+    write_json(run.manifest, {**manifest, "prepared": str(tmp_path / "gone" / "x"), "working_directory": "/"})
+    finish(run)
+    assert run.finalists.read_text() == written
+
+
+def test_a_member_outside_the_folder_is_refused(run: RunDirectory) -> None:
+    finish(run)
+    config = read_json(run.best_model / "config.json")
+    config["members"][0]["folder"] = "../trials/0"
+    write_json(run.best_model / "config.json", config)
+    with pytest.raises(UserError, match="outside"):
+        automl.load_model(run.best_model)
+
+
+def test_refit_and_ensemble_exclude_each_other(small_space: Path) -> None:
+    with pytest.raises(UserError, match="one of them"):
+        automl.check(small_space, overrides=["search.refit=true", "search.ensemble=3"])
