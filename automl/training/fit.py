@@ -229,7 +229,7 @@ def train_rows(training: Training, until: int, look: Callable[[], None]) -> floa
         batch = next(stream)
         total += _halve_if_too_large(training, lambda batch=batch: _gradients(training, batch))  # type: ignore[misc]
         if settings["gradient_clip"] is not None:
-            nn.utils.clip_grad_norm_(training.module.parameters(), settings["gradient_clip"])
+            _clip(training, settings["gradient_clip"])
         optimizer.step()
         training.rows += len(batch.labels)
         training.step += 1
@@ -237,6 +237,17 @@ def train_rows(training: Training, until: int, look: Callable[[], None]) -> floa
             update_average(training.average, training.module, settings["ema"], training.step)
     mean = training.shard.sum(total).item() / (training.rows - before)
     return mean if math.isfinite(mean) else math.nan
+
+
+def _clip(training: Training, longest: float) -> None:
+    """Scale the gradients down to a norm of `longest` where theirs is larger."""
+    parameters = [parameter for parameter in training.module.parameters() if parameter.grad is not None]
+    if training.device.type != "cpu":  # to look at the norm would be to wait for the GPU
+        nn.utils.clip_grad_norm_(parameters, longest)
+        return
+    norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters])  # type: ignore[misc]
+    if norm > longest:  # else gradients as large as the vocabulary would be read and written for nothing
+        nn.utils.clip_grads_with_norm_(parameters, longest, norm)
 
 
 def _gradients(training: Training, batch: Batch) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from automl.data import load_encoder
 from automl.data.encode import token_texts
 from automl.space import UserError, nearest
-from automl.training.run_directory import RunDirectory
+from automl.training.run_directory import RunDirectory, read_json
 
 # Weights with a row for each word of a vocabulary, which is another one in another model.
 WORD_ROWS = ("embedding.embedding.weight", "embedding.tuned.weight", "embedding.frozen.weight")
@@ -32,13 +32,14 @@ class Earlier:
 def read_earlier(source: str) -> Earlier:
     """Read a run directory, a best_model directory, or a file with a state dict (.safetensors, or .pt of tensors).
 
+    Of an ensemble it is the member that ranks first.
     Raises UserError where it is none of them or cannot be read. Nothing but tensors is unpickled.
     """
     path = Path(source)
     if RunDirectory(path).manifest.is_file():
         path = RunDirectory(path).best_model
     if path.is_dir():
-        path = path / "model.safetensors"
+        path = _first_member(path) / "model.safetensors"
     if not path.is_file():
         raise UserError(
             f"init_from: there is no model {source}; expected a run, a best_model directory or a state dict"
@@ -51,6 +52,15 @@ def read_earlier(source: str) -> Earlier:
     if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise UserError(f"init_from: {path} holds no state dict, a mapping of names to tensors")
     return Earlier(weights, words)
+
+
+def _first_member(folder: Path) -> Path:
+    """Where the weights of a best_model directory lie: of an ensemble those of the member that ranks first."""
+    try:
+        member = folder / read_json(folder / "config.json")["members"][0]["folder"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return folder
+    return member if member.resolve().is_relative_to(folder.resolve()) else folder
 
 
 @torch.no_grad()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +121,21 @@ def test_a_state_dict_of_any_network_will_do(earlier: tuple[Path, Training], tmp
         config["training"]["init_from"]["model"] = str(tmp_path / name)
         with pytest.raises(UserError, match=message):
             begin(config, prepared)
+
+
+def test_of_an_ensemble_the_first_member_is_taken_and_no_path_leads_out(
+    earlier: tuple[Path, Training], tmp_path: Path
+) -> None:
+    folder, _ = earlier
+    (tmp_path / "ensemble" / "members").mkdir(parents=True)
+    shutil.copytree(folder, tmp_path / "ensemble" / "members" / "7")
+    described = tmp_path / "ensemble" / "config.json"
+    described.write_text(json.dumps({"members": [{"folder": "members/7"}, {"folder": "members/9"}]}))
+    config, prepared = later(tmp_path, {"model": str(tmp_path / "ensemble")})
+    assert "embedding.embedding.weight" in begin(config, prepared).report["init_from"]["loaded"]
+    described.write_text(json.dumps({"members": [{"folder": "../best_model"}]}))
+    with pytest.raises(UserError, match="there is no model"):
+        begin(config, prepared)
 
 
 def moved(training: Training) -> set[str]:
