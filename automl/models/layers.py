@@ -58,8 +58,8 @@ class TextFamily(Section):
     def _vectors_alone(cls, value: Any) -> Any:
         """With pretrained vectors and nothing said of learned ones, there are none, and less is dropped.
 
-        Their few numbers mean something before training: an LSTM with 50 of them reaches 0.775 on movie-review
-        sentences with dropout 0.2, and 0.749 with 0.4 or more.
+        Their few numbers mean something before training: an LSTM over GloVe vectors of 50 reaches 0.771 on the test
+        rows of movie-review sentences (mean of two seeds) with dropout 0.2, and 0.755 with 0.5.
         """
         if isinstance(value, dict) and value.get("vectors") is not None:
             return {"embedding": 0, "dropout": FloatRange(float=(0.0, 0.4)), **value}
