@@ -23,23 +23,13 @@ from filelock import FileLock, Timeout
 from rich.console import Console, Group
 from rich.text import Text
 
-from automl.space import (
-    Choice,
-    SearchSpec,
-    Section,
-    UserError,
-    json_schema,
-    load,
-    parameters,
-    sample_configs,
-    space_json,
-    space_tree,
-)
+from automl.space import SearchSpec, UserError, json_schema, load, parameters, sample_configs, space_json, space_tree
 from automl.training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from automl.data import Prepared
     from automl.results.package import Model
+    from automl.search.resources import Capacity
 
 
 @dataclass(frozen=True)
@@ -101,12 +91,13 @@ def check(space: str | Path, *, overrides: Sequence[str] = (), samples: int = 5)
     Raises UserError (SpaceError with all problems and their places) where anything is wrong. Nothing is written.
     """
     from automl.data.tables import find_files, require_columns
+    from automl.training.beforehand import check_files
 
     spec = load_space(space, overrides)
     for files in (spec.data.train, spec.data.validation, spec.data.test):
         for path in find_files(files) if isinstance(files, list) else []:
             require_columns(path, [spec.data.text, spec.data.label])
-    _check_files_of(spec)
+    check_files(spec)
     return Checked(spec, sample_configs(spec, samples, seed=spec.search.seed))
 
 
@@ -143,39 +134,16 @@ def run(
         raise UserError(f"{path} exists already; name another --output{go_on}")
     _require_cluster(address)
 
-    from automl.search.engine import driving
-    from automl.search.manifest import create_manifest
-    from automl.search.ray_session import local_capacity
+    from automl.search.ray_session import local_capacity, ray_beside
     from automl.search.resources import check_request
+    from automl.training.beforehand import check_files
 
     capacity = local_capacity()
     if address is None:
         check_request(spec, capacity)
-    _check_files_of(spec)
-    prepared = _prepare(spec)
-    directory = RunDirectory(path)
-    made = next(folder for folder in (*reversed(path.parents), path) if not folder.exists())
-    try:
-        path.mkdir(parents=True)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {path}: {error.strerror}") from error
-    try:
-        with driving(directory):
-            shutil.copyfile(space, directory.space)
-            create_manifest(
-                directory,
-                spec,
-                prepared,
-                capacity,
-                space_file=space,
-                space_hash=_hash(space),
-                overrides=overrides,
-            )
-            return _search(spec, directory, prepared, address=address, quiet=quiet)
-    except BaseException:
-        if not (path / "trials").exists():  # no trial has begun: there is nothing to go on with
-            shutil.rmtree(made)
-        raise
+    check_files(spec)
+    with ray_beside(lambda: _prepare(spec), address) as prepared:
+        return _begin(spec, space, overrides, RunDirectory(path), prepared, capacity, address, quiet)
 
 
 def resume(
@@ -201,15 +169,16 @@ def resume(
 
     from automl.search.engine import driving
     from automl.search.manifest import budget, update_manifest
+    from automl.search.ray_session import ray_beside
 
     overrides = (*manifest["overrides"], *_budget_overrides(trials, time_budget, None))
     with driving(directory), chdir(_working_directory(manifest)):
         spec = load_space(directory.space, overrides, beside=manifest["space_file"])
-        prepared = _prepare(spec)
-        if prepared.fingerprint != manifest["data"]["fingerprint"]:
-            raise UserError(f"the data of {directory.path} has changed since the run began; run it as a new search")
-        update_manifest(directory, status="running", budget=budget(spec), overrides=list(overrides))
-        return _search(spec, directory, prepared, address=address, quiet=quiet)
+        with ray_beside(lambda: _prepare(spec), address) as prepared:
+            if prepared.fingerprint != manifest["data"]["fingerprint"]:
+                raise UserError(f"the data of {directory.path} has changed since the run began; run it as a new search")
+            update_manifest(directory, status="running", budget=budget(spec), overrides=list(overrides))
+            return _search(spec, directory, prepared, address=address, quiet=quiet)
 
 
 def leaderboard(run: str | Path) -> list[dict[str, Any]]:
@@ -299,6 +268,45 @@ def open_run(run: str | Path) -> RunDirectory:
     return directory
 
 
+def _begin(
+    spec: SearchSpec,
+    space: Path,
+    overrides: Sequence[str],
+    directory: RunDirectory,
+    prepared: Prepared,
+    capacity: Capacity,
+    address: str | None,
+    quiet: bool,
+) -> RunResult:
+    """Make the run directory and search; where no trial has begun, nothing of it is left."""
+    from automl.search.engine import driving
+    from automl.search.manifest import create_manifest
+
+    path = directory.path
+    made = next(folder for folder in (*reversed(path.parents), path) if not folder.exists())
+    try:
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {path}: {error.strerror}") from error
+    try:
+        with driving(directory):
+            shutil.copyfile(space, directory.space)
+            create_manifest(
+                directory,
+                spec,
+                prepared,
+                capacity,
+                space_file=space,
+                space_hash=_hash(space),
+                overrides=overrides,
+            )
+            return _search(spec, directory, prepared, address=address, quiet=quiet)
+    except BaseException:
+        if not (path / "trials").exists():  # no trial has begun: there is nothing to go on with
+            shutil.rmtree(made)
+        raise
+
+
 def _search(
     spec: SearchSpec, directory: RunDirectory, prepared: Prepared, *, address: str | None, quiet: bool
 ) -> RunResult:
@@ -345,36 +353,10 @@ def _require_cluster(address: str | None) -> None:
         raise UserError(f"no Ray cluster answers at {address}: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _check_files_of(spec: SearchSpec) -> None:
-    """Raise UserError where files that model and training may name are missing, or are not what they should be."""
-    from automl.data.vectors import vector_dimension
-    from automl.training.transfer import read_earlier
-
-    if spec.training.init_from is not None:
-        model = spec.training.init_from.model
-        for one in model.choice if isinstance(model, Choice) else [model]:
-            read_earlier(str(one))
-    for family in spec.model.named().values():
-        vectors = getattr(family, "vectors", None)
-        if isinstance(vectors, Section):
-            source = vectors.source  # type: ignore[attr-defined]
-            for one in source.choice if isinstance(source, Choice) else [source]:
-                vector_dimension({"source": one, "index": vectors.index})  # type: ignore[attr-defined]
-
-
-def estimated_parameters(config: Mapping[str, Any], *, vocabulary: int, classes: int) -> int:
-    """Trainable numbers of a configuration's network, for a vocabulary and classes that the data decides."""
-    from automl.data.vectors import vector_dimension
-    from automl.models import estimate_parameters
-
-    ((_, settings),) = config["model"].items()
-    vectors = settings.get("vectors")
-    dimension = vector_dimension(vectors) if isinstance(vectors, dict) else 0
-    return estimate_parameters(config["model"], vocabulary=vocabulary, classes=classes, dimension=dimension)
-
-
 def _size(config: Mapping[str, Any]) -> str:
     """How large a configuration's network is, where the vocabulary is as large as it may be."""
+    from automl.training.beforehand import estimated_parameters
+
     ((_, tokenizer),) = config["data"]["tokenizer"].items()
     tokens = tokenizer["vocabulary"]
     count = estimated_parameters(config, vocabulary=tokens, classes=2)
@@ -387,9 +369,14 @@ def _first_config(spec: SearchSpec) -> dict[str, Any]:
 
 
 def _prepare(spec: SearchSpec) -> Prepared:
+    """Prepare the data of the search, and import what it takes besides Ray: seconds, in which Ray starts."""
     from automl.data import prepare
 
-    return prepare(_first_config(spec)["data"], seed=spec.search.seed, cache=cache_directory())
+    prepared = prepare(_first_config(spec)["data"], seed=spec.search.seed, cache=cache_directory())
+    import automl.search.ledger
+    import automl.training.fit  # noqa: F401
+
+    return prepared
 
 
 def _budget_overrides(trials: int | None, time_budget: str | None, seed: int | None) -> list[str]:

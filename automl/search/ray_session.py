@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from concurrent.futures import Future
+from contextlib import contextmanager, redirect_stdout, suppress
+from typing import TypeVar
 
 import ray
 import torch
@@ -18,7 +21,10 @@ from automl.search.resources import Capacity
 from automl.space import UserError
 from automl.training.run_directory import TrialDirectory
 
+T = TypeVar("T")
+
 OBJECT_STORE_BYTES = 256 * 1024 * 1024  # trials read data from disk, so little passes through the store
+GLANCE_SECONDS = 0.3
 
 # Read when Ray and Tune start. Trials are in the journal and in their folders, so none of Tune's own files are wanted;
 # the memory monitor would end a whole experiment instead of one trial.
@@ -32,6 +38,8 @@ _ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
+
+_ahead = False  # whether `ray_beside` has started a Ray that no session has taken over
 
 
 def local_capacity() -> Capacity:
@@ -73,16 +81,60 @@ def release_workers(folder: TrialDirectory) -> None:
 
 
 @contextmanager
+def ray_beside(work: Callable[[], T], address: str | None) -> Iterator[T]:
+    """What `work` gives, with Ray started meanwhile for the `ray_session` to come; stopped at the end of the block.
+
+    Ray takes seconds to start and mostly waits; what is wrong with small data is known before. `work` runs in a
+    thread: Ray's processes end with the thread that started them.
+    """
+    global _ahead
+    result: Future[T] = Future()
+
+    def compute() -> None:
+        try:
+            result.set_result(work())
+        except BaseException as error:
+            result.set_exception(error)
+
+    threading.Thread(target=compute, daemon=True, name="beside Ray").start()
+    try:
+        with suppress(TimeoutError):
+            result.result(timeout=GLANCE_SECONDS)
+        with redirect_stdout(sys.stderr):
+            _start(address)
+        _ahead = True
+        yield result.result()
+    finally:
+        _ahead = False
+        ray.shutdown()
+
+
+@contextmanager
 def ray_session(address: str | None) -> Iterator[Capacity]:
     """Ray for the time of the block: a local one of our own, stopped at its end, or the cluster at `address`.
 
     Raises UserError where the cluster cannot be reached.
     """
+    global _ahead
     with redirect_stdout(sys.stderr):  # Ray prints some faults; results alone go to stdout
-        yield from _session(address)
+        if not _ahead:
+            _start(address)
+        _ahead = False
+        # What Ray logs of a trial's fault is in the journal, in words for people; what ends the search is raised.
+        for name in ("ray", "ray.tune", "ray.train"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        try:
+            there = ray.cluster_resources()
+            known = ("CPU", "GPU", "memory", "object_store_memory")
+            other = {
+                name: amount for name, amount in there.items() if name not in known and not name.startswith("node:")
+            }
+            yield Capacity(cpus=there.get("CPU", 0.0), gpus=there.get("GPU", 0.0), other=other)
+        finally:
+            ray.shutdown()
 
 
-def _session(address: str | None) -> Iterator[Capacity]:
+def _start(address: str | None) -> None:
     os.environ.update({name: os.environ.get(name, value) for name, value in _ENVIRONMENT.items()})
     here = local_capacity()
     try:
@@ -101,13 +153,3 @@ def _session(address: str | None) -> Iterator[Capacity]:
     except (ConnectionError, ValueError, RuntimeError) as error:
         where = "a local Ray" if address is None else f"the Ray cluster at {address}"
         raise UserError(f"cannot start on {where}: {str(error).strip().splitlines()[0]}") from error
-    # What Ray logs of a trial's fault is in the journal, in words for people; what ends the search is raised.
-    for name in ("ray", "ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    try:
-        there = ray.cluster_resources()
-        known = ("CPU", "GPU", "memory", "object_store_memory")
-        other = {name: amount for name, amount in there.items() if name not in known and not name.startswith("node:")}
-        yield Capacity(cpus=there.get("CPU", 0.0), gpus=there.get("GPU", 0.0), other=other)
-    finally:
-        ray.shutdown()

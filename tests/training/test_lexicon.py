@@ -21,10 +21,10 @@ from automl.data.subwords import MOST, subword_numbers
 from automl.data.vectors import look_up_vectors, vector_dimension
 from automl.models import FAMILIES, build, count_parameters
 from automl.space import SpaceError, UserError, load, parse, sample_configs
+from automl.training.beforehand import check_files, estimated_parameters
 from automl.training.checkpoint import save_weights
 from automl.training.fit import start, train_epoch
 from automl.training.inference import load_weights, predict_probabilities
-from automl.verbs import estimated_parameters
 
 CPU = torch.device("cpu")
 WORDS = ["the", "good", "bad", "flight", "Was", "monday"]
@@ -218,3 +218,16 @@ def test_settings_that_need_a_lexicon_say_so() -> None:
     )[0]["model"]
     with pytest.raises(ValueError, match="ask for vectors"):
         build(model, vocabulary=4, classes=2)
+
+
+def test_files_are_asked_for_before_anything_is_trained(tmp_path: Path) -> None:
+    there, absent = text(tmp_path / "v.txt"), tmp_path / "w.txt"
+
+    def spec(more: str) -> Any:
+        return parse(f"name: x\ndata: {{train: t}}\n{more}", FAMILIES)
+
+    check_files(spec(f"model: {{cnn: {{vectors: {{source: {there}}}}}, rnn: {{}}}}"))
+    with pytest.raises(UserError, match="no file or folder"):
+        check_files(spec(f"model: {{cnn: {{vectors: {{source: {{choice: [{there}, {absent}]}}}}}}, rnn: {{}}}}"))
+    with pytest.raises(UserError, match="there is no model"):
+        check_files(spec(f"model: {{cnn: {{}}}}\ntraining: {{init_from: {{model: {absent}}}}}"))
