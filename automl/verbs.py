@@ -9,11 +9,12 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import chdir
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,14 +46,16 @@ def cache_directory() -> Path:
     return Path(os.environ.get("AUTOML_CACHE") or platformdirs.user_cache_path("automl"))
 
 
-def load_space(space: str | Path, overrides: Sequence[str] = ()) -> SearchSpec:
-    """Read and validate a search-space file with the families this package has.
+def load_space(space: str | Path, overrides: Sequence[str] = (), *, beside: str | Path | None = None) -> SearchSpec:
+    """Read and validate a search-space file with the families this package has and those that the user wrote.
 
-    Raises UserError (SpaceError with positions where the file is wrong).
+    The latter are looked for beside the file (of a copy: `beside` the original) and in the current directory. Raises
+    UserError (SpaceError with positions where the file is wrong).
     """
-    from automl.models import FAMILIES
+    from automl.models import FAMILIES, family_section
 
-    return load(Path(space), FAMILIES, overrides)
+    folders = (Path(beside or space).parent, Path.cwd())
+    return load(Path(space), FAMILIES, overrides, find_family=partial(family_section, folders=folders))
 
 
 class Example(StrEnum):
@@ -78,7 +81,7 @@ class Checked:
         parts: list[Any] = [space_tree(self.spec), Text(f"\n{count} searched parameters; samples:", style="bold")]
         for number, sample in enumerate(self.samples, start=1):
             chosen = {"model": sample["model"], "training": sample["training"]}
-            parts.append(Text(f"{number}. {json.dumps(_rounded(chosen))}"))
+            parts.append(Text(f"{number}. {json.dumps(_rounded(chosen))}\n   {_size(sample)}"))
         return Group(*parts)
 
 
@@ -88,11 +91,13 @@ def check(space: str | Path, *, overrides: Sequence[str] = (), samples: int = 5)
     Raises UserError (SpaceError with all problems and their places) where anything is wrong. Nothing is written.
     """
     from automl.data.tables import find_files, require_columns
+    from automl.training.beforehand import check_files
 
     spec = load_space(space, overrides)
     for files in (spec.data.train, spec.data.validation, spec.data.test):
         for path in find_files(files) if isinstance(files, list) else []:
             require_columns(path, [spec.data.text, spec.data.label])
+    check_files(spec)
     return Checked(spec, sample_configs(spec, samples, seed=spec.search.seed))
 
 
@@ -131,10 +136,12 @@ def run(
 
     from automl.search.ray_session import local_capacity, ray_beside
     from automl.search.resources import check_request
+    from automl.training.beforehand import check_files
 
     capacity = local_capacity()
     if address is None:
         check_request(spec, capacity)
+    check_files(spec)
     with ray_beside(lambda: _prepare(spec), address) as prepared:
         return _begin(spec, space, overrides, RunDirectory(path), prepared, capacity, address, quiet)
 
@@ -166,7 +173,7 @@ def resume(
 
     overrides = (*manifest["overrides"], *_budget_overrides(trials, time_budget, None))
     with driving(directory), chdir(_working_directory(manifest)):
-        spec = load_space(directory.space, overrides)
+        spec = load_space(directory.space, overrides, beside=manifest["space_file"])
         with ray_beside(lambda: _prepare(spec), address) as prepared:
             if prepared.fingerprint != manifest["data"]["fingerprint"]:
                 raise UserError(f"the data of {directory.path} has changed since the run began; run it as a new search")
@@ -344,6 +351,16 @@ def _require_cluster(address: str | None) -> None:
         socket.create_connection((found["host"].strip("[]"), int(found["port"])), timeout=10).close()
     except (OSError, OverflowError) as error:
         raise UserError(f"no Ray cluster answers at {address}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _size(config: Mapping[str, Any]) -> str:
+    """How large a configuration's network is, where the vocabulary is as large as it may be."""
+    from automl.training.beforehand import estimated_parameters
+
+    ((_, tokenizer),) = config["data"]["tokenizer"].items()
+    tokens = tokenizer["vocabulary"]
+    count = estimated_parameters(config, vocabulary=tokens, classes=2)
+    return f"{count:,} parameters with {tokens:,} tokens and 2 classes"
 
 
 def _first_config(spec: SearchSpec) -> dict[str, Any]:

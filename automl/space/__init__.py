@@ -1,7 +1,7 @@
 """The language of search-space files: parsed, validated, explained, and turned into Optuna parameters."""
 
 from automl.space.describe import describe_range, space_json, space_tree
-from automl.space.errors import Problem, SpaceError, UserError
+from automl.space.errors import Problem, SpaceError, UserError, nearest
 from automl.space.ranges import Choice, FloatRange, IntRange, Searchable
 from automl.space.sections import Alternatives, Section
 from automl.space.spec import SearchSpec, json_schema, load, parse
@@ -22,6 +22,7 @@ __all__ = [
     "describe_range",
     "json_schema",
     "load",
+    "nearest",
     "parameters",
     "parse",
     "sample_configs",
