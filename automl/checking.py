@@ -21,6 +21,7 @@ from automl.search.feasibility import GUESSED_LENGTH, Costs, judge_of
 from automl.space import SearchSpec, UserError, parameters, sample_configs, space_json, space_tree
 from automl.space.advice import advice
 from automl.space.grid import continuous, grid_size
+from automl.training.beforehand import check_files
 
 DRAWN = 60  # configurations whose cost is looked at
 LOOKED_AT = 2000  # rows of the train data, for the length of its texts
@@ -96,11 +97,12 @@ class Checked:
 def check_space(spec: SearchSpec, samples: int) -> Checked:
     """Look at the files and columns that a valid space names, and draw configurations from it.
 
-    Raises UserError where data is missing. Nothing is written.
+    Raises UserError where data, or a file that model or training name, is missing. Nothing is written.
     """
     for files in (spec.data.train, spec.data.validation, spec.data.test):
         for path in find_files(files) if isinstance(files, list) else []:
             require_columns(path, [spec.data.text, spec.data.label])
+    check_files(spec)
     lengths = _text_lengths(spec)
     longest = _percentile(lengths, 0.99) if lengths else GUESSED_LENGTH
     costs, judge = Costs(length=longest), judge_of(spec, Costs(length=longest))

@@ -13,6 +13,7 @@ from contextlib import chdir
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,14 +45,16 @@ def cache_directory() -> Path:
     return Path(os.environ.get("AUTOML_CACHE") or platformdirs.user_cache_path("automl"))
 
 
-def load_space(space: str | Path, overrides: Sequence[str] = ()) -> SearchSpec:
-    """Read and validate a search-space file with the families this package has.
+def load_space(space: str | Path, overrides: Sequence[str] = (), *, beside: str | Path | None = None) -> SearchSpec:
+    """Read and validate a search-space file with the families this package has and those that the user wrote.
 
-    Raises UserError (SpaceError with positions where the file is wrong).
+    The latter are looked for beside the file (of a copy: `beside` the original) and in the current directory. Raises
+    UserError (SpaceError with positions where the file is wrong).
     """
-    from automl.models import FAMILIES
+    from automl.models import FAMILIES, family_section
 
-    return load(Path(space), FAMILIES, overrides)
+    folders = (Path(beside or space).parent, Path.cwd())
+    return load(Path(space), FAMILIES, overrides, find_family=partial(family_section, folders=folders))
 
 
 class Example(StrEnum):
@@ -105,10 +108,12 @@ def run(
 
     from automl.search.ray_session import local_capacity, ray_beside
     from automl.search.resources import check_request
+    from automl.training.beforehand import check_files
 
     capacity = local_capacity()
     if address is None:
         check_request(spec, capacity)
+    check_files(spec)
     with ray_beside(lambda: _prepare(spec), address) as prepared:
         return _begin(spec, space, overrides, RunDirectory(path), prepared, capacity, address, quiet)
 
@@ -140,7 +145,7 @@ def resume(
 
     overrides = (*manifest["overrides"], *_budget_overrides(trials, time_budget, None))
     with driving(directory), chdir(_working_directory(manifest)):
-        spec = load_space(directory.space, overrides)
+        spec = load_space(directory.space, overrides, beside=manifest["space_file"])
         with ray_beside(lambda: _prepare(spec), address) as prepared:
             if prepared.fingerprint != manifest["data"]["fingerprint"]:
                 raise UserError(f"the data of {directory.path} has changed since the run began; run it as a new search")

@@ -57,3 +57,15 @@ def test_time_to_accuracy_follows_each_search(tmp_path: Path) -> None:
     spans = searches[2]["spans"]
     assert min(spans.values()) > -1 and spans["training and measuring (all cores)"] > 0
     assert "ours sooner" in printed
+
+
+def test_throughput_measures_every_arm_on_the_same_rows(tmp_path: Path) -> None:
+    pq.write_table(pa.Table.from_pylist(make_texts(300, 0)), tmp_path / "train.parquet")
+    figures, printed = run_benchmark(
+        "throughput.py", "--data", tmp_path, "--rounds", "2", "--network", "GRU", output=tmp_path / "figures.json"
+    )
+    gru = figures["networks"]["GRU"]
+    assert gru["rows"] == 285  # a twentieth is validation
+    assert {arm: len(seconds) for arm, seconds in gru["seconds"].items()} == {"automl": 2, "tight": 2, "plain": 2}
+    assert min(gru["rows_per_second"].values()) > 0 and set(gru["automl_faster_than"]) == {"tight", "plain"}
+    assert "automl : plain" in printed

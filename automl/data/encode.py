@@ -114,6 +114,16 @@ def fit_tokenizer(tokenizer: Mapping[str, Any], texts: Iterable[str], rows: int)
     return fitted
 
 
+def token_texts(tokenizer: Tokenizer) -> list[str]:
+    """What each token number stands for; padding and unknown, and pieces of a character, for nothing."""
+    texts = [""] * tokenizer.get_vocab_size()
+    by_bytes = tokenizer.decoder is not None
+    for token, number in tokenizer.get_vocab().items():
+        if number not in (PADDING_ID, UNKNOWN_ID):
+            texts[number] = tokenizer.decode([number]).strip().replace("\ufffd", "") if by_bytes else token
+    return texts
+
+
 def encode_chunks(
     tokenizer: Tokenizer, texts: Iterable[str], max_length: int | None
 ) -> Iterator[tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]]:

@@ -28,7 +28,7 @@ def fingerprint_files(data: Mapping[str, Any], cache: Path) -> str:
     for split in ("train", "validation", "test"):
         named = data[split]
         for path in find_files(named) if isinstance(named, list) else []:
-            digest.update(f"{split}\0{table_format(path)}\0{_file_digest(path, cache)}\0".encode())
+            digest.update(f"{split}\0{table_format(path)}\0{file_digest(path, cache)}\0".encode())
     return digest.hexdigest()
 
 
@@ -37,7 +37,8 @@ def digest_settings(settings: Mapping[str, Any]) -> str:
     return hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
-def _file_digest(path: Path, cache: Path) -> str:
+def file_digest(path: Path, cache: Path) -> str:
+    """A digest of a file's content, kept in `cache` with what tells that the file is the same; may raise UserError."""
     try:
         state = path.stat()
         same = [state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns]

@@ -24,6 +24,7 @@ from automl.data.encode import (
     encode_chunks,
     fit_tokenizer,
     load_encoder,
+    token_texts,
 )
 from automl.data.files import remove_leftovers, replace_folder
 from automl.data.fingerprint import digest_settings, fingerprint_files
@@ -69,6 +70,10 @@ class Prepared:
         """The label numbers int64 [rows] of a split that exists."""
         labels: npt.NDArray[np.int64] = open_split(self.source / f"{split}.arrow").column("label").to_numpy()
         return labels.astype(np.int64)
+
+    def words(self) -> list[str]:
+        """The text of each token number; of padding, unknown and parts of characters it is empty."""
+        return token_texts(self.encoder().tokenizer)
 
     def encoder(self) -> Encoder:
         """What turns raw texts into such rows."""

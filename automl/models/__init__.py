@@ -9,26 +9,45 @@ from torch import nn
 
 from automl.models.cnn import Cnn, TextCnn
 from automl.models.cnn_rnn import CnnRnn, TextCnnRnn
+from automl.models.dpcnn import Dpcnn, TextDpcnn
+from automl.models.embedding import NOTHING_KNOWN, Lexicon, lexicon_of
 from automl.models.rnn import Rnn, TextRnn
+from automl.models.rnn_cnn import RnnCnn, TextRnnCnn
+from automl.models.tcn import Tcn, TextTcn
+from automl.models.user_family import build_user_family, family_folder, family_section, find_family, is_user_family
 from automl.space import Section
 
-FAMILIES: dict[str, type[Section]] = {"cnn": Cnn, "rnn": Rnn, "cnn_rnn": CnnRnn}
+FAMILIES: dict[str, type[Section]] = {
+    "cnn": Cnn,
+    "rnn": Rnn,
+    "cnn_rnn": CnnRnn,
+    "rnn_cnn": RnnCnn,
+    "dpcnn": Dpcnn,
+    "tcn": Tcn,
+}
 
-_MODULES: dict[str, Callable[[Mapping[str, Any], int, int], nn.Module]] = {
+_MODULES: dict[str, Callable[[Mapping[str, Any], int, int, Lexicon], nn.Module]] = {
     "cnn": TextCnn,
     "rnn": TextRnn,
     "cnn_rnn": TextCnnRnn,
+    "rnn_cnn": TextRnnCnn,
+    "dpcnn": TextDpcnn,
+    "tcn": TextTcn,
 }
 
 
-def build(model: Mapping[str, Any], *, vocabulary: int, classes: int) -> nn.Module:
+def build(model: Mapping[str, Any], *, vocabulary: int, classes: int, lexicon: Lexicon = NOTHING_KNOWN) -> nn.Module:
     """Build the network of a configuration's `model` section, `{family: {setting: value}}`.
 
     Its forward takes tokens int64 [B, L] (0 is padding) and lengths int64 [B], each at least 1, and gives
-    logits float32 [B, classes]. Raises KeyError for a family that is not registered.
+    logits float32 [B, classes]. `lexicon` is needed where the settings ask for `vectors` or `subwords`. A family
+    `module:function` is a function of the user's own, imported from where Python looks for modules. Raises KeyError for
+    a family that is not registered, UserError for one that is not found.
     """
     ((family, settings),) = model.items()
-    return _MODULES[family](settings, vocabulary, classes)
+    if is_user_family(family):
+        return build_user_family(family, settings, vocabulary, classes)
+    return _MODULES[family](settings, vocabulary, classes, lexicon)
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -36,4 +55,14 @@ def count_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
-__all__ = ["FAMILIES", "build", "count_parameters"]
+__all__ = [
+    "FAMILIES",
+    "Lexicon",
+    "build",
+    "count_parameters",
+    "family_folder",
+    "family_section",
+    "find_family",
+    "is_user_family",
+    "lexicon_of",
+]

@@ -8,13 +8,13 @@ from typing import Annotated, Any
 from pydantic import Field
 from torch import Tensor, nn
 
+from automl.models.embedding import Lexicon, TokenEmbedding
 from automl.models.layers import (
     ACTIVATIONS,
     MaskedPooling,
     Pooling,
     TextConvolutions,
     TextFamily,
-    TokenEmbedding,
     dense_head,
     token_mask,
 )
@@ -41,11 +41,10 @@ class Cnn(TextFamily):
 class TextCnn(nn.Module):
     """Tokens int64 [B, L] and lengths int64 [B] to logits float [B, C]."""
 
-    def __init__(self, settings: Mapping[str, Any], vocabulary: int, classes: int) -> None:
+    def __init__(self, settings: Mapping[str, Any], vocabulary: int, classes: int, lexicon: Lexicon) -> None:
         super().__init__()
-        size = settings["embedding"]
-        self.embedding = TokenEmbedding(vocabulary, size, settings["token_dropout"], settings["dropout"])
-        self.convolutions = TextConvolutions(size, settings["channels"], settings["kernel_sizes"])
+        self.embedding = TokenEmbedding(settings, vocabulary, lexicon)
+        self.convolutions = TextConvolutions(self.embedding.features, settings["channels"], settings["kernel_sizes"])
         self.activation = ACTIVATIONS[settings["activation"]]()
         features = self.convolutions.features
         self.pooling = MaskedPooling(settings["pooling"], features)

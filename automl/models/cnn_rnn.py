@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from automl.models.cnn import KernelSizes
+from automl.models.embedding import Lexicon, TokenEmbedding
 from automl.models.layers import (
     ACTIVATIONS,
     MaskedPooling,
@@ -16,7 +17,6 @@ from automl.models.layers import (
     Recurrence,
     TextConvolutions,
     TextFamily,
-    TokenEmbedding,
     dense_head,
     token_mask,
 )
@@ -51,12 +51,12 @@ class CnnRnn(TextFamily):
 class TextCnnRnn(nn.Module):
     """Tokens int64 [B, L] and lengths int64 [B] to logits float [B, C]."""
 
-    def __init__(self, settings: Mapping[str, Any], vocabulary: int, classes: int) -> None:
+    def __init__(self, settings: Mapping[str, Any], vocabulary: int, classes: int, lexicon: Lexicon) -> None:
         super().__init__()
-        size, dropout = settings["embedding"], settings["dropout"]
+        dropout = settings["dropout"]
         self.stride: int = settings["stride"]
-        self.embedding = TokenEmbedding(vocabulary, size, settings["token_dropout"], dropout)
-        self.convolutions = TextConvolutions(size, settings["channels"], settings["kernel_sizes"])
+        self.embedding = TokenEmbedding(settings, vocabulary, lexicon)
+        self.convolutions = TextConvolutions(self.embedding.features, settings["channels"], settings["kernel_sizes"])
         self.activation = ACTIVATIONS[settings["activation"]]()
         self.dropout = nn.Dropout(dropout)
         self.recurrence = Recurrence(

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from automl.models import build, count_parameters
+from automl.models import Lexicon, build, count_parameters, is_user_family
 
 NUMBER_BYTES = 4  # of a float32
 PROBES = (8, 16)  # tokens: the cost of these families grows linearly with a text's length
 # Numbers that PyTorch keeps on a CPU of each token, for each unit and for each input; on a GPU it keeps fewer.
 KEPT = {nn.LSTM: (12, 7), nn.GRU: (7, 1)}
+STATES = {"adamw": 2, "adam": 2, "rmsprop": 2, "sgd": 1, "adagrad": 1}  # numbers of an optimiser for each weight
 GATES = {nn.LSTM: 4, nn.GRU: 3}
 
 
@@ -36,29 +37,27 @@ class Cost:
 
 
 def estimate_cost(
-    config: Mapping[str, Any], *, vocabulary: int, classes: int, length: int, measure: bool = True
+    config: Mapping[str, Any], *, vocabulary: int, classes: int, length: int, dimension: int = 0, measure: bool = True
 ) -> Cost:
     """What the network of a configuration costs to train and to use, on texts of at most `length` tokens.
 
-    Without `measure` only the weights are counted (a few milliseconds instead of about thirty) and the rest is 0.
+    `dimension` is that of the pretrained vectors, where the settings ask for some. Without `measure` only the weights
+    are counted (a few milliseconds instead of about thirty) and the rest is 0, as it is for a user's own network.
     """
+    model, training = config["model"], config["training"]
     with torch.device("meta"):
-        module = build(config["model"], vocabulary=vocabulary, classes=classes)
+        lexicon = Lexicon(torch.empty(vocabulary, dimension), torch.empty(vocabulary, 1, dtype=torch.int32))
+        module = build(model, vocabulary=vocabulary, classes=classes, lexicon=lexicon)
     parameters = count_parameters(module)
-    (optimizer,) = config["training"]["optimizer"]
-    copies = 2 + {"adamw": 2, "sgd": 1}[optimizer]
-    if not measure:
-        return Cost(parameters, parameters * NUMBER_BYTES, 0, 0, copies * parameters * NUMBER_BYTES)
-    batch = config["training"]["batch_size"]
+    weights = sum(parameter.numel() for parameter in module.parameters()) * NUMBER_BYTES
+    (optimizer,) = training["optimizer"]
+    copies = 1 + STATES[optimizer] + (training["ema"] is not None)  # gradients, the optimiser's, the average
+    held = weights + copies * parameters * NUMBER_BYTES
+    if not measure or any(is_user_family(family) for family in model):
+        return Cost(parameters, weights, 0, 0, held)
     kept_of_row, flops = _measured(module, length)
-    activations = round(kept_of_row * batch)
-    return Cost(
-        parameters,
-        parameters * NUMBER_BYTES,
-        activations,
-        round(flops),
-        copies * parameters * NUMBER_BYTES + activations,
-    )
+    activations = round(kept_of_row * training["batch_size"])
+    return Cost(parameters, weights, activations, round(flops), held + activations)
 
 
 def _measured(module: nn.Module, length: int) -> tuple[float, float]:

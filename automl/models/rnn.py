@@ -9,12 +9,12 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 from torch import Tensor, nn
 
+from automl.models.embedding import Lexicon, TokenEmbedding
 from automl.models.layers import (
     Activation,
     MaskedPooling,
     Recurrence,
     TextFamily,
-    TokenEmbedding,
     dense_head,
     last_states,
     token_mask,
@@ -36,6 +36,10 @@ class Rnn(TextFamily):
     bidirectional: Searchable[bool] = Field(
         Choice(choice=[True, False]), description="Whether to read the text backwards as well."
     )
+    recurrent_dropout: Searchable[Annotated[float, Field(ge=0, lt=1)]] = Field(
+        0.0, description="Share of the weights between states that is dropped in a step."
+    )
+    layer_norm: Searchable[bool] = Field(False, description="Whether the states of each layer are normalised.")
     activation: Searchable[Activation] = Field("relu", description="Activation of the dense head, where it has units.")
     pooling: Searchable[Literal["last", "max", "mean", "max_mean", "attention"]] = Field(
         Choice(choice=["last", "max", "attention"]), description="How the states become one vector."
@@ -66,13 +70,18 @@ class Rnn(TextFamily):
 class TextRnn(nn.Module):
     """Tokens int64 [B, L] and lengths int64 [B] to logits float [B, C]."""
 
-    def __init__(self, settings: Mapping[str, Any], vocabulary: int, classes: int) -> None:
+    def __init__(self, settings: Mapping[str, Any], vocabulary: int, classes: int, lexicon: Lexicon) -> None:
         super().__init__()
-        size, dropout = settings["embedding"], settings["dropout"]
+        dropout = settings["dropout"]
         self.bidirectional: bool = settings["bidirectional"]
-        self.embedding = TokenEmbedding(vocabulary, size, settings["token_dropout"], dropout)
+        self.embedding = TokenEmbedding(settings, vocabulary, lexicon)
         self.recurrence = Recurrence(
-            settings["cell"], size, settings["hidden"], settings["layers"], self.bidirectional, dropout
+            settings["cell"],
+            self.embedding.features,
+            settings["hidden"],
+            settings["layers"],
+            self.bidirectional,
+            dropout,
         )
         features = self.recurrence.features
         pooling = settings["pooling"]

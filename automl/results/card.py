@@ -86,7 +86,7 @@ Rows: {", ".join(f"{split} {count:,}" for split, count in rows.items())}; finger
 - It knows the classes above and no others, and gives one of them to any text in any language.
 - Words that the training texts do not have are unknown to it.
 - Its probabilities are not calibrated.
-- Rows that are not like the training rows may be classified worse than the figures above say.
+{_needs(members)}- Rows that are not like the training rows may be classified worse than the figures above say.
 
 ## How it was found
 
@@ -109,3 +109,9 @@ the weights, `tokenizer.json` (Hugging Face format) and `encoder.json` the whole
 def _settings(trial: TrialRecord) -> str:
     settings = {name: trial.config[name] for name in ("model", "training")}
     return f"```json\n{json.dumps(settings, indent=2)}\n```"
+
+
+def _needs(members: Sequence[TrialRecord]) -> str:
+    """What the package does not hold: the code of families that the user wrote."""
+    own = sorted({trial.family for trial in members if ":" in trial.family})
+    return "".join(f"- It needs the module of `{family}`, whose folder `PYTHONPATH` names.\n" for family in own)

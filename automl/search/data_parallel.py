@@ -64,11 +64,11 @@ class DataParallelTrial(tune.Trainable):  # type: ignore[misc]
         Raises RuntimeError where a worker was lost.
         """
         if self.run is None:
-            self.run = _Run(self.assignment, 1, self._storage.trial_fs_path)
+            self.run = _Run(self.assignment, False, self._storage.trial_fs_path)
         result = self.run.next_result()
         if "halve" in result:
             self.run.close()
-            self.run = _Run(self.assignment, 2, self._storage.trial_fs_path)
+            self.run = _Run(self.assignment, True, self._storage.trial_fs_path)
             result = self.run.next_result()
         if "epoch" in result:
             self.assignment = replace(self.assignment, epochs_known=int(result["epoch"]))
@@ -103,19 +103,17 @@ def torch_trainer(
 class _Run:
     """Workers of one trial, from their start to their end."""
 
-    def __init__(self, assignment: Assignment, accumulation: int, scratch: str) -> None:
+    def __init__(self, assignment: Assignment, halved: bool, scratch: str) -> None:
         self.assignment = assignment
         self.scratch = scratch
         self.exchange = ray.remote(num_cpus=0)(_Exchange).remote()
         self.failure: BaseException | None = None
-        self.thread = threading.Thread(target=self._fit, args=(accumulation,), daemon=True)
+        self.thread = threading.Thread(target=self._fit, args=(halved,), daemon=True)
         self.thread.start()
 
-    def _fit(self, accumulation: int) -> None:
+    def _fit(self, halved: bool) -> None:
         try:
-            torch_trainer(
-                _train, self.assignment, self.scratch, exchange=self.exchange, accumulation=accumulation
-            ).fit()
+            torch_trainer(_train, self.assignment, self.scratch, exchange=self.exchange, halved=halved).fit()
         except BaseException as error:
             self.failure = error
 
@@ -189,7 +187,7 @@ class _Exchange:
 def _train(config: dict[str, Any]) -> None:
     """What each worker does."""
     assignment = Assignment(**json.loads(config["assignment"]))
-    exchange, accumulation = config["exchange"], config["accumulation"]
+    exchange, halved = config["exchange"], config["halved"]
     context = ray.train.get_context()
     shard = Shard(context.get_world_rank(), context.get_world_size())
     device = ray.train.torch.get_device()
@@ -204,16 +202,16 @@ def _train(config: dict[str, Any]) -> None:
         while shard.any(shard.rank == 0 and ray.get(exchange.permitted.remote()), device):
             with watch(stalled, assignment.stall_timeout) as alive:
                 if trial is None:
-                    trial = begin(assignment, device=device, alive=alive, shard=shard, accumulation=accumulation)
+                    trial = begin(assignment, device=device, alive=alive, shard=shard, halved=halved)
                 trial.alive = alive
                 result = trial.next_epoch()
             if shard.rank == 0:
                 ray.get(exchange.report.remote(result))
     except (Exception, SystemExit) as error:
-        if isinstance(error, torch.OutOfMemoryError) and (trial is None or trial.training.accumulation == 1):
+        if isinstance(error, torch.OutOfMemoryError) and (trial is None or not trial.training.halved):
             result = {"halve": True}
         else:
-            result = result_of(error, assignment.folder, halved=accumulation > 1)
+            result = result_of(error, assignment.folder, halved=halved)
         ray.get(exchange.report.remote(result))
         # The first report counts; what others raise because this one ends comes later.
         raise RuntimeError("a trial ended with an error") from None

@@ -14,6 +14,7 @@ from automl.data import Prepared
 from automl.models.cost import Cost, estimate_cost
 from automl.space import SearchSpec, constraints_of
 from automl.space.spec import searched_sections
+from automl.training.beforehand import vectors_of
 from automl.training.run_directory import INFEASIBLE
 
 Judge = Callable[[Mapping[str, Any]], dict[str, float]]
@@ -43,7 +44,14 @@ class Costs:
             if length == "auto":
                 length = int(self.prepared.profile["max_length"])
         length = self.length if length == "auto" else length
-        return estimate_cost(config, vocabulary=vocabulary, classes=classes, length=length, measure=measure)
+        return estimate_cost(
+            config,
+            vocabulary=vocabulary,
+            classes=classes,
+            length=length,
+            dimension=vectors_of(config["model"]),
+            measure=measure,
+        )
 
 
 def judge_of(spec: SearchSpec, costs: Costs | None = None) -> Judge:

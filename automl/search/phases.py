@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from automl.models import family_folder
 from automl.search.budget import ENOUGH, Stop
 from automl.search.confirmation import Confirmation
 from automl.search.ledger import Ledger
@@ -104,6 +105,7 @@ def _assignment(drive: Drive, proposal: Proposal, folder: TrialDirectory, traini
         stop_file=str(drive.stop.stop_file.resolve()),
         cache=str(drive.cache.resolve()),
         working_directory=str(Path.cwd()),
+        family_folder=family_folder(next(iter(proposal.config["model"]))),
         threads=max(1, int(drive.share.cpus)),
         stall_timeout=drive.spec.search.stall_timeout_seconds,
         workers=drive.share.workers,

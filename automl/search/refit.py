@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import threading
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import ray.train
 
 from automl.search.data_parallel import torch_trainer
 from automl.search.reasons import first_line
-from automl.search.trial import Assignment, data_of, set_threads
+from automl.search.trial import Assignment, data_of, make_family_importable, set_threads
 from automl.search.watchdog import PREPARING, watch
 from automl.training.checkpoint import save_weights
 from automl.training.fit import start, train_epoch
@@ -63,15 +64,17 @@ def _refit(config: dict[str, Any]) -> None:
             return Path(assignment.stop_file).exists()
 
         alive(PREPARING)
-        training = start(
-            assignment.config,
-            data_of(assignment),
-            max_epochs=assignment.max_epochs,
-            seed=assignment.training_seed,
-            device=ray.train.torch.get_device(),
-            shard=shard,
-            with_validation=True,
-        )
+        make_family_importable(assignment)
+        with chdir(assignment.working_directory):  # a configuration may name files
+            training = start(
+                assignment.config,
+                data_of(assignment),
+                max_epochs=assignment.max_epochs,
+                seed=assignment.training_seed,
+                device=ray.train.torch.get_device(),
+                shard=shard,
+                with_validation=True,
+            )
         for _ in range(config["epochs"]):
             if train_epoch(training, stopped) is None:
                 return

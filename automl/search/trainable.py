@@ -57,7 +57,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         except torch.AcceleratorError:
             raise
         except (Exception, SystemExit) as error:
-            halved = self.trial is not None and self.trial.training.accumulation > 1
+            halved = self.trial is not None and self.trial.training.halved
             return result_of(error, self.assignment.folder, halved=halved)
 
     def cleanup(self) -> None:

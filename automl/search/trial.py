@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import sys
 from collections.abc import Callable
 from contextlib import chdir
 from dataclasses import dataclass, field, replace
@@ -44,6 +45,7 @@ class Assignment:
     cache: str
     working_directory: str
     threads: int
+    family_folder: str | None = None  # where a family of the user's own lies
     stall_timeout: float | None = None
     workers: int = 1
     worker_resources: dict[str, float] = field(default_factory=dict)  # of each worker, in Ray's names
@@ -121,24 +123,27 @@ def begin(
     device: torch.device,
     alive: Callable[[float], None] = lambda factor: None,
     shard: Shard = ALONE,
-    accumulation: int = 1,
+    halved: bool = False,
 ) -> RunningTrial:
     """Put a trial where its folder says it was: after its last checkpoint, or at its beginning.
 
     `alive` is called as a sign of progress. A checkpoint that cannot be used is removed, and the trial begins anew;
-    its next line then says so. `accumulation` is that of a trial which begins anew.
+    its next line then says so. `halved` says that whole batches are known to be too large for the GPU's memory.
     """
     alive(PREPARING)
+    make_family_importable(assignment)
     prepared = data_of(assignment)
     folder = TrialDirectory(Path(assignment.folder))
     folder.path.mkdir(parents=True, exist_ok=True)
     if shard.rank > 0:
         shard.wait(device)  # until the first process is done with the checkpoint
-    training, lines, note = _restore(assignment, prepared, folder, device, shard)
+    with chdir(assignment.working_directory):  # a configuration may name files
+        training, lines, note = _restore(assignment, prepared, folder, device, shard)
     if shard.rank == 0:
         shard.wait(device)
     alive(1.0)
-    training.accumulation = max(training.accumulation, accumulation)
+    if halved:
+        training.halve()
     if shard.rank == 0:
         write_json(folder.config, assignment.config)
         with replace_atomically(folder.metrics) as temporary:
@@ -181,6 +186,12 @@ def _restore(
     except CheckpointError as error:
         folder.checkpoint.unlink()
         return fresh(), [], f"began anew: {error}"
+
+
+def make_family_importable(assignment: Assignment) -> None:
+    """Let this process import the user's own family of a trial, where it is of one."""
+    if assignment.family_folder is not None and assignment.family_folder not in sys.path:
+        sys.path.append(assignment.family_folder)
 
 
 def set_threads(threads: int) -> None:

@@ -2,7 +2,7 @@
 
 from automl.space.constraints import Constraints, constraints_of
 from automl.space.describe import describe_range, space_json, space_tree
-from automl.space.errors import Problem, SpaceError, UserError
+from automl.space.errors import Problem, SpaceError, UserError, nearest
 from automl.space.extends import resolved_text
 from automl.space.ranges import Choice, Each, FloatRange, IntRange
 from automl.space.reading import load, parse
@@ -31,6 +31,7 @@ __all__ = [
     "describe_range",
     "json_schema",
     "load",
+    "nearest",
     "parameters",
     "parse",
     "resolved_text",

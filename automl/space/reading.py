@@ -5,33 +5,51 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import ConfigDict, ValidationError
 
 from automl.space.constraints import constraint_faults
 from automl.space.document import Document, apply_overrides, read_text
-from automl.space.errors import Problem, SpaceError
+from automl.space.errors import Problem, SpaceError, UserError
 from automl.space.extends import read_document
 from automl.space.findings import problem_of
 from automl.space.samplers import sampler_fault
-from automl.space.spec import Families, SearchSpec, searched_sections, spec_type
+from automl.space.sections import Section
+from automl.space.spec import Families, FindFamily, SearchSpec, searched_sections, spec_type
 from automl.space.starting_points import start_faults
 
 
-def load(path: Path, families: Families, overrides: Sequence[str] = ()) -> SearchSpec:
+class _Unfound(Section):
+    """Takes any settings, of a family that is reported as not found already."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+def load(
+    path: Path, families: Families, overrides: Sequence[str] = (), *, find_family: FindFamily | None = None
+) -> SearchSpec:
     """Read the search-space file at `path`, with `overrides` (`key.path=value`) in place of what it says.
 
-    `families` are the model families that `model` may name, each with the section of its settings. Raises UserError
-    where the file cannot be read and SpaceError, with all problems at once, where it is wrong.
+    `families` are the model families that `model` may name, each with the section of its settings; `find_family`
+    gives the section of a user's own, `module:function`, or raises UserError. Raises UserError where the file cannot
+    be read and SpaceError, with all problems at once, where it is wrong.
     """
-    return parse(read_text(path), families, file=str(path), overrides=overrides)
+    return parse(read_text(path), families, file=str(path), overrides=overrides, find_family=find_family)
 
 
-def parse(text: str, families: Families, *, file: str = "<string>", overrides: Sequence[str] = ()) -> SearchSpec:
+def parse(
+    text: str,
+    families: Families,
+    *,
+    file: str = "<string>",
+    overrides: Sequence[str] = (),
+    find_family: FindFamily | None = None,
+) -> SearchSpec:
     """The same from the text of a file; `file` names it in errors, and what it extends is looked for beside it."""
     document = read_document(text, file)
     apply_overrides(document, overrides)
-    kind = spec_type(tuple(families.items()))
     problems = list(document.problems)
+    own = _own_families(document, find_family, problems) if find_family else {}
+    kind = spec_type((*families.items(), *own.items()))
     try:
         spec = kind.model_validate(document.data)
     except ValidationError as error:
@@ -52,3 +70,17 @@ def _faults(document: Document, spec: SearchSpec) -> Iterator[Problem]:
         yield document.problem(place, f"search.start_with: {message}", at_key=message.startswith("unknown"))
     if fault := sampler_fault(spec):
         yield document.problem(("search", "sampler"), f"search.sampler: {fault}")
+
+
+def _own_families(document: Document, find_family: FindFamily, problems: list[Problem]) -> dict[str, type[Section]]:
+    """The families `module:function` that a file names; those that are not found are added to `problems`."""
+    model = document.data.get("model")
+    found: dict[str, type[Section]] = {}
+    for name in model if isinstance(model, dict) else ():
+        if ":" in name:
+            try:
+                found[name] = find_family(name)
+            except UserError as error:
+                problems.append(document.problem(("model", name), str(error), at_key=True))
+                found[name] = _Unfound
+    return found

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, create_model
+from pydantic import AfterValidator, ConfigDict, Field, create_model
 from pydantic_core import PydanticCustomError
 
 from automl.space.data_section import Data
@@ -19,6 +19,7 @@ from automl.space.training_section import Training
 SEARCHED = ("data", "model", "training")
 
 Families = Mapping[str, type[Section]]
+FindFamily = Callable[[str], type[Section]]
 
 
 _NAME = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
@@ -51,11 +52,22 @@ def searched_sections(spec: SearchSpec) -> dict[str, Section]:
     return {name: getattr(spec, name) for name in SEARCHED}
 
 
+class _Families(Alternatives):
+    """What `model` may name."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "minProperties": 1,
+            "patternProperties": {r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$": {"type": ["object", "null"]}},
+        }
+    )
+
+
 @lru_cache(maxsize=8)
 def spec_type(families: tuple[tuple[str, type[Section]], ...]) -> type[SearchSpec]:
     """SearchSpec whose `model` section knows `families`, given as (name, section) pairs."""
     fields: dict[str, Any] = {name: (kind | None, None) for name, kind in families}
-    model = create_model("Model", __base__=Alternatives, __doc__="The families to search.", **fields)
+    model = create_model("Model", __base__=_Families, __doc__="The families to search.", **fields)
     field = Field(description="The families to search; {} means a family's own default ranges.")
     return create_model("SearchSpec", __base__=SearchSpec, model=(model, field))
 

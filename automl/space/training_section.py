@@ -31,11 +31,43 @@ class Sgd(Section):
     weight_decay: Searchable[Annotated[float, Field(ge=0)]] = Field(0.0, description="L2 penalty.")
 
 
+class Adam(Section):
+    """Adam (Kingma and Ba 2015)."""
+
+    learning_rate: Searchable[Rate] = Field(
+        FloatRange(float=(3e-4, 1e-2), log=True), description="The highest learning rate of the schedule."
+    )
+    weight_decay: Searchable[Annotated[float, Field(ge=0)]] = Field(0.0, description="L2 penalty.")
+
+
+class RmsProp(Section):
+    """RMSprop (Tieleman and Hinton 2012)."""
+
+    learning_rate: Searchable[Rate] = Field(
+        FloatRange(float=(1e-4, 1e-2), log=True), description="The highest learning rate of the schedule."
+    )
+    smoothing: Searchable[Fraction] = Field(0.99, description="Share of the squared gradients' mean that is kept.")
+    momentum: Searchable[Fraction] = Field(0.0, description="Momentum; 0 for none.")
+    weight_decay: Searchable[Annotated[float, Field(ge=0)]] = Field(0.0, description="L2 penalty.")
+
+
+class Adagrad(Section):
+    """Adagrad (Duchi et al. 2011): weights with rare gradients move further."""
+
+    learning_rate: Searchable[Rate] = Field(
+        FloatRange(float=(3e-3, 0.3), log=True), description="The highest learning rate of the schedule."
+    )
+    weight_decay: Searchable[Annotated[float, Field(ge=0)]] = Field(0.0, description="L2 penalty.")
+
+
 class Optimizers(Alternatives):
     """How weights are updated."""
 
     adamw: AdamW | None = None
     sgd: Sgd | None = None
+    adam: Adam | None = None
+    rmsprop: RmsProp | None = None
+    adagrad: Adagrad | None = None
 
 
 class Constant(Section):
@@ -48,12 +80,27 @@ class Falling(Section):
     warmup: Searchable[Fraction] = Field(0.05, description="Share of all steps with a rising rate.")
 
 
+class OneCycle(Section):
+    """A long rise from a 25th, then a fall to almost nothing (Smith and Topin 2018)."""
+
+    warmup: Searchable[Fraction] = Field(0.3, description="Share of all steps with a rising rate.")
+
+
+class FallingOnPlateau(Section):
+    """A fall whenever the validation loss has not fallen for some epochs."""
+
+    factor: Searchable[Annotated[float, Field(gt=0, lt=1)]] = Field(0.5, description="What the rate is multiplied by.")
+    patience: Searchable[Annotated[int, Field(ge=0)]] = Field(1, description="Epochs to wait before.")
+
+
 class Schedules(Alternatives):
     """How the learning rate changes."""
 
     constant: Constant | None = None
     linear: Falling | None = None
     cosine: Falling | None = None
+    one_cycle: OneCycle | None = None
+    plateau: FallingOnPlateau | None = None
 
 
 class CrossEntropy(Section):
@@ -75,6 +122,25 @@ class Losses(Alternatives):
     focal: Focal | None = None
 
 
+class InitFrom(Section):
+    """An earlier model to begin with: weights of the same name and shape are taken over, word vectors word for word."""
+
+    model: Searchable[Annotated[str, Field(min_length=1)]] = Field(
+        description="A run or best_model directory, or a state dict (.safetensors or .pt)."
+    )
+    frozen_epochs: Searchable[Annotated[int, Field(ge=0)]] = Field(
+        0, description="Epochs in which layers that were taken over, but for the last, are not trained."
+    )
+    gradual: Searchable[bool] = Field(
+        False,
+        description="Whether they are freed one by one after that, an epoch for each, from the last to the first.",
+    )
+    freeze: list[str] = Field(default_factory=list, description="Names of layers that are never trained.")
+    rate_decay: Searchable[Annotated[float, Field(gt=0, le=1)]] = Field(
+        1.0, description="A layer's learning rate, as a share of that of the layer after it."
+    )
+
+
 class Training(Section):
     """How a network is trained."""
 
@@ -88,9 +154,16 @@ class Training(Section):
         default_factory=lambda: Losses(cross_entropy=CrossEntropy()), description="What training minimises."
     )
     batch_size: Searchable[Positive] = Field(64, description="Rows in a step.")
+    accumulation: Searchable[Positive] = Field(
+        1, description="Parts in which a batch passes through the network, for batches that memory cannot hold."
+    )
+    ema: Searchable[Fraction | None] = Field(
+        None, description="Decay of a moving average of the weights, which is what is measured and kept; null for none."
+    )
     gradient_clip: Searchable[Rate | None] = Field(
         1.0, description="Gradients are scaled down to this norm; null for never."
     )
+    init_from: InitFrom | None = Field(None, description="An earlier model to begin with; null for none.")
     rows_per_epoch: Annotated[Whole, Field(ge=1)] | None = Field(
         None, description="Rows that count as an epoch, for a trial to be stopped inside a pass; null for a whole pass."
     )

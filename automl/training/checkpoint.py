@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from dataclasses import asdict
 from pathlib import Path
 
 import safetensors.torch
@@ -11,8 +12,9 @@ import torch
 
 from automl.data.files import replace_atomically
 from automl.training.fit import Training
+from automl.training.optimization import Plateau
 
-FORMAT = 2
+FORMAT = 3
 PROGRESS = ("epoch", "step", "rows", "accumulation")
 
 
@@ -21,20 +23,22 @@ class CheckpointError(ValueError):
 
 
 def save_weights(training: Training, path: Path) -> None:
-    """Write the network's weights as safetensors, whole or not at all."""
-    weights = {name: value.detach().cpu().contiguous() for name, value in training.module.state_dict().items()}
+    """Write the network's weights, averaged where the trial averages them, as safetensors, whole or not at all."""
+    weights = {name: value.detach().cpu().contiguous() for name, value in training.measured.state_dict().items()}
     with replace_atomically(path) as temporary:
         # Through memory, as below: neither library says of a full disk that it is full.
         temporary.write_bytes(safetensors.torch.save(weights))
 
 
 def save_checkpoint(training: Training, path: Path) -> None:
-    """Write network, optimiser and progress, with a checksum; random numbers follow from seed and progress."""
+    """Write network, average, optimiser and progress, with a checksum; random numbers follow from seed and progress."""
     state = {
         "format": FORMAT,
         "seed": training.seed,
         "module": training.module.state_dict(),
+        "average": None if training.average is None else training.average.state_dict(),
         "optimizer": training.optimizer.state_dict(),
+        "plateau": asdict(training.plateau),
         **{name: getattr(training, name) for name in PROGRESS},
     }
     buffer = io.BytesIO()
@@ -60,8 +64,11 @@ def load_checkpoint(training: Training, path: Path) -> None:
         raise CheckpointError(f"{path.name} is no checkpoint of this trial")
     try:
         training.module.load_state_dict(state["module"])
+        if training.average is not None:
+            training.average.load_state_dict(state["average"])
         training.optimizer.load_state_dict(state["optimizer"])
     except (RuntimeError, ValueError) as error:
         raise CheckpointError(f"{path.name} is of another network") from error
+    training.plateau = Plateau(**state["plateau"])
     for name in PROGRESS:
         setattr(training, name, state[name])

@@ -16,10 +16,13 @@ from torch import Tensor, nn
 
 from automl.data import Batch, Prepared, Rows, batches, join_rows
 from automl.models import build
+from automl.training.averaging import start_average, update_average
 from automl.training.inference import CHECK_EVERY, autocast, predict_probabilities
+from automl.training.lexicon import make_lexicon
 from automl.training.metrics import compute_metrics
-from automl.training.optimization import Loss, build_loss, build_optimizer, learning_rate_factor
+from automl.training.optimization import Loss, Plateau, build_loss, build_optimizer, learning_rate_factor
 from automl.training.shard import ALONE, Shard, unsynchronised
+from automl.training.transfer import Freezing, plan_freezing, rate_shares, read_earlier, take_over
 
 MEASURE_ROWS = 256  # rows of a batch when measuring
 
@@ -34,8 +37,9 @@ class InterruptionError(Exception):
 class Training:
     """A trial in progress; `epoch`, `step` and `rows` count the epochs, updates and rows that are done.
 
-    `accumulation` is the number of pieces in which a batch passes through the network: 2 once the GPU's memory has
-    been too small for a whole one.
+    `accumulation` is the number of pieces in which a batch passes through the network: what the settings say, and
+    twice that once the GPU's memory has been too small. `average` is the moving average of the network's weights, where
+    the settings ask for one. `report` is what is to be said of the beginning: the first epoch's line has it.
     """
 
     module: nn.Module
@@ -49,18 +53,40 @@ class Training:
     shard: Shard
     rows_per_epoch: int
     total_steps: float
+    accumulation: int
+    report: Mapping[str, Any]
+    freezing: Freezing | None = None
+    average: nn.Module | None = None
+    plateau: Plateau = field(default_factory=Plateau)
     epoch: int = 0
     step: int = 0
     rows: int = 0
-    accumulation: int = 1
     _stream: Iterator[Batch] | None = field(default=None, repr=False)
     _wrapped: nn.Module | None = field(default=None, repr=False)
+
+    @property
+    def measured(self) -> nn.Module:
+        """The network that is measured and kept: with averaged weights where there are some."""
+        return self.module if self.average is None else self.average
+
+    @property
+    def halved(self) -> bool:
+        """Whether the GPU's memory has been too small once."""
+        return bool(self.accumulation > self.settings["accumulation"])
+
+    def halve(self) -> None:
+        """Let batches pass through the network in half of the rows at a time."""
+        self.accumulation = 2 * self.settings["accumulation"]
 
     def wrapped(self) -> nn.Module:
         """The network to train: it averages gradients over all processes, which have to ask for it together first."""
         if self._wrapped is None:
             self._wrapped = self.shard.wrap(self.module)
         return self._wrapped
+
+    def unwrap(self) -> None:
+        """Let the next step begin with other weights to train; all processes do it at the same epoch."""
+        self._wrapped = None
 
     def stream(self) -> Iterator[Batch]:
         """Batches from where the trial is, one shuffled pass over the train rows after another, without end.
@@ -95,7 +121,8 @@ def start(
     An epoch is a pass over `prepared`'s train rows, or as many rows as `rows_per_epoch` says: it then ends with the
     first batch that reaches them, and the next goes on from there. The learning-rate schedule spans `max_epochs`.
     Each process of data-parallel training calls this with its `shard`; `batch_size` is that of all together. To train
-    on the validation rows too (`with_validation`) makes their figures meaningless.
+    on the validation rows too (`with_validation`) makes their figures meaningless. Raises UserError where files that
+    the configuration names (relative to the current directory) cannot be used.
     """
     torch.manual_seed(seed)
     train, validation = prepared.rows("train"), prepared.rows("validation")
@@ -103,13 +130,22 @@ def start(
         raise ValueError(f"{prepared.path} has no train or no validation rows")
     if with_validation:
         train = join_rows(train, validation)
-    module = build(config["model"], vocabulary=prepared.vocabulary, classes=len(prepared.classes)).to(device)
+    lexicon, report = make_lexicon(config["model"], prepared)
+    sizes = {"vocabulary": prepared.vocabulary, "classes": len(prepared.classes)}
+    module = build(config["model"], **sizes, lexicon=lexicon)
     settings = config["training"]
+    freezing, shares = None, None
+    if (init_from := settings["init_from"]) is not None:
+        taken = take_over(module, read_earlier(init_from["model"]), prepared.words())
+        freezing = plan_freezing(module, init_from, taken["loaded"])
+        shares = rate_shares(module, init_from["rate_decay"])
+        report = {**report, "init_from": taken}
+    module = module.to(device)
     rows_per_epoch = settings["rows_per_epoch"] or len(train)
     steps_of_pass = math.ceil(len(train) / settings["batch_size"])
     return Training(
         module=module,
-        optimizer=build_optimizer(settings["optimizer"], module),
+        optimizer=build_optimizer(settings["optimizer"], module, shares),
         loss=build_loss(settings["loss"]),
         settings=settings,
         train=train,
@@ -119,6 +155,10 @@ def start(
         shard=shard,
         rows_per_epoch=rows_per_epoch,
         total_steps=max_epochs * rows_per_epoch * steps_of_pass / len(train),
+        accumulation=settings["accumulation"],
+        report=report,
+        freezing=freezing,
+        average=None if settings["ema"] is None else start_average(module),
     )
 
 
@@ -126,10 +166,11 @@ def train_epoch(training: Training, interrupted: Callable[[], bool] = lambda: Fa
     """Train one epoch and measure on validation; None where `interrupted` became true in mid-epoch.
 
     Gives epoch (from 1), rows (trained since the trial began), train_loss (the trial's own loss, mean over rows), the
-    figures of `compute_metrics` on the validation rows, accumulation, seconds (of this epoch, measuring included) and
-    started (Unix time). A loss that is not finite ends the epoch at once with NaN figures. Rows and dropout of an
-    epoch depend on the seed and the epoch only. `interrupted` is asked every `CHECK_EVERY` steps, also while
-    measuring; a training that was interrupted cannot go on.
+    figures of `compute_metrics` on the validation rows, accumulation (2 once batches had to be halved), seconds (of
+    this epoch, measuring included), started (Unix time) and, after the first, what `report` holds. A loss that is not
+    finite ends the epoch at once with NaN figures. Rows and dropout of an epoch depend on the seed and the epoch only.
+    `interrupted` is asked every `CHECK_EVERY` steps, also while measuring; a training that was interrupted cannot go
+    on.
 
     Where the GPU's memory is too small, the batch that was refused and all later ones pass through the network in
     halves whose gradients are added up, so the update stays that of the whole batch. Raises torch.OutOfMemoryError
@@ -137,6 +178,8 @@ def train_epoch(training: Training, interrupted: Callable[[], bool] = lambda: Fa
     """
     started, clock = time.time(), time.perf_counter()
     epoch, shard = training.epoch + 1, training.shard
+    if training.freezing is not None and training.freezing.apply(epoch):
+        training.unwrap()
     torch.manual_seed(_mix(training.seed, epoch, *([shard.rank] if shard.rank else [])))
 
     def look() -> None:
@@ -144,7 +187,7 @@ def train_epoch(training: Training, interrupted: Callable[[], bool] = lambda: Fa
             raise InterruptionError
 
     try:
-        mean_loss = _train(training, epoch * training.rows_per_epoch, look)
+        mean_loss = train_rows(training, epoch * training.rows_per_epoch, look)
         if math.isfinite(mean_loss):
             probabilities = _halve_if_too_large(training, lambda: _measure(training, look))
         else:
@@ -152,18 +195,21 @@ def train_epoch(training: Training, interrupted: Callable[[], bool] = lambda: Fa
     except InterruptionError:
         return None
     training.epoch = epoch
+    figures = compute_metrics(probabilities, training.validation.labels)
+    training.plateau.see(figures["loss"], training.settings["schedule"])
     return {
         "epoch": epoch,
         "rows": training.rows,
         "train_loss": mean_loss,
-        **compute_metrics(probabilities, training.validation.labels),
-        "accumulation": training.accumulation,
+        **figures,
+        "accumulation": 2 if training.halved else 1,
         "seconds": time.perf_counter() - clock,
         "started": started,
+        **(training.report if epoch == 1 else {}),
     }
 
 
-def _train(training: Training, until: int, look: Callable[[], None]) -> float:
+def train_rows(training: Training, until: int, look: Callable[[], None]) -> float:
     """Train until so many rows are done since the trial began; the mean loss, NaN as soon as it is not finite."""
     optimizer, settings = training.optimizer, training.settings
     ((_, optimizer_settings),) = settings["optimizer"].items()
@@ -177,17 +223,31 @@ def _train(training: Training, until: int, look: Callable[[], None]) -> float:
             if training.shard.any(not total.isfinite(), training.device):
                 return math.nan
         factor = learning_rate_factor(settings["schedule"], training.step, training.total_steps)
+        factor *= training.plateau.share
         for group in optimizer.param_groups:
-            group["lr"] = optimizer_settings["learning_rate"] * factor
+            group["lr"] = optimizer_settings["learning_rate"] * factor * group["share"]
         batch = next(stream)
         total += _halve_if_too_large(training, lambda batch=batch: _gradients(training, batch))  # type: ignore[misc]
         if settings["gradient_clip"] is not None:
-            nn.utils.clip_grad_norm_(training.module.parameters(), settings["gradient_clip"])
+            _clip(training, settings["gradient_clip"])
         optimizer.step()
         training.rows += len(batch.labels)
         training.step += 1
+        if training.average is not None:
+            update_average(training.average, training.module, settings["ema"], training.step)
     mean = training.shard.sum(total).item() / (training.rows - before)
     return mean if math.isfinite(mean) else math.nan
+
+
+def _clip(training: Training, longest: float) -> None:
+    """Scale the gradients down to a norm of `longest` where theirs is larger."""
+    parameters = [parameter for parameter in training.module.parameters() if parameter.grad is not None]
+    if training.device.type != "cpu":  # to look at the norm would be to wait for the GPU
+        nn.utils.clip_grad_norm_(parameters, longest)
+        return
+    norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters])  # type: ignore[misc]
+    if norm > longest:  # else gradients as large as the vocabulary would be read and written for nothing
+        nn.utils.clip_grads_with_norm_(parameters, longest, norm)
 
 
 def _gradients(training: Training, batch: Batch) -> Tensor:
@@ -213,10 +273,10 @@ def _gradients(training: Training, batch: Batch) -> Tensor:
 def _measure(training: Training, look: Callable[[], None]) -> npt.NDArray[np.float32]:
     """Probabilities float32 [validation rows, classes]."""
     return predict_probabilities(
-        training.module,
+        training.measured,
         training.validation,
         device=training.device,
-        batch_size=MEASURE_ROWS // training.accumulation,
+        batch_size=max(1, MEASURE_ROWS // training.accumulation),
         shard=training.shard,
         look=look,
     )
@@ -228,10 +288,10 @@ def _halve_if_too_large(training: Training, work: Callable[[], T]) -> T:
         return work()
     except torch.OutOfMemoryError:
         # Alone in one of several processes it cannot repeat what the others wait for.
-        if training.accumulation > 1 or training.shard.world > 1:
+        if training.halved or training.shard.world > 1:
             raise
     # The exception is gone here, and with it what its frames held on the GPU.
-    training.accumulation = 2
+    training.halve()
     training.optimizer.zero_grad(set_to_none=True)
     torch.cuda.empty_cache()
     return work()

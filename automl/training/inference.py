@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from automl.data import Rows, batches
-from automl.models import build
+from automl.models import build, lexicon_of
 from automl.space import UserError
 from automl.training.shard import ALONE, Shard
 
@@ -86,9 +86,12 @@ def load_weights(config: Mapping[str, Any], *, vocabulary: int, classes: int, pa
 
     Raises UserError where the file is missing, damaged, or of another network.
     """
-    module = build(config["model"], vocabulary=vocabulary, classes=classes)
     try:
-        module.load_state_dict(load_file(path))
+        weights = load_file(path)
+        module = build(config["model"], vocabulary=vocabulary, classes=classes, lexicon=lexicon_of(weights))
+        module.load_state_dict(weights)
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(f"cannot load the model's weights from {path}: {error}") from error
     return module.eval()

@@ -4,49 +4,89 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+Groups = list[dict[str, Any]]
+
+LOWEST_START, LOWEST_END = 1 / 25, 1e-4 / 25  # where a one-cycle schedule begins and ends, as shares of its top
 
 
-def build_optimizer(optimizer: Mapping[str, Any], module: nn.Module) -> torch.optim.Optimizer:
+def build_optimizer(
+    optimizer: Mapping[str, Any], module: nn.Module, shares: Mapping[int, float] | None = None
+) -> torch.optim.Optimizer:
     """The optimiser of `{name: settings}` over `module`'s parameters.
 
+    `shares` gives parameters (by id) their share of the learning rate, else 1; each group's is its `share`.
+
     Vectors (biases, norms) and embeddings are not decayed: decay pulls a rare token's vector to zero between its
-    occurrences. The fused update is about 2.5 times as fast as the looped one on a CPU with 20,000 x 128 embeddings.
+    occurrences. Weights that are not trained are left out. On a CPU with 20,000 x 128 embeddings the fused update takes
+    0.2 of the time of the looped one for Adam, 0.3 for Adagrad and 0.7 for SGD; RMSprop has none, and its update of
+    many tensors at once takes 0.7.
     """
     ((name, settings),) = optimizer.items()
     embeddings = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
-    decayed: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
+    members: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for parameter in module.parameters():
-        (plain if parameter.ndim < 2 or id(parameter) in embeddings else decayed).append(parameter)
+        if parameter.requires_grad:
+            decayed = parameter.ndim >= 2 and id(parameter) not in embeddings
+            members.setdefault((decayed, (shares or {}).get(id(parameter), 1.0)), []).append(parameter)
     groups = [
-        {"params": decayed, "weight_decay": settings["weight_decay"]},
-        {"params": plain, "weight_decay": 0.0},
+        {"params": parameters, "weight_decay": settings["weight_decay"] if decayed else 0.0, "share": share}
+        for (decayed, share), parameters in members.items()
     ]
-    rate = settings["learning_rate"]
-    if name == "adamw":
-        return torch.optim.AdamW(groups, lr=rate, fused=True)
-    if name == "sgd":
-        momentum = settings["momentum"]
-        return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0, fused=True)
-    raise ValueError(f"no optimiser is called {name!r}")
+    return _MAKE[name](groups, settings)
+
+
+def _adam(groups: Groups, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
+    return torch.optim.Adam(groups, lr=settings["learning_rate"], fused=True)
+
+
+def _adamw(groups: Groups, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(groups, lr=settings["learning_rate"], fused=True)
+
+
+def _sgd(groups: Groups, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
+    momentum = settings["momentum"]
+    return torch.optim.SGD(groups, lr=settings["learning_rate"], momentum=momentum, nesterov=momentum > 0, fused=True)
+
+
+def _rmsprop(groups: Groups, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
+    # No fused version exists.
+    return torch.optim.RMSprop(
+        groups, lr=settings["learning_rate"], alpha=settings["smoothing"], momentum=settings["momentum"], foreach=True
+    )
+
+
+def _adagrad(groups: Groups, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
+    # Its fused version is for CPUs only.
+    on_cpu = all(parameter.device.type == "cpu" for group in groups for parameter in group["params"])
+    return torch.optim.Adagrad(
+        groups, lr=settings["learning_rate"], fused=on_cpu or None, foreach=None if on_cpu else True
+    )
+
+
+_MAKE = {"adamw": _adamw, "adam": _adam, "sgd": _sgd, "rmsprop": _rmsprop, "adagrad": _adagrad}
 
 
 def learning_rate_factor(schedule: Mapping[str, Any], step: int, total_steps: float) -> float:
     """The share of the full learning rate at `step` of `total_steps` (from 0), after `{name: settings}`.
 
     Warm-up rises linearly over its share of all steps; then `linear` falls to 0 and `cosine` follows half a cosine
-    to 0 (Loshchilov and Hutter 2017, section 3, one cycle).
+    to 0 (Loshchilov and Hutter 2017, section 3, one cycle). `one_cycle` rises from 1/25 along half a cosine and falls
+    along another to far less than it began with (Smith and Topin 2018, section 3; the shares are PyTorch's).
+    `plateau` is 1 here: what `Plateau` makes of it comes on top.
     """
     ((name, settings),) = schedule.items()
-    if name == "constant":
+    if name in ("constant", "plateau"):
         return 1.0
     warmup_steps: float = settings["warmup"] * total_steps
+    if name == "one_cycle" and step < warmup_steps:
+        return _between(LOWEST_START, 1.0, step / warmup_steps)
     if step < warmup_steps:
         return (step + 1) / (warmup_steps + 1)
     done = (step - warmup_steps) / max(1.0, total_steps - warmup_steps)
@@ -54,7 +94,36 @@ def learning_rate_factor(schedule: Mapping[str, Any], step: int, total_steps: fl
         return max(0.0, 1.0 - done)
     if name == "cosine":
         return 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
+    if name == "one_cycle":
+        return _between(1.0, LOWEST_END, min(1.0, done))
     raise ValueError(f"no schedule is called {name!r}")
+
+
+def _between(first: float, last: float, done: float) -> float:
+    """Half a cosine from `first` (`done` is 0) to `last` (`done` is 1)."""
+    return last + (first - last) * 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+@dataclass
+class Plateau:
+    """Lowers the learning rate where the validation loss has stopped falling; `share` is what is left of it."""
+
+    share: float = 1.0
+    best: float = math.inf
+    waited: int = 0
+
+    def see(self, loss: float, schedule: Mapping[str, Any]) -> None:
+        """Take the validation loss of an epoch; nothing happens under another schedule than `plateau`."""
+        settings = schedule.get("plateau")
+        if settings is None:
+            return
+        if loss < self.best:
+            self.best, self.waited = loss, 0
+            return
+        self.waited += 1
+        if self.waited > settings["patience"]:
+            self.share *= settings["factor"]
+            self.waited = 0
 
 
 def build_loss(loss: Mapping[str, Any]) -> Loss:

@@ -42,7 +42,7 @@ class Shard:
         """This process's rows of a batch in `parts` pieces, each with its weight.
 
         The mean loss of each piece times its weight, added up over the pieces and averaged over the processes, is the
-        mean loss of the batch. A batch of too few rows gives a piece of one row that weighs nothing.
+        mean loss of the batch. A process that gets no row of it has a piece of one row that weighs nothing.
         """
         pieces = self.world * parts
         if pieces == 1:
@@ -50,6 +50,8 @@ class Shard:
             return
         rows = len(batch.labels)
         for first in range(self.rank, pieces, self.world):
+            if self.world == 1 and first >= rows:
+                return  # more pieces than rows; of several processes each has to take part in each piece
             # Rows of a batch may be sorted by length: every piece gets some of each length.
             share = slice(first, None, pieces) if first < rows else slice(1)
             lengths = batch.lengths[share]

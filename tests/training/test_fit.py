@@ -21,7 +21,7 @@ from automl.training.fit import Training, start, train_epoch
 from automl.training.floor import fit_floor
 from automl.training.inference import load_weights, predict_probabilities
 from automl.training.metrics import compute_metrics
-from automl.training.optimization import build_loss, focal_loss, learning_rate_factor
+from automl.training.optimization import Plateau, build_loss, focal_loss, learning_rate_factor
 
 CPU = torch.device("cpu")
 
@@ -77,9 +77,23 @@ def test_the_same_seed_gives_the_same_figures_and_another_does_not(config: dict[
     assert lines[0] != lines[2]
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"ema": 0.9, "schedule": {"plateau": {"factor": 0.5, "patience": 0}}},
+        {"accumulation": 3, "schedule": {"one_cycle": {"warmup": 0.3}}, "ema": 0.5},
+        {"optimizer": {"adam": {"learning_rate": 0.05, "weight_decay": 0.01}}},
+        {"optimizer": {"sgd": {"learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.0}}, "ema": 0.99},
+        {"optimizer": {"rmsprop": {"learning_rate": 0.01, "smoothing": 0.9, "momentum": 0.5, "weight_decay": 0.0}}},
+        {"optimizer": {"adagrad": {"learning_rate": 0.1, "weight_decay": 0.0}}},
+    ],
+    ids=lambda settings: "-".join(settings) or "defaults",
+)
 def test_an_interrupted_trial_goes_on_as_if_it_had_not_been(
-    config: dict[str, Any], prepared: Prepared, tmp_path: Path
+    config: dict[str, Any], prepared: Prepared, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
+    config["training"] |= settings
     whole = begin(config, prepared)
     lines = [without_times(train_epoch(whole)) for _ in range(4)]
     part = begin(config, prepared)
@@ -89,8 +103,56 @@ def test_an_interrupted_trial_goes_on_as_if_it_had_not_been(
     resumed = begin(config, prepared)
     load_checkpoint(resumed, tmp_path / "checkpoint.pt")
     assert [without_times(train_epoch(resumed)) for _ in range(2)] == lines[2:]
+    same_weights(resumed, whole, exactly=True)
+    for name, value in whole.measured.state_dict().items():
+        assert torch.equal(value, resumed.measured.state_dict()[name])
+    assert lines[-1]["train_loss"] < lines[0]["train_loss"]
     with pytest.raises(ValueError, match="no checkpoint of this trial"):
         load_checkpoint(begin(config, prepared, seed=1), tmp_path / "checkpoint.pt")
+
+
+def test_the_average_is_what_is_measured_and_kept(config: dict[str, Any], prepared: Prepared, tmp_path: Path) -> None:
+    config["training"] |= {"ema": 0.8}
+    training = begin(config, prepared)
+    weights: list[torch.Tensor] = [next(training.module.parameters()).detach().clone()]
+    step = training.optimizer.step
+
+    def recorded(*arguments: Any) -> None:
+        step(*arguments)
+        weights.append(next(training.module.parameters()).detach().clone())
+
+    training.optimizer.step = recorded  # type: ignore[method-assign, assignment]
+    line = train_epoch(training)
+    expected = weights[0]
+    for number, value in enumerate(weights[1:], start=1):
+        decay = min(0.8, (1 + number) / (10 + number))
+        expected = decay * expected + (1 - decay) * value
+    assert len(weights) == 14
+    torch.testing.assert_close(next(training.measured.parameters()), expected)
+    assert not torch.allclose(weights[-1], expected)
+    save_weights(training, tmp_path / "model.safetensors")
+    sizes = {"vocabulary": prepared.vocabulary, "classes": len(prepared.classes)}
+    module = load_weights(config, **sizes, path=tmp_path / "model.safetensors")
+    assert line is not None
+    kept = predict_probabilities(module, training.validation, device=CPU)
+    assert compute_metrics(kept, training.validation.labels)["loss"] == line["loss"]
+
+
+def test_batches_in_parts_give_the_same_updates(config: dict[str, Any], prepared: Prepared) -> None:
+    without_dropout(config)
+    config["training"]["batch_size"] = 57  # the last batch is one row, which has no parts
+    whole = begin(config, prepared)
+    config["training"] = config["training"] | {"accumulation": 5}
+    parts = begin(config, prepared)
+    sizes: list[int] = []
+    parts.module.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+    first, second = train_epoch(whole), train_epoch(parts)
+    same_weights(whole, parts)
+    assert first and second and second["accumulation"] == 1 and set(sizes[:36]) == {1, 11, 12}
+    assert second["train_loss"] == pytest.approx(first["train_loss"], abs=1e-5)
+    refused = too_small_for(parts, 8)
+    line = train_epoch(parts)
+    assert line and line["accumulation"] == 2 and parts.accumulation == 10 and len(refused) == 1
 
 
 def test_an_interruption_ends_an_epoch_half_way(config: dict[str, Any], prepared: Prepared) -> None:
@@ -277,6 +339,29 @@ def test_schedules_rise_over_the_warmup_and_fall_to_nothing(name: str) -> None:
     assert factors[:11] == sorted(factors[:11]) and factors[10:] == sorted(factors[10:], reverse=True)
     assert factors[-1] == pytest.approx(0.0)
     assert learning_rate_factor({"constant": {}}, 50, 100) == 1.0
+
+
+def test_the_one_cycle_schedule_is_that_of_pytorch() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=101, pct_start=31 / 101)
+    for step in range(101):
+        mine = learning_rate_factor({"one_cycle": {"warmup": 0.3}}, step, 100)
+        assert mine == pytest.approx(theirs.get_last_lr()[0], abs=1e-6)
+        optimizer.step()
+        if step < 100:
+            theirs.step()
+
+
+def test_a_plateau_lowers_the_rate_after_patience() -> None:
+    schedule = {"plateau": {"factor": 0.1, "patience": 1}}
+    plateau, shares = Plateau(), []
+    for loss in (3.0, 2.0, 2.0, 1.9, 2.0, 2.0, 1.95, 1.95, 1.0):
+        plateau.see(loss, schedule)
+        shares.append(round(plateau.share, 6))
+    assert shares == [1, 1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01]
+    plateau.see(9.0, {"constant": {}})
+    assert plateau.best == 1.0
 
 
 def test_the_floor_learns_and_chooses_on_validation(config: dict[str, Any], prepared: Prepared) -> None:

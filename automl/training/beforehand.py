@@ -1,0 +1,35 @@
+"""What can be said of a search space before anything is trained: will its files do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from automl.data.vectors import vector_dimension
+from automl.space import Choice, SearchSpec, Section
+from automl.training.transfer import read_earlier
+
+
+def check_files(spec: SearchSpec) -> None:
+    """Raise UserError where files that model and training may name are missing, or are not what they should be."""
+    if spec.training.init_from is not None:
+        for source in _options(spec.training.init_from.model):
+            read_earlier(str(source))
+    for family in spec.model.named().values():
+        vectors = getattr(family, "vectors", None)
+        if isinstance(vectors, Section):
+            settings = vectors.model_dump()
+            for source in _options(getattr(vectors, "source", None)):
+                vector_dimension({**settings, "source": source})
+
+
+def vectors_of(model: Mapping[str, Any]) -> int:
+    """The dimension of the pretrained vectors that a configuration's `model` section asks for; 0 where of none."""
+    ((_, settings),) = model.items()
+    vectors = settings.get("vectors")
+    return vector_dimension(vectors) if isinstance(vectors, Mapping) else 0
+
+
+def _options(value: Any) -> list[Any]:
+    """What a setting may be: the values of a choice, or the one that is fixed."""
+    return list(value.choice) if isinstance(value, Choice) else [value]

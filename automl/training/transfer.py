@@ -1,0 +1,165 @@
+"""Training that begins with what an earlier model has learned: its weights, and which of them may change when."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from automl.data import load_encoder
+from automl.data.encode import token_texts
+from automl.space import UserError, nearest
+from automl.training.run_directory import RunDirectory, read_json
+
+# Weights with a row for each word of a vocabulary, which is another one in another model.
+WORD_ROWS = ("embedding.embedding.weight", "embedding.tuned.weight", "embedding.frozen.weight")
+OF_THE_WORDS = "embedding.subword_numbers"  # follows from the words and is never taken over
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """The weights of an earlier model by name, and its words by number (None where they are not known)."""
+
+    weights: Mapping[str, Tensor]
+    words: Sequence[str] | None
+
+
+def read_earlier(source: str) -> Earlier:
+    """Read a run directory, a best_model directory, or a file with a state dict (.safetensors, or .pt of tensors).
+
+    Of an ensemble it is the member that ranks first.
+    Raises UserError where it is none of them or cannot be read. Nothing but tensors is unpickled.
+    """
+    path = Path(source)
+    if RunDirectory(path).manifest.is_file():
+        path = RunDirectory(path).best_model
+    if path.is_dir():
+        path = _first_member(path) / "model.safetensors"
+    if not path.is_file():
+        raise UserError(
+            f"init_from: there is no model {source}; expected a run, a best_model directory or a state dict"
+        )
+    try:
+        weights = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        words = token_texts(load_encoder(path.parent).tokenizer) if (path.parent / "tokenizer.json").is_file() else None
+    except Exception as error:  # the libraries raise many kinds, and bare Exceptions
+        raise UserError(f"init_from: cannot read {path}: {type(error).__name__}: {error}") from error
+    if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise UserError(f"init_from: {path} holds no state dict, a mapping of names to tensors")
+    return Earlier(weights, words)
+
+
+def _first_member(folder: Path) -> Path:
+    """Where the weights of a best_model directory lie: of an ensemble those of the member that ranks first."""
+    try:
+        member = folder / read_json(folder / "config.json")["members"][0]["folder"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return folder
+    return member if member.resolve().is_relative_to(folder.resolve()) else folder
+
+
+@torch.no_grad()
+def take_over(module: nn.Module, earlier: Earlier, words: Sequence[str]) -> dict[str, Any]:
+    """Give `module`, whose vocabulary is `words`, the weights of an earlier model that match by name and shape.
+
+    Words have their vectors wherever both models know them; without the earlier one's words its vocabulary is taken for
+    the same if it is of the same size. Gives loaded, other_shape, new (names of this network's weights: taken over;
+    there in another shape; not there), unused (names of the earlier ones) and, where vectors were taken over word for
+    word, words_known. Raises UserError where nothing matches.
+    """
+    loaded, other_shape, new = [], [], []
+    report: dict[str, Any] = {}
+    for name, value in module.state_dict().items():
+        there = earlier.weights.get(name)
+        if name == OF_THE_WORDS:
+            continue
+        if there is None:
+            new.append(name)
+        elif name in WORD_ROWS and earlier.words is not None and there.shape[1:] == value.shape[1:]:
+            report["words_known"] = _take_words(value, words, there, earlier.words)
+            loaded.append(name)
+        elif there.shape == value.shape:
+            value.copy_(there)
+            loaded.append(name)
+        else:
+            other_shape.append(name)
+    if not loaded:
+        raise UserError("init_from: no layer of the earlier model has a name and a shape of this network's")
+    unused = [name for name in earlier.weights if name not in {*loaded, *other_shape, OF_THE_WORDS}]
+    return {"loaded": loaded, "other_shape": other_shape, "new": new, "unused": unused, **report}
+
+
+def _take_words(rows: Tensor, words: Sequence[str], earlier_rows: Tensor, earlier_words: Sequence[str]) -> int:
+    places = {word: place for place, word in enumerate(earlier_words) if word}
+    pairs = [(number, places[word]) for number, word in enumerate(words) if word in places]
+    pairs.append((1, 1))  # unknown
+    ours, theirs = (torch.tensor(side) for side in zip(*pairs, strict=True))
+    rows[ours] = earlier_rows[theirs].to(rows.dtype)
+    return len(pairs) - 1
+
+
+def layers_of(module: nn.Module) -> dict[str, list[nn.Parameter]]:
+    """The trainable parameters of each layer, from the first to the last: a network's parts, lists taken apart."""
+    layers: dict[str, list[nn.Parameter]] = {}
+    for name, part in module.named_children():
+        inner = part.named_children() if isinstance(part, nn.ModuleList) else [("", part)]
+        for number, layer in inner:
+            parameters = [parameter for parameter in layer.parameters() if parameter.requires_grad]
+            if parameters:
+                layers[f"{name}.{number}".rstrip(".")] = parameters
+    return layers
+
+
+def rate_shares(module: nn.Module, decay: float) -> dict[int, float]:
+    """The share of the learning rate of each parameter (by id): 1 in the last layer, times `decay` in each before.
+
+    Discriminative fine-tuning (Howard and Ruder 2018, section 3.2, where `decay` is 1 / 2.6).
+    """
+    layers = list(layers_of(module).values())
+    return {id(parameter): decay**depth for depth, layer in enumerate(reversed(layers)) for parameter in layer}
+
+
+@dataclass(frozen=True)
+class Freezing:
+    """Which layers are not trained when: `until` their last frozen epoch, by layer (-1: for ever)."""
+
+    layers: Mapping[str, Sequence[nn.Parameter]]
+    until: Mapping[str, int]
+
+    def apply(self, epoch: int) -> bool:
+        """Freeze and free the layers for `epoch` (from 1); whether anything has changed."""
+        changed = False
+        for name, parameters in self.layers.items():
+            last = self.until[name]
+            trained = last >= 0 and epoch > last
+            for parameter in parameters:
+                changed |= parameter.requires_grad != trained
+                parameter.requires_grad_(trained)
+        return changed
+
+
+def plan_freezing(module: nn.Module, init_from: Mapping[str, Any], loaded: Sequence[str]) -> Freezing:
+    """When the layers with weights in `loaded` are frozen, after the settings.
+
+    All but the last layer stay frozen for `frozen_epochs`; `gradual` frees them one an epoch after that, from the last
+    to the first (Howard and Ruder 2018, section 3.3). Those that `freeze` names are never trained. Raises UserError
+    where it names none, or all.
+    """
+    layers = layers_of(module)
+    unknown = next((name for name in init_from["freeze"] if name not in layers), None)
+    if unknown is not None:
+        raise UserError(f"init_from: there is no layer {unknown!r} to freeze{nearest(unknown, layers)}")
+    if set(init_from["freeze"]) == set(layers):
+        raise UserError("init_from: all layers are frozen, so there is nothing to train")
+    until = {}
+    for depth, name in enumerate(reversed(layers)):
+        taken = depth > 0 and any(weight == name or weight.startswith(f"{name}.") for weight in loaded)
+        until[name] = init_from["frozen_epochs"] + (depth if init_from["gradual"] else 0) if taken else 0
+        if name in init_from["freeze"]:
+            until[name] = -1
+    return Freezing(layers, until)
