@@ -20,6 +20,10 @@ def model_card(
     `config` and `figures` are the contents of its config.json and metrics.json.
     """
     best = members[0]
+    kinds = f"{len(members)} networks" if len(members) > 1 else f"a network ({best.family})"
+    kinds += " and a linear model" if config["linear"] else ""
+    averaged = len(members) > 1 or config["linear"]
+    chosen = f"{kinds}, whose probabilities are averaged," if averaged else "this model"
     profile = record.manifest["data"]["profile"]
     columns = [split for split in ("validation", "test") if figures.get(split)]
     table = [f"| | {' | '.join(columns)} |", "| --- |" + " ---: |" * len(columns)]
@@ -43,7 +47,7 @@ def model_card(
     ended = [trial for trial in record.trials if trial.status != "running"]
     stopped = sum(trial.status == "stopped" for trial in ended)
     classes = "\n".join(f"- `{name}`: {count:,} of the training rows" for name, count in counts.items())
-    return f"""# {record.manifest["name"]}: {best.family if len(members) == 1 else f"ensemble of {len(members)} models"}
+    return f"""# {record.manifest["name"]}: {f"average of {kinds}" if averaged else best.family}
 
 {config["task"].replace("_", " ").capitalize()} into {len(config["classes"])} classes from the text alone.
 
@@ -55,7 +59,7 @@ def model_card(
 {interval}
 {verdict(record)}
 
-{refitted}The validation rows chose {_choice(len(members))} among {len(ended)} and
+{refitted}The validation rows chose {chosen} among {len(ended)} and
 chose the best epoch, so the validation figures are optimistic. The test rows were used once, after the search.
 
 ## Use
@@ -70,7 +74,7 @@ model = automl.load_model(".")
 model.predict(["a text of yours"])
 ```
 
-{_files(len(members))}
+{_files(len(members), config["linear"])}
 
 ## Data
 
@@ -95,14 +99,11 @@ Run `{record.directory.name}`: {len(ended)} trials, {stopped} of them stopped ea
 """
 
 
-def _choice(members: int) -> str:
-    return "this model" if members == 1 else f"these {members} models, whose probabilities are averaged,"
-
-
-def _files(members: int) -> str:
-    where = "" if members == 1 else " Each folder in `members/` holds one model."
+def _files(members: int, linear: str | None) -> str:
+    where = "" if members == 1 else " Each folder in `members/` holds one network."
+    other = "" if linear is None else " `linear/` holds the terms and weights of the linear model, half of the average."
     return f"""`config.json` holds the architecture and the classes.{where} `model.safetensors` holds
-the weights, `tokenizer.json` (Hugging Face format) and `encoder.json` the whole preparation of raw texts."""
+the weights, `tokenizer.json` (Hugging Face format) and `encoder.json` the whole preparation of raw texts.{other}"""
 
 
 def _settings(trial: TrialRecord) -> str:

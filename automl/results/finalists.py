@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from automl.data import Prepared, prepare
 from automl.results.study import ENSEMBLE, RunRecord, TrialRecord
+from automl.training.floor import load_linear
 from automl.training.inference import default_device, load_weights, one_thread, predict_probabilities
 from automl.training.metrics import compute_metrics
 from automl.training.run_directory import TrialDirectory, write_json
@@ -27,11 +28,11 @@ Voice = Callable[[TrialRecord, str, bool], Probabilities]
 def measure_finalists(record: RunRecord) -> dict[str, Any]:
     """Measure the best trials whose weights are kept on validation and test; write and give `finalists.json`.
 
-    `{"trials": {number: {"validation": figures, "test": figures or null}}, "ensemble": the same figures and "members",
-    or null, "confusion_of": number or "ensemble", "split": ..., "confusion": [[...]]}`: rows of the confusion matrix
-    are true classes, columns predicted ones, of the best model on test (validation where there is no test set). Of a
-    best trial that was refitted, `refit` holds what those weights reach on test. What has been measured before is not
-    measured again: it needs no data.
+    `{"trials": {number: {"validation": figures, "test": figures or null}}, "ensemble": the same figures, "members" and
+    whether it has the "linear" floor, or null, "confusion_of": number or "ensemble", "split": ..., "confusion":
+    [[...]]}`: rows of the confusion matrix are true classes, columns predicted ones, of the best model on test
+    (validation where there is no test set). Of a best trial that was refitted, `refit` holds what those weights reach
+    on test. What has been measured before is not measured again: it needs no data.
     """
     known = {"trials": {}, "ensemble": None, "confusion_of": None, **(record.finalists or {})}
     leaders = [trial for trial in record.ranked if record.directory.trial(trial.number).weights.exists()]
@@ -46,22 +47,23 @@ def measure_finalists(record: RunRecord) -> dict[str, Any]:
             figures["refit"] = {"test": _figures(record, trial, refitted, "test")}
         trials[str(trial.number)] = figures
 
-    members = leaders[: record.manifest.get("ensemble", 1)]
+    asked = record.manifest.get("ensemble") or {"top": 0, "linear": False}
+    members = leaders[: asked["top"]]
+    linear = asked["linear"] and record.directory.linear.exists()
     ensemble = None
-    if len(members) > 1:
-        ensemble, numbers = known["ensemble"], [trial.number for trial in members]
-        if ensemble is None or ensemble["members"] != numbers:
-            ensemble = {"members": numbers, **_measure(record, members, voice)}
+    if len(members) + linear > 1 and members:
+        ensemble, made_of = known["ensemble"], {"members": [trial.number for trial in members], "linear": linear}
+        if ensemble is None or not made_of.items() <= ensemble.items():
+            ensemble = {**made_of, **_measure(record, members, voice, linear)}
 
     content: dict[str, Any] = {"trials": trials, "ensemble": ensemble}
-    best = leaders[:1]
-    if replace(record, finalists=content).ensemble:
-        best = members
-    name = None if not best else ENSEMBLE if len(best) > 1 else best[0].number
+    averaged = replace(record, finalists=content).ensemble is not None
+    best = members if averaged else leaders[:1]
+    name = ENSEMBLE if averaged else best[0].number if best else None
     if name is not None and known["confusion_of"] == name and (name != ENSEMBLE or known["ensemble"] == ensemble):
         content |= {part: known[part] for part in ("confusion_of", "split", "confusion")}
     else:
-        content |= {"confusion_of": name, **_confusion(record, best, voice)}
+        content |= {"confusion_of": name, **_confusion(record, best, voice, averaged and linear)}
     write_json(record.directory.finalists, content)
     return content
 
@@ -85,24 +87,40 @@ def _voice(record: RunRecord) -> Voice:
     return lambda trial, split, refitted: probabilities(trial.number, split, refitted)
 
 
-def _together(trials: list[TrialRecord], split: str, voice: Voice) -> Probabilities:
-    """The mean of what several models say: deep ensembles (Lakshminarayanan et al. 2017, section 2.4)."""
+def _together(record: RunRecord, trials: list[TrialRecord], split: str, voice: Voice, linear: bool) -> Probabilities:
+    """The mean of what several models say: deep ensembles (Lakshminarayanan et al. 2017, section 2.4).
+
+    The linear model, which errs elsewhere than networks do, counts as much as all of them.
+    """
     said = [voice(trial, split, False) for trial in trials]
     found = [probabilities for probabilities in said if probabilities is not None]
-    return np.mean(found, axis=0, dtype=np.float32) if found else None
+    if not found:
+        return None
+    mean: npt.NDArray[np.float32] = np.mean(found, axis=0, dtype=np.float32)
+    if not linear:
+        return mean
+    texts = prepared_data(record, trials[0].config).texts(split) or []
+    return with_linear(mean, load_linear(record.directory.linear).predict_probabilities(texts))
 
 
-def _measure(record: RunRecord, trials: list[TrialRecord], voice: Voice) -> dict[str, Any]:
+def with_linear(networks: npt.NDArray[np.float32], linear: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The probabilities of an ensemble of networks and a linear model, from those of either."""
+    mean: npt.NDArray[np.float32] = np.mean([networks, linear], axis=0, dtype=np.float32)
+    return mean
+
+
+def _measure(record: RunRecord, trials: list[TrialRecord], voice: Voice, linear: bool = False) -> dict[str, Any]:
     """The figures of one model, or of several together, on validation and test."""
     return {
-        split: _figures(record, trials[0], _together(trials, split, voice), split) for split in ("validation", "test")
+        split: _figures(record, trials[0], _together(record, trials, split, voice, linear), split)
+        for split in ("validation", "test")
     }
 
 
-def _confusion(record: RunRecord, trials: list[TrialRecord], voice: Voice) -> dict[str, Any]:
+def _confusion(record: RunRecord, trials: list[TrialRecord], voice: Voice, linear: bool) -> dict[str, Any]:
     """`split` and `confusion` of the best model on test, or on validation where there is no test set."""
     for split in ("test", "validation"):
-        probabilities = _together(trials, split, voice)
+        probabilities = _together(record, trials, split, voice, linear)
         if probabilities is not None:
             labels = prepared_data(record, trials[0].config).labels(split)
             matrix = confusion_matrix(labels, probabilities.argmax(axis=1), probabilities.shape[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Mapping
 from statistics import mean, stdev
 from typing import Any
 
@@ -117,22 +118,28 @@ def ensemble_row(record: RunRecord) -> dict[str, Any] | None:
     if not found:
         return None
     members = [trial for number in found["members"] for trial in record.trials if trial.number == number]
+    floor = record.floor if found["linear"] and record.floor else {"parameters": 0, "train_seconds": 0.0}
     return {
         "rank": None,
         "trial": None,
         "status": ENSEMBLE,
-        "family": f"ensemble of {len(members)}",
+        "family": f"ensemble of {len(members)}{' and linear' if found['linear'] else ''}",
         "epochs": None,
         "score": found["validation"][record.metric],
         **_confirmed_figures(()),
         "test_score": found["test"][record.metric] if found["test"] else None,
-        "parameters": sum(trial.parameters or 0 for trial in members),
-        "train_seconds": sum(trial.train_seconds or 0.0 for trial in members),
+        "parameters": sum(trial.parameters or 0 for trial in members) + floor["parameters"],
+        "train_seconds": sum(trial.train_seconds or 0.0 for trial in members) + floor["train_seconds"],
         "accumulation": None,
         "error": None,
         "stopped_by": None,
-        "config": {"members": found["members"]},
+        "config": {"members": found["members"], "linear": found["linear"]},
     }
+
+
+def averaged(made_of: Mapping[str, Any]) -> str:
+    """`3, 1, 4 and linear`: what an ensemble's row says it is made of."""
+    return ", ".join(map(str, made_of["members"])) + (" and linear" if made_of["linear"] else "")
 
 
 def beside(record: RunRecord) -> list[dict[str, Any]]:
@@ -165,8 +172,10 @@ def verdict(record: RunRecord) -> str:
     parts = [
         f"{'beats' if beats else 'does not beat'} the linear floor on {split} ({pair})" for split, beats, pair in found
     ]
-    members = len(record.ensemble["members"]) if record.ensemble else 0
-    best = f"The best model, the average of the best {members} trials," if members else "The best searched model"
+    best = "The best searched model"
+    if record.ensemble:
+        members, linear = len(record.ensemble["members"]), " and the linear model" if record.ensemble["linear"] else ""
+        best = f"The best model, the average of the best {members} trials{linear},"
     sentence = f"{best} {' and '.join(parts)}."
     rows_tested = record.manifest["data"]["profile"]["rows"].get("test")
     test = (measured["test"] or {}).get("accuracy")
@@ -229,8 +238,7 @@ def render_table(record: RunRecord, top: int) -> Group:
         if row["status"] == FLOOR:
             cells[2], cells[7] = "linear", "TF-IDF + logistic"
         else:
-            numbers = ", ".join(map(str, row["config"]["members"]))
-            cells[2], cells[7] = ENSEMBLE, f"average of {numbers}"
+            cells[2], cells[7] = ENSEMBLE, f"average of {averaged(row['config'])}"
         table.add_row(*map(Text, cells), style="cyan" if row["status"] == FLOOR else "green")
     metric = f"{record.metric}, {'more' if record.maximize else 'less'} is better; test is measured for the best only"
     notes = [Text(metric, style="dim")]

@@ -15,9 +15,10 @@ from torch import nn
 from automl.data import Encoder, load_encoder
 from automl.data.files import replace_folder
 from automl.results.card import model_card
-from automl.results.finalists import prepared_data
+from automl.results.finalists import prepared_data, with_linear
 from automl.results.study import RunRecord
 from automl.space import UserError
+from automl.training.floor import Linear, load_linear
 from automl.training.inference import default_device, load_weights, predict_probabilities
 from automl.training.run_directory import RunDirectory, TrialDirectory, read_json, write_json
 
@@ -41,9 +42,11 @@ class Model:
     label_column: str
     members: tuple[tuple[Encoder, nn.Module], ...]
     """One, or those of an ensemble; members whose texts are prepared alike share an encoder."""
+    linear: Linear | None = None
+    """The other half of an ensemble."""
 
     def predict_probabilities(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Probabilities float32 [texts, classes] of raw texts: the mean over the members."""
+        """Probabilities float32 [texts, classes] of raw texts, those of the members averaged."""
         if not texts:
             return np.zeros((0, len(self.classes)), dtype=np.float32)
         rows = {id(encoder): encoder.encode(texts) for encoder, _ in self.members}
@@ -52,7 +55,7 @@ class Model:
             for encoder, module in self.members
         ]
         mean: npt.NDArray[np.float32] = np.mean(said, axis=0, dtype=np.float32)
-        return mean
+        return mean if self.linear is None else with_linear(mean, self.linear.predict_probabilities(texts))
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """The most probable label of each raw text, with the probabilities of all."""
@@ -80,6 +83,7 @@ def write_best_model(record: RunRecord) -> Path | None:
             raise
         return record.directory.best_model
     figures = dict(record.ensemble or record.finalists["trials"][str(best.number)])
+    linear = figures.pop("linear", False)
     figures.pop("members", None)
     if record.refitted(best.number):
         figures |= {"test": figures["refit"]["test"], "test_before_refit": figures["test"]}
@@ -100,6 +104,7 @@ def write_best_model(record: RunRecord) -> Path | None:
             }
             for trial, data in zip(members, prepared, strict=True)
         ],
+        "linear": "linear" if linear else None,
     }
     with replace_folder(record.directory.best_model) as folder:
         for member, trial, data in zip(config["members"], members, prepared, strict=True):
@@ -108,6 +113,8 @@ def write_best_model(record: RunRecord) -> Path | None:
             (folder / member["folder"]).mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source.weights, folder / member["folder"] / "model.safetensors")
             data.encoder().save(folder / member["folder"])
+        if linear:
+            shutil.copytree(record.directory.linear, folder / "linear")
         write_json(folder / "config.json", config)
         write_json(folder / "metrics.json", figures)
         (folder / "README.md").write_text(model_card(record, members, config, figures), encoding="utf-8")
@@ -136,11 +143,12 @@ def load_model(path: str | Path) -> Model:
         if version > FORMAT_VERSION:
             raise UserError(f"{folder} was written by a later version of automl; upgrade to use it")
         members = _load_members(folder, config)
+        linear = load_linear(_inside(folder, config["linear"])) if config["linear"] else None
     except UserError:
         raise
     except Exception as error:  # the tokenizers library raises bare Exceptions
         raise UserError(f"the model in {folder} is damaged: {type(error).__name__}: {error}") from error
-    return Model(tuple(config["classes"]), config["text_column"], config["label_column"], members)
+    return Model(tuple(config["classes"]), config["text_column"], config["label_column"], members, linear)
 
 
 def _load_members(folder: Path, config: Mapping[str, Any]) -> tuple[tuple[Encoder, nn.Module], ...]:
@@ -148,9 +156,7 @@ def _load_members(folder: Path, config: Mapping[str, Any]) -> tuple[tuple[Encode
     encoders: dict[tuple[bytes, bytes], Encoder] = {}
     found = []
     for member in config["members"]:
-        part = (folder / member["folder"]).resolve()
-        if not part.is_relative_to(folder.resolve()):
-            raise UserError(f"the model in {folder} is damaged: a member lies outside it, in {member['folder']}")
+        part = _inside(folder, member["folder"])
         alike = ((part / "tokenizer.json").read_bytes(), (part / "encoder.json").read_bytes())
         encoder = encoders.setdefault(alike, load_encoder(part))
         module = load_weights(
@@ -161,6 +167,13 @@ def _load_members(folder: Path, config: Mapping[str, Any]) -> tuple[tuple[Encode
         )
         found.append((encoder, module.to(default_device())))
     return tuple(found)
+
+
+def _inside(folder: Path, name: str) -> Path:
+    part = (folder / name).resolve()
+    if not part.is_relative_to(folder.resolve()):
+        raise UserError(f"the model in {folder} is damaged: a part of it lies outside, in {name}")
+    return part
 
 
 def _is_of(folder: Path, numbers: Sequence[int]) -> bool:

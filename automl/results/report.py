@@ -17,7 +17,16 @@ from plotly.offline import get_plotlyjs
 from automl.data.files import replace_atomically
 from automl.results.figures import importance_bars, learning_curves, optimisation_history
 from automl.results.importance import FEWEST_TRIALS, importances
-from automl.results.leaderboard import best_figures, duration, ensemble_row, floor_row, rows, status_text, verdict
+from automl.results.leaderboard import (
+    averaged,
+    best_figures,
+    duration,
+    ensemble_row,
+    floor_row,
+    rows,
+    status_text,
+    verdict,
+)
 from automl.results.predict import per_class
 from automl.results.study import RunRecord
 
@@ -65,7 +74,8 @@ def _content(record: RunRecord) -> dict[str, Any]:
         "verdict": verdict(record),
         "best": best,
         "best_figures": best_figures(record) if best else None,
-        "averaged": record.ensemble["members"] if record.ensemble else [],
+        "averaged": averaged(record.ensemble) if record.ensemble else "",
+        "made_of": averaged,
         "ensemble": ensemble_row(record),
         "has_test": "test" in manifest["data"]["profile"]["rows"],
         "best_config": list(_flatten({name: best.config[name] for name in ("model", "training", "data")}))

@@ -20,16 +20,20 @@ FLOOR_GRACE_SECONDS = 5.0  # to wait for it where the budget of time is used
 
 
 def start_floor(spec: SearchSpec, run: RunDirectory, prepared: Prepared, clean: Mapping[str, Any]) -> Any:
-    """Train the linear floor as a task beside the trials; it writes its figures itself.
+    """Train the linear floor as a task beside the trials; it writes its figures, and itself if need be.
 
     It holds no core, or one worker less would start with the search; it takes what the trials leave.
     """
     path = run.floor.resolve()
+    kept = run.linear.resolve() if spec.search.ensemble and spec.search.ensemble.linear else None
     metric, maximize = spec.search.metric, spec.search.mode == "max"
 
     def task() -> None:
         os.nice(10)
-        write_json(path, fit_floor(prepared, clean, metric=metric, maximize=maximize))
+        linear, figures = fit_floor(prepared, clean, metric=metric, maximize=maximize)
+        if kept is not None:
+            linear.save(kept)
+        write_json(path, figures)
 
     return ray.remote(num_cpus=0, max_calls=1)(task).remote()  # no trial gets its process after it
 

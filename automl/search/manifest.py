@@ -64,7 +64,7 @@ def create_manifest(
         "max_epochs": spec.search.max_epochs,
         "budget": budget(spec),
         "finalists": spec.search.finalists,
-        "ensemble": spec.search.ensemble,
+        "ensemble": spec.search.ensemble.model_dump() if spec.search.ensemble else None,
         "used": {"trials": 0, "seconds": 0.0, "gpu_hours": 0.0},
     }
     write_json(run.manifest, content)

@@ -183,6 +183,15 @@ class Confirm(Section):
     seeds: Annotated[Whole, Field(ge=1)] = Field(3, description="How often each.")
 
 
+class Ensemble(Section):
+    """Several models averaged, which are the best model together where they are better on validation than one."""
+
+    top: Annotated[Whole, Field(ge=1, le=10)] = Field(5, description="How many of the best trials.")
+    linear: Annotated[bool, Strict()] = Field(
+        True, description="Whether the linear floor is one half of the average; its errors are of another kind."
+    )
+
+
 FINALISTS = 3
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 
@@ -236,9 +245,8 @@ class Search(Section):
     confirm: Confirm | None = Field(
         None, description="After the search, train the best again under other seeds; {} for the three best, thrice."
     )
-    ensemble: Annotated[Whole, Field(ge=1, le=10)] = Field(
-        1,
-        description="How many of the best trials to average; that is the best model where it is better on validation.",
+    ensemble: Ensemble | None = Field(
+        None, description="Average the best models; {} for the five best trials and the linear floor."
     )
     refit: Annotated[bool, Strict()] = Field(
         False, description="At the end, train the winner on train and validation rows together; that is the best model."
@@ -247,7 +255,7 @@ class Search(Section):
 
     @model_validator(mode="after")
     def _one_best_model(self) -> Search:
-        if self.refit and self.ensemble > 1:
+        if self.refit and self.ensemble:
             raise PydanticCustomError(
                 "refit", "refit makes the best model of the winner alone and ensemble of several; give one of them"
             )
@@ -256,7 +264,7 @@ class Search(Section):
     @property
     def finalists(self) -> int:
         """How many of the best trials are measured on the test set; their weights are kept."""
-        return max(FINALISTS, self.ensemble)
+        return max(FINALISTS, self.ensemble.top if self.ensemble else 0)
 
     @property
     def mode(self) -> str:

@@ -2,38 +2,111 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import load_file, save_file
 
 from automl.data import Prepared, clean_texts
+from automl.data.files import replace_folder
 from automl.training.metrics import compute_metrics
+
+if TYPE_CHECKING:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
 
 INVERSE_PENALTIES = (0.5, 1.0, 2.0, 4.0)
 NAME = "TF-IDF and logistic regression"
 
 
-def fit_floor(prepared: Prepared, clean: Mapping[str, Any], *, metric: str, maximize: bool) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Linear:
+    """A fitted linear model with all that it does to raw texts."""
+
+    clean: Mapping[str, Any]
+    vectorizer: TfidfVectorizer
+    regression: LogisticRegression
+    classes: int
+
+    def predict_probabilities(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Probabilities float32 [texts, classes] of raw texts; 0 for a class that no train row had."""
+        return self._of_features(self.vectorizer.transform(clean_texts(texts, self.clean)))
+
+    def _of_features(self, features: Any) -> npt.NDArray[np.float32]:
+        probabilities = np.zeros((features.shape[0], self.classes), dtype=np.float32)
+        probabilities[:, self.regression.classes_] = self.regression.predict_proba(features)
+        return probabilities
+
+    def save(self, folder: Path) -> None:
+        """Write the folder with linear.json (cleaning, terms) and linear.safetensors, whole or not at all."""
+        with replace_folder(folder) as temporary:
+            vocabulary = self.vectorizer.vocabulary_
+            content = {
+                "clean": dict(self.clean),
+                "classes": self.classes,
+                "terms": sorted(vocabulary, key=vocabulary.__getitem__),
+            }
+            (temporary / "linear.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+            weights = {
+                "idf": self.vectorizer.idf_,
+                "coefficients": self.regression.coef_,
+                "intercepts": self.regression.intercept_,
+                "classes": self.regression.classes_,
+            }
+            save_file(
+                {name: np.ascontiguousarray(value) for name, value in weights.items()},
+                temporary / "linear.safetensors",
+            )
+
+
+def load_linear(folder: Path) -> Linear:
+    """Read what `Linear.save` wrote."""
+    from sklearn.linear_model import LogisticRegression
+
+    content = json.loads((folder / "linear.json").read_text(encoding="utf-8"))
+    weights = load_file(folder / "linear.safetensors")
+    vectorizer = _vectorizer(content["terms"])
+    vectorizer.idf_ = weights["idf"]
+    regression = LogisticRegression()
+    regression.coef_, regression.intercept_ = weights["coefficients"], weights["intercepts"]
+    regression.classes_ = weights["classes"]
+    return Linear(content["clean"], vectorizer, regression, content["classes"])
+
+
+def _vectorizer(terms: Sequence[str] | None = None) -> TfidfVectorizer:
+    """Word unigrams and bigrams, and runs of punctuation; logarithmic term frequencies."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    return TfidfVectorizer(
+        ngram_range=(1, 2),
+        min_df=2 if terms is None else 1,
+        sublinear_tf=True,
+        lowercase=False,
+        token_pattern=r"(?u)\b\w+\b|[^\w\s]+",
+        vocabulary=terms,
+    )
+
+
+def fit_floor(
+    prepared: Prepared, clean: Mapping[str, Any], *, metric: str, maximize: bool
+) -> tuple[Linear, dict[str, Any]]:
     """Fit the floor on the train rows, choose its penalty on validation, measure it on validation and test.
 
     Word unigrams and bigrams that occur at least twice, logarithmic term frequencies. Texts are cleaned with the
-    `clean` settings, as the searched models' are. Gives name, validation, test (None without test rows), parameters,
-    train_seconds and settings.
+    `clean` settings, as the searched models' are. Gives the model, and name, validation, test (None without test rows),
+    parameters, train_seconds and settings.
     """
-    from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
     clock = time.perf_counter()
     features = {}
-    vectorizer = TfidfVectorizer(
-        ngram_range=(1, 2),
-        min_df=2,
-        sublinear_tf=True,
-        lowercase=False,
-        token_pattern=r"(?u)\b\w+\b|[^\w\s]+",
-    )
+    vectorizer = _vectorizer()
     for split in ("train", "validation", "test"):
         texts = prepared.texts(split)
         if texts is None:
@@ -41,27 +114,25 @@ def fit_floor(prepared: Prepared, clean: Mapping[str, Any], *, metric: str, maxi
         cleaned = clean_texts(texts, clean)
         features[split] = vectorizer.fit_transform(cleaned) if split == "train" else vectorizer.transform(cleaned)
     labels = {split: prepared.labels(split) for split in features}
-    classes = len(prepared.classes)
 
-    def measured(model: Any, split: str) -> dict[str, float]:
-        probabilities = np.zeros((len(labels[split]), classes), dtype=np.float32)
-        probabilities[:, model.classes_] = model.predict_proba(features[split])
-        return compute_metrics(probabilities, labels[split])
+    def measured(linear: Linear, split: str) -> dict[str, float]:
+        return compute_metrics(linear._of_features(features[split]), labels[split])
 
-    best: tuple[float, Any, dict[str, float]] | None = None
+    best: tuple[float, Linear, dict[str, float]] | None = None
     for penalty in INVERSE_PENALTIES:
-        model = LogisticRegression(C=penalty, max_iter=300).fit(features["train"], labels["train"])
-        figures = measured(model, "validation")
+        regression = LogisticRegression(C=penalty, max_iter=300).fit(features["train"], labels["train"])
+        linear = Linear(clean, vectorizer, regression, len(prepared.classes))
+        figures = measured(linear, "validation")
         score = figures[metric] if maximize else -figures[metric]
         if best is None or score > best[0]:
-            best = (score, model, figures)
+            best = (score, linear, figures)
     assert best is not None
-    _, model, validation = best
-    return {
+    _, linear, validation = best
+    return linear, {
         "name": NAME,
         "validation": validation,
-        "test": measured(model, "test") if "test" in features else None,
-        "parameters": int(model.coef_.size + model.intercept_.size),
+        "test": measured(linear, "test") if "test" in features else None,
+        "parameters": int(linear.regression.coef_.size + linear.regression.intercept_.size),
         "train_seconds": time.perf_counter() - clock,
-        "settings": {"ngrams": [1, 2], "min_count": 2, "C": model.C},
+        "settings": {"ngrams": [1, 2], "min_count": 2, "C": linear.regression.C},
     }

@@ -45,6 +45,11 @@ class RunDirectory:
         return self.path / "driver.lock"
 
     @property
+    def linear(self) -> Path:
+        """The linear floor itself, where an ensemble has a use for it."""
+        return self.path / "linear"
+
+    @property
     def floor(self) -> Path:
         """The linear baseline's figures."""
         return self.path / "floor.json"

@@ -10,10 +10,12 @@ import pytest
 
 import automl
 from automl.results import finish, read_run
+from automl.results.finalists import prepared_data
 from automl.results.leaderboard import format_leaderboard, verdict
 from automl.results.package import Model, write_best_model
 from automl.results.report import write_report
 from automl.space import UserError
+from automl.training.floor import fit_floor, load_linear
 from automl.training.run_directory import RunDirectory, read_json, write_json
 from tests.conftest import copy_run
 
@@ -22,8 +24,20 @@ from tests.conftest import copy_run
 def run(finished: RunDirectory, tmp_path: Path) -> RunDirectory:
     """A copy of a finished run that is to average its three best trials."""
     copied = copy_run(finished, tmp_path / "run")
-    write_json(copied.manifest, {**read_json(copied.manifest), "ensemble": 3})
+    write_json(copied.manifest, {**read_json(copied.manifest), "ensemble": {"top": 3, "linear": False}})
     return copied
+
+
+@pytest.fixture
+def with_floor(run: RunDirectory) -> RunDirectory:
+    """The same, where the linear floor is half of the average."""
+    record = read_run(run)
+    prepared = prepared_data(record, record.ranked[0].config)
+    linear, figures = fit_floor(prepared, record.ranked[0].config["data"]["clean"], metric="accuracy", maximize=True)
+    assert figures["test"] == read_json(run.floor)["test"]
+    linear.save(run.linear)
+    write_json(run.manifest, {**read_json(run.manifest), "ensemble": {"top": 3, "linear": True}})
+    return run
 
 
 def let_it_be(run: RunDirectory, accuracy: float) -> None:
@@ -42,7 +56,7 @@ def packages(run: RunDirectory, numbers: list[int], folder: Path) -> list[Model]
         (alone / "members").mkdir(parents=True)
         (member,) = [member for member in config["members"] if member["trial"] == number]
         (run.best_model / member["folder"]).rename(alone / "members" / str(number))
-        write_json(alone / "config.json", {**config, "members": [member]})
+        write_json(alone / "config.json", {**config, "members": [member], "linear": None})
         models.append(automl.load_model(alone))
     return models
 
@@ -61,10 +75,33 @@ def test_an_ensemble_is_packed_whole_and_says_the_mean_of_its_members(
     together = automl.load_model(run.path).predict_probabilities(texts)
     found = automl.evaluate(run.path, small_data / "test.jsonl")["metrics"]
     assert found == pytest.approx(measured["test"], abs=1e-5)
-    assert "ensemble of 3" in (run.best_model / "README.md").read_text()
+    assert "average of 3 networks" in (run.best_model / "README.md").read_text()
     alone = [model.predict_probabilities(texts) for model in packages(run, numbers, tmp_path / "alone")]
     np.testing.assert_allclose(together, np.mean(alone, axis=0), atol=1e-6)
     assert not np.allclose(alone[0], alone[1], atol=1e-3)
+
+
+def test_the_linear_model_is_half_of_the_average(with_floor: RunDirectory, small_data: Path, tmp_path: Path) -> None:
+    numbers = [trial.number for trial in finish(with_floor).ranked[:3]]
+    let_it_be(with_floor, 1.5)
+    record = read_run(with_floor)
+    write_best_model(record)
+    texts = [json.loads(line)["text"] for line in (small_data / "test.jsonl").read_text().splitlines()]
+    together = automl.load_model(with_floor.path).predict_probabilities([*texts, ""])
+    found = automl.evaluate(with_floor.path, small_data / "test.jsonl")["metrics"]
+    assert found == pytest.approx(read_json(with_floor.finalists)["ensemble"]["test"], abs=1e-5)
+    linear = load_linear(with_floor.best_model / "linear").predict_probabilities([*texts, ""])
+    networks = [
+        model.predict_probabilities([*texts, ""]) for model in packages(with_floor, numbers, tmp_path / "alone")
+    ]
+    np.testing.assert_allclose(together, (np.mean(networks, axis=0) + linear) / 2, atol=1e-6)
+    labels = [json.loads(line)["label"] for line in (small_data / "test.jsonl").read_text().splitlines()]
+    right = np.mean(
+        [("negative", "positive")[row.argmax()] == label for row, label in zip(linear, labels, strict=False)]
+    )
+    assert right == pytest.approx(read_json(with_floor.floor)["test"]["accuracy"])
+    assert "3 networks and a linear model" in (with_floor.best_model / "README.md").read_text()
+    assert "and the linear model" in verdict(record)
 
 
 @pytest.mark.parametrize(("gain", "is_best"), [(0.01, True), (0.0, False), (-0.01, False)])
@@ -106,4 +143,4 @@ def test_a_member_outside_the_folder_is_refused(run: RunDirectory) -> None:
 
 def test_refit_and_ensemble_exclude_each_other(small_space: Path) -> None:
     with pytest.raises(UserError, match="one of them"):
-        automl.check(small_space, overrides=["search.refit=true", "search.ensemble=3"])
+        automl.check(small_space, overrides=["search.refit=true", "search.ensemble={}"])
