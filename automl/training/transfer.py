@@ -55,12 +55,13 @@ def read_earlier(source: str) -> Earlier:
 
 
 def _first_member(folder: Path) -> Path:
-    """Where the weights of a best_model directory lie: of an ensemble those of the member that ranks first."""
+    """Where the weights of a best_model directory lie: of an ensemble those of the network that ranks first."""
     try:
-        member = folder / read_json(folder / "config.json")["members"][0]["folder"]
+        members = [folder / member["folder"] for member in read_json(folder / "config.json")["members"]]
     except (OSError, ValueError, LookupError, TypeError):
         return folder
-    return member if member.resolve().is_relative_to(folder.resolve()) else folder
+    inside = [member for member in members if member.resolve().is_relative_to(folder.resolve())]
+    return next((member for member in inside if (member / "model.safetensors").is_file()), folder)
 
 
 @torch.no_grad()

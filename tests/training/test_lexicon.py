@@ -133,6 +133,7 @@ def test_a_trial_uses_them_as_asked_and_its_model_needs_no_file(
     )
     sizes = {"vocabulary": prepared.vocabulary, "classes": len(prepared.classes)}
     training = start(config, prepared, max_epochs=2, seed=0, device=CPU)
+    cost = estimate_cost(config, **sizes, length=8, dimension=vectors_of(config["model"]))
     assert count_parameters(training.module) == cost.parameters
     words = prepared.words()
     place = words.index("good")
