@@ -110,7 +110,7 @@ def test_proposals_lie_inside_and_survive_the_journal(
                 assert any(amount > 0 for amount in trial.constraints.values())
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(families, st.integers(0, 100))
 def test_a_grid_has_every_configuration_once(made: dict[str, Made], seed: int) -> None:
     spec = made_spec({name: fit_for("grid", each) for name, each in made.items()})
