@@ -8,7 +8,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make quickstart   install, then search tweet-sentiment models and print the leaderboard (about 8 minutes)"
+	@echo "make quickstart   install, then search tweet-sentiment models and print the leaderboard (3 to 5 minutes)"
 	@echo "make test         install the development tools, then lint, types, layering and tests"
 	@echo "make clean        remove the virtual environment, example data and runs"
 

@@ -121,6 +121,7 @@ def test_an_ensemble_is_the_best_model_only_where_it_is_better_on_validation(
     assert board["ensemble"]["score"] == best.score + gain
     assert board["ensemble"] in automl.leaderboard(run.path)
     assert ("average of the best 3" in verdict(record)) is is_best
+    assert ("The best trial alone" in verdict(record)) is is_best
 
 
 def test_what_has_been_measured_needs_no_data_again(run: RunDirectory, tmp_path: Path) -> None:
