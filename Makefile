@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help quickstart test lint clean
+.PHONY: help quickstart test test-slow lint clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make quickstart   install, then search tweet-sentiment models and print the leaderboard (3 to 5 minutes)"
 	@echo "make test         install the development tools, then lint, types, layering and tests"
+	@echo "make test-slow    the tests that take long: killed processes, real searches, all of search_spaces/"
 	@echo "make clean        remove the virtual environment, example data and runs"
 
 quickstart: $(VENV)/.installed data/tweets/train.parquet
@@ -19,7 +20,10 @@ data/tweets/train.parquet: | $(VENV)/.installed
 	$(BIN)/automl examples tweets --output data/tweets
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -m 'not slow'
+
+test-slow: $(VENV)/.installed-dev
+	$(BIN)/pytest -m slow
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

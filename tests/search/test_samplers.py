@@ -58,7 +58,9 @@ def rewritten(sampler: str, written: Any) -> Any:
     return {name: rewritten(sampler, written[name]) for name in names}
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize(
+    "sampler", [pytest.param(name, marks=pytest.mark.slow if name == "gp" else ()) for name in SAMPLERS]
+)
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(made=families, seed=st.integers(0, 1000), constrained=st.booleans())
 def test_proposals_lie_inside_and_survive_the_journal(
@@ -184,7 +186,9 @@ def later_scores(ledger: Ledger) -> float:
     return statistics.mean(values[len(values) // 2 :])
 
 
-@pytest.mark.parametrize(("sampler", "trials"), [("tpe", 60), ("gp", 26), ("cmaes", 100), ("nsga2", 100)])
+@pytest.mark.parametrize(
+    ("sampler", "trials"), [("tpe", 60), pytest.param("gp", 26, marks=pytest.mark.slow), ("cmaes", 100), ("nsga2", 100)]
+)
 @pytest.mark.parametrize("constraints", ["[]", "[model.rnn.hidden[0] * len(model.rnn.hidden) <= 160]"])
 def test_what_learns_beats_chance_on_a_conditional_space(
     sampler: str, trials: int, constraints: str, tmp_path: Path
