@@ -23,6 +23,7 @@ FINALISTS = 3  # of a run that does not say how many
 
 Probabilities = npt.NDArray[np.float32] | None
 Voice = Callable[[TrialRecord, str, bool], Probabilities]
+LinearVoice = Callable[[str], npt.NDArray[np.float32]]
 
 
 def measure_finalists(record: RunRecord) -> dict[str, Any]:
@@ -50,11 +51,12 @@ def measure_finalists(record: RunRecord) -> dict[str, Any]:
     asked = record.manifest.get("ensemble") or {"top": 0, "linear": False}
     members = leaders[: asked["top"]]
     linear = asked["linear"] and record.directory.linear.exists()
+    linear_voice = _linear_voice(record, members[0]) if linear and members else None
     ensemble = None
     if len(members) + linear > 1 and members:
         ensemble, made_of = known["ensemble"], {"members": [trial.number for trial in members], "linear": linear}
         if ensemble is None or not made_of.items() <= ensemble.items():
-            ensemble = {**made_of, **_measure(record, members, voice, linear)}
+            ensemble = {**made_of, **_measure(record, members, voice, linear_voice)}
 
     content: dict[str, Any] = {"trials": trials, "ensemble": ensemble}
     averaged = replace(record, finalists=content).ensemble is not None
@@ -63,7 +65,7 @@ def measure_finalists(record: RunRecord) -> dict[str, Any]:
     if name is not None and known["confusion_of"] == name and (name != ENSEMBLE or known["ensemble"] == ensemble):
         content |= {part: known[part] for part in ("confusion_of", "split", "confusion")}
     else:
-        content |= {"confusion_of": name, **_confusion(record, best, voice, averaged and linear)}
+        content |= {"confusion_of": name, **_confusion(record, best, voice, linear_voice if averaged else None)}
     write_json(record.directory.finalists, content)
     return content
 
@@ -87,7 +89,18 @@ def _voice(record: RunRecord) -> Voice:
     return lambda trial, split, refitted: probabilities(trial.number, split, refitted)
 
 
-def _together(record: RunRecord, trials: list[TrialRecord], split: str, voice: Voice, linear: bool) -> Probabilities:
+def _linear_voice(record: RunRecord, trial: TrialRecord) -> LinearVoice:
+    """What the linear model says of a split's rows; it is asked once, for the figures and for the confusion matrix."""
+
+    @cache
+    def probabilities(split: str) -> npt.NDArray[np.float32]:
+        texts = prepared_data(record, trial.config).texts(split) or []
+        return load_linear(record.directory.linear).predict_probabilities(texts)
+
+    return probabilities
+
+
+def _together(trials: list[TrialRecord], split: str, voice: Voice, linear: LinearVoice | None) -> Probabilities:
     """The mean of what several models say: deep ensembles (Lakshminarayanan et al. 2017, section 2.4).
 
     The linear model, which errs elsewhere than networks do, counts as much as all of them.
@@ -97,10 +110,7 @@ def _together(record: RunRecord, trials: list[TrialRecord], split: str, voice: V
     if not found:
         return None
     mean: npt.NDArray[np.float32] = np.mean(found, axis=0, dtype=np.float32)
-    if not linear:
-        return mean
-    texts = prepared_data(record, trials[0].config).texts(split) or []
-    return with_linear(mean, load_linear(record.directory.linear).predict_probabilities(texts))
+    return mean if linear is None else with_linear(mean, linear(split))
 
 
 def with_linear(networks: npt.NDArray[np.float32], linear: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -109,18 +119,22 @@ def with_linear(networks: npt.NDArray[np.float32], linear: npt.NDArray[np.float3
     return mean
 
 
-def _measure(record: RunRecord, trials: list[TrialRecord], voice: Voice, linear: bool = False) -> dict[str, Any]:
+def _measure(
+    record: RunRecord, trials: list[TrialRecord], voice: Voice, linear: LinearVoice | None = None
+) -> dict[str, Any]:
     """The figures of one model, or of several together, on validation and test."""
     return {
-        split: _figures(record, trials[0], _together(record, trials, split, voice, linear), split)
+        split: _figures(record, trials[0], _together(trials, split, voice, linear), split)
         for split in ("validation", "test")
     }
 
 
-def _confusion(record: RunRecord, trials: list[TrialRecord], voice: Voice, linear: bool) -> dict[str, Any]:
+def _confusion(
+    record: RunRecord, trials: list[TrialRecord], voice: Voice, linear: LinearVoice | None
+) -> dict[str, Any]:
     """`split` and `confusion` of the best model on test, or on validation where there is no test set."""
     for split in ("test", "validation"):
-        probabilities = _together(record, trials, split, voice, linear)
+        probabilities = _together(trials, split, voice, linear)
         if probabilities is not None:
             labels = prepared_data(record, trials[0].config).labels(split)
             matrix = confusion_matrix(labels, probabilities.argmax(axis=1), probabilities.shape[1])
