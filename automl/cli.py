@@ -46,7 +46,7 @@ class TextFormat(StrEnum):
 
 
 Space = Annotated[Path, typer.Argument(metavar="SPACE", help="The search-space file (YAML).")]
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run directory: a path, or a URL such as s3://bucket/run.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY.PATH=VALUE", help="Replace a value of the file; repeatable."),
@@ -84,7 +84,9 @@ def schema() -> None:
 @app.command()
 def run(
     space: Space,
-    output: Annotated[Path | None, typer.Option(help="The run directory to make [runs/NAME-TIME].")] = None,
+    output: Annotated[
+        str | None, typer.Option(metavar="PLACE", help="The run directory to make, a path or URL [runs/NAME-TIME].")
+    ] = None,
     trials: Trials = None,
     time_budget: TimeBudget = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
@@ -137,7 +139,7 @@ def report(run: Run) -> None:
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run directory or a best_model directory.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A run directory or a best_model directory.")],
     input: Annotated[Path, typer.Argument(metavar="INPUT", help="Rows to label: CSV, Parquet or JSON Lines.")],
     output: Annotated[Path | None, typer.Option(help="Where to write, in the input's format [stdout].")] = None,
     text: Annotated[str | None, typer.Option(metavar="COLUMN", help="The text column [as in training].")] = None,
@@ -151,7 +153,7 @@ def predict(
 
 @app.command()
 def evaluate(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run directory or a best_model directory.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A run directory or a best_model directory.")],
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Labelled rows: CSV, Parquet or JSON Lines.")],
     text: Annotated[str | None, typer.Option(metavar="COLUMN", help="The text column [as in training].")] = None,
     label: Annotated[str | None, typer.Option(metavar="COLUMN", help="The label column [as in training].")] = None,
@@ -178,15 +180,15 @@ def _conclude(result: verbs.RunResult) -> None:
     """Print the leaderboard, say where everything is and what to do next; exit 1 unless the run finished."""
     verbs.print_leaderboard(result.path, top=10)
     notes = Console(stderr=True, highlight=False, soft_wrap=True)
-    path = shlex.quote(str(result.path))
+    place = shlex.quote(result.place)
     if (result.path / "report.html").exists():
-        notes.print(f"\nreport      {result.path / 'report.html'}", markup=False)
+        notes.print(f"\nreport      {result.place}/report.html", markup=False)
     if (result.path / "best_model").exists():
-        notes.print(f"best model  {result.path / 'best_model'}", markup=False)
-        notes.print(f"try it      automl predict {path} your.csv", markup=False)
+        notes.print(f"best model  {result.place}/best_model", markup=False)
+        notes.print(f"try it      automl predict {place} your.csv", markup=False)
     if result.status == "interrupted":
         why = "" if result.reason == "interrupted" else f": {result.reason}"
-        notes.print(f"stopped{why}; go on with: automl resume {path}", markup=False)
+        notes.print(f"stopped{why}; go on with: automl resume {place}", markup=False)
     if result.status == "failed":
         notes.print(f"the search failed: {result.reason}", markup=False)
     if result.status != "finished":

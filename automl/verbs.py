@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
 import re
 import shutil
 import socket
@@ -17,10 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import platformdirs
-from filelock import FileLock, Timeout
 from rich.console import Console
 
+from automl.data.store import Store
+from automl.places import cache_directory, model_folder, open_run, run_directory, shared_cache
 from automl.space import SearchSpec, UserError, json_schema, load, resolved_text, sample_configs
 from automl.training.run_directory import RunDirectory
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from automl.checking import Checked
     from automl.data import Prepared
     from automl.results.package import Model
+    from automl.search.publishing import Publisher
     from automl.search.resources import Capacity
 
 
@@ -38,11 +38,12 @@ class RunResult:
     path: Path
     status: str
     reason: str
+    url: str | None = None  # where `path` is a copy of a run in a store
 
-
-def cache_directory() -> Path:
-    """Where prepared data is kept: `$AUTOML_CACHE`, else the user's cache folder."""
-    return Path(os.environ.get("AUTOML_CACHE") or platformdirs.user_cache_path("automl"))
+    @property
+    def place(self) -> str:
+        """Where the run lies, as the command takes it."""
+        return self.url or str(self.path)
 
 
 def load_space(space: str | Path, overrides: Sequence[str] = (), *, beside: str | Path | None = None) -> SearchSpec:
@@ -100,10 +101,11 @@ def run(
     space = Path(space)
     overrides = (*overrides, *_budget_overrides(trials, time_budget, seed))
     spec = load_space(space, overrides)
-    path = Path(output) if output else Path("runs") / f"{spec.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    if path.exists():
-        go_on = f", or go on with: automl resume {path}" if RunDirectory(path).manifest.is_file() else ""
-        raise UserError(f"{path} exists already; name another --output{go_on}")
+    place = output or Path("runs") / f"{spec.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    directory = run_directory(place)
+    if _is_there(directory):
+        go_on = f", or go on with: automl resume {place}" if _is_there(directory, "manifest.json") else ""
+        raise UserError(f"{place} exists already; name another --output{go_on}")
     _require_cluster(address)
 
     from automl.search.ray_session import local_capacity, ray_beside
@@ -115,7 +117,7 @@ def run(
         check_request(spec, capacity)
     check_files(spec)
     with ray_beside(lambda: _prepare(spec), address) as prepared:
-        return _begin(spec, space, overrides, RunDirectory(path), prepared, capacity, address, quiet)
+        return _begin(spec, space, overrides, directory, prepared, capacity, address, quiet)
 
 
 def resume(
@@ -133,24 +135,24 @@ def resume(
     """
     from automl.results import read_manifest
 
-    directory = open_run(run)
+    directory = open_run(run, drive=True)
     manifest = read_manifest(directory)
     _require_cluster(address)
     if _hash(directory.space) != manifest["space_hash"]:
         raise UserError(f"{directory.space} has been edited since the run began; run it as a new search instead")
 
-    from automl.search.engine import driving
     from automl.search.manifest import budget, update_manifest
+    from automl.search.publishing import driving
     from automl.search.ray_session import ray_beside
 
     overrides = (*manifest["overrides"], *_budget_overrides(trials, time_budget, None))
-    with driving(directory), chdir(_working_directory(manifest)):
+    with driving(directory) as publisher, chdir(_working_directory(manifest)):
         spec = load_space(directory.space, overrides, beside=manifest["space_file"])
         with ray_beside(lambda: _prepare(spec), address) as prepared:
             if prepared.fingerprint != manifest["data"]["fingerprint"]:
                 raise UserError(f"the data of {directory.path} has changed since the run began; run it as a new search")
             update_manifest(directory, status="running", budget=budget(spec), overrides=list(overrides))
-            return _search(spec, directory, prepared, address=address, quiet=quiet)
+            return _search(spec, directory, publisher, prepared, address=address, quiet=quiet)
 
 
 def leaderboard(run: str | Path) -> list[dict[str, Any]]:
@@ -184,22 +186,21 @@ def report(run: str | Path) -> Path:
     While another process drives the run, the leaderboard and the report show how far it is, and no model is measured.
     """
     from automl.results import finish, summarise
+    from automl.search.publishing import BeingDrivenError, driving
 
-    directory = open_run(run)
-    lock = FileLock(directory.lock)
+    directory = open_run(run, models=True)
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
+        with driving(directory):
+            return finish(directory).directory.report
+    except BeingDrivenError:
         return summarise(directory).directory.report
-    with lock:
-        return finish(directory).directory.report
 
 
 def load_model(path: str | Path) -> Model:
     """The model of a run directory or of a best_model directory; `.predict(texts)` labels raw texts."""
     from automl.results.package import load_model as loaded
 
-    return loaded(path)
+    return loaded(model_folder(path))
 
 
 def predict(model: str | Path, input: str | Path, *, output: str | Path | None = None, text: str | None = None) -> int:
@@ -230,16 +231,6 @@ def examples(name: str, *, output: str | Path | None = None) -> Path:
     return folder
 
 
-def open_run(run: str | Path) -> RunDirectory:
-    """The run directory at `run`; raises UserError where it is none."""
-    directory = RunDirectory(Path(run).resolve())
-    if not directory.path.is_dir():
-        raise UserError(f"there is no run directory {run}")
-    if not directory.manifest.is_file() or not directory.space.is_file():
-        raise UserError(f"{run} is no run directory: it has no {directory.manifest.name} or no {directory.space.name}")
-    return directory
-
-
 def _begin(
     spec: SearchSpec,
     space: Path,
@@ -251,18 +242,20 @@ def _begin(
     quiet: bool,
 ) -> RunResult:
     """Make the run directory and search; where no trial has begun, nothing of it is left."""
-    from automl.search.engine import driving
     from automl.search.manifest import create_manifest, update_manifest
+    from automl.search.publishing import driving
     from automl.search.warm_start import gather
 
     path = directory.path
+    if directory.url is not None and path.exists():
+        shutil.rmtree(path)  # the copy of a run that is in the store no more
     made = next(folder for folder in (*reversed(path.parents), path) if not folder.exists())
     try:
         path.mkdir(parents=True)
     except OSError as error:
         raise UserError(f"cannot make the folder {path}: {error.strerror}") from error
     try:
-        with driving(directory):
+        with driving(directory) as publisher:
             directory.space.write_text(resolved_text(space), encoding="utf-8")
             create_manifest(
                 directory,
@@ -276,37 +269,55 @@ def _begin(
             if spec.search.warm_start:
                 notes = gather(spec, prepared.fingerprint, directory.warm_start)
                 update_manifest(directory, warm_start=notes)
-            return _search(spec, directory, prepared, address=address, quiet=quiet)
+            return _search(spec, directory, publisher, prepared, address=address, quiet=quiet)
     except BaseException:
-        if not (path / "trials").exists():  # no trial has begun: there is nothing to go on with
-            shutil.rmtree(made)
+        if not directory.has_begun():  # there is nothing to go on with
+            directory.remove()
+            shutil.rmtree(made, ignore_errors=True)
         raise
 
 
 def _search(
-    spec: SearchSpec, directory: RunDirectory, prepared: Prepared, *, address: str | None, quiet: bool
+    spec: SearchSpec,
+    directory: RunDirectory,
+    publisher: Publisher,
+    prepared: Prepared,
+    *,
+    address: str | None,
+    quiet: bool,
 ) -> RunResult:
     from automl.results import finish
     from automl.search.engine import search
     from automl.search.manifest import update_manifest
+    from automl.search.publishing import fetch_run
 
     outcome = search(
         spec,
         directory,
         prepared,
+        publisher=publisher,
         prepared_from=_first_config(spec)["data"],
         cache=cache_directory(),
+        shared_cache=shared_cache(),
         address=address,
         quiet=quiet,
     )
     try:
         update_manifest(directory, status=outcome.status, reason=outcome.reason)
+        fetch_run(directory, models=True)
         finish(directory)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        return RunResult(directory.path, "interrupted", outcome.reason or f"the disk is full: {error}")
-    return RunResult(directory.path, outcome.status, outcome.reason)
+        return RunResult(directory.path, "interrupted", outcome.reason or f"the disk is full: {error}", directory.url)
+    return RunResult(directory.path, outcome.status, outcome.reason, directory.url)
+
+
+def _is_there(directory: RunDirectory, name: str = "") -> bool:
+    """Whether there is such a run, or such a file of it."""
+    if directory.url is None:
+        return (directory.path / name).exists()
+    return bool(Store(directory.url).names()) if not name else Store(directory.url).has(name)
 
 
 def _require_cluster(address: str | None) -> None:
@@ -331,7 +342,9 @@ def _prepare(spec: SearchSpec) -> Prepared:
     """Prepare the data of the search, and import what it takes besides Ray: seconds, in which Ray starts."""
     from automl.data import prepare
 
-    prepared = prepare(_first_config(spec)["data"], seed=spec.search.seed, cache=cache_directory())
+    prepared = prepare(
+        _first_config(spec)["data"], seed=spec.search.seed, cache=cache_directory(), shared=shared_cache()
+    )
     import automl.search.ledger
     import automl.training.fit  # noqa: F401
 

@@ -29,9 +29,11 @@ from automl.data.encode import (
 from automl.data.files import remove_leftovers, replace_folder
 from automl.data.fingerprint import digest_settings, fingerprint_files
 from automl.data.source import open_split, write_source
+from automl.data.store import Store
 from automl.space import UserError
 
 FORMAT = 2  # raise it when what is written changes, so that old preparations are not taken for new ones
+WHOLE = "files.json"
 LENGTH_SAMPLE = 50_000
 SCHEMA = pa.schema([("tokens", pa.large_list(pa.int32())), ("label", pa.int32())])
 
@@ -80,12 +82,13 @@ class Prepared:
         return load_encoder(self.path)
 
 
-def prepare(data: Mapping[str, Any], *, seed: int, cache: Path) -> Prepared:
+def prepare(data: Mapping[str, Any], *, seed: int, cache: Path, shared: str | None = None) -> Prepared:
     """Prepare the data of a configuration's `data` section, or find it prepared.
 
     `seed` decides the validation split where that is a fraction. Any number of processes may ask at once; one
-    prepares, the others wait. Raises UserError where files are missing or the data cannot be learned from; then
-    nothing is left in `cache`.
+    prepares, the others wait. Machines that share no file system share it through `shared`, a URL: what is there is
+    brought from there, what is not is put there. Raises UserError where files are missing or the data cannot be
+    learned from; then nothing is left in `cache`.
     """
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -94,26 +97,43 @@ def prepare(data: Mapping[str, Any], *, seed: int, cache: Path) -> Prepared:
         files = fingerprint_files(data, cache)
         source_key = digest_settings({"format": FORMAT, "files": files, "seed": seed, **source_settings})
         source = cache / f"source-{source_key}"
-        _once(source, lambda folder: write_source(data, seed, folder))
+        _once(source, lambda folder: write_source(data, seed, folder), shared)
         settings = {name: data[name] for name in ("clean", "tokenizer", "max_length")}
         key = digest_settings({"format": FORMAT, "source": source_key, **settings})
         path = cache / f"tokens-{key}"
-        _once(path, lambda folder: _write_encoded(settings, source, folder))
+        _once(path, lambda folder: _write_encoded(settings, source, folder), shared)
         described = json.loads((path / "prepared.json").read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot keep prepared data in {cache}: {error}") from error
     return Prepared(path, source, key, tuple(described["classes"]), described["vocabulary"], described["profile"])
 
 
-def _once(path: Path, write: Callable[[Path], None]) -> None:
-    """Let one process fill the folder `path`, if it is not there; it is there whole or not at all."""
+def _once(path: Path, write: Callable[[Path], None], shared: str | None) -> None:
+    """Let one process fill the folder `path`, if it is not there; it is there whole or not at all.
+
+    In `shared` a folder is whole where its list of files is, which is put there last. Two machines that fill it at the
+    same time put the same there.
+    """
     if path.exists():
         return
     with FileLock(path.with_name(f"{path.name}.lock")):
-        if not path.exists():
-            remove_leftovers(path)
-            with replace_folder(path) as folder:
+        if path.exists():
+            return
+        remove_leftovers(path)
+        with replace_folder(path) as folder:
+            store = Store(f"{shared}/{path.name}") if shared else None
+            if store is not None and store.get(WHOLE, folder / WHOLE):
+                for name in json.loads((folder / WHOLE).read_text(encoding="utf-8")):
+                    if not store.get(name, folder / name):
+                        raise FileNotFoundError(f"{store.url}/{name} is gone")
+            else:
                 write(folder)
+                if store is not None:
+                    names = sorted(file.name for file in folder.iterdir())
+                    for name in names:
+                        store.put(folder / name, name)
+                    (folder / WHOLE).write_text(json.dumps(names), encoding="utf-8")
+                    store.put(folder / WHOLE, WHOLE)
 
 
 def _write_encoded(settings: Mapping[str, Any], source: Path, folder: Path) -> None:

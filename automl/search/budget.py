@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ray import tune
 
 from automl.search.ledger import Ledger
+from automl.search.stop_file import StopFile
 from automl.space import SearchSpec
 
 MAX_SAME_FAILURES = 5
@@ -40,7 +39,7 @@ class Usage:
 class Stop(tune.Stopper):  # type: ignore[misc]
     """Ends the search; `reason` then says why. Workers learn of it from a file and stop in mid-epoch."""
 
-    def __init__(self, spec: SearchSpec, ledger: Ledger, usage: Usage, stop_file: Path) -> None:
+    def __init__(self, spec: SearchSpec, ledger: Ledger, usage: Usage, stop_file: StopFile) -> None:
         self.search = spec.search
         self.ledger = ledger
         self.usage = usage
@@ -55,8 +54,7 @@ class Stop(tune.Stopper):  # type: ignore[misc]
         """Stop as soon as possible; the first reason stays."""
         if self.reason is None:
             self.reason = reason
-            with suppress(OSError):  # on a full disk the workers end with the session instead
-                self.stop_file.touch()
+            self.stop_file.set()
 
     def finish(self, reason: str = "") -> None:
         """The search is over and used its budget, or can find no more for `reason`.
@@ -64,7 +62,7 @@ class Stop(tune.Stopper):  # type: ignore[misc]
         What follows has no budget, and ends only at a request.
         """
         self.search_ended, self.reason = self.reason or reason, None
-        self.stop_file.unlink(missing_ok=True)
+        self.stop_file.clear()
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Single trials are the scheduler's business."""

@@ -105,6 +105,7 @@ class _Run:
 
     def __init__(self, assignment: Assignment, halved: bool, scratch: str) -> None:
         self.assignment = assignment
+        self.stop_file = assignment.stop_file()
         self.scratch = scratch
         self.exchange = ray.remote(num_cpus=0)(_Exchange).remote()
         self.failure: BaseException | None = None
@@ -129,7 +130,7 @@ class _Run:
                 return found
             if not alive:
                 return self._lost()
-            if self._idle() and Path(self.assignment.stop_file).exists():
+            if self._idle() and self.stop_file.is_set():
                 return {"interrupted": True}
 
     def _idle(self) -> bool:
@@ -137,7 +138,7 @@ class _Run:
         return not ray.get(self.exchange.started.remote())
 
     def _lost(self) -> dict[str, Any]:
-        folder = TrialDirectory(Path(self.assignment.folder))
+        folder = self.assignment.directory()
         reasons = [stall_reason(_stalled(folder, rank)) for rank in range(self.assignment.workers)]
         # Those that wait for the one that is stuck are stuck in the middle of PyTorch's communication.
         stuck = sorted((reason for reason in reasons if reason), key=lambda reason: "torch/distributed" in reason)
@@ -152,8 +153,8 @@ class _Run:
         if self.thread.is_alive():
             return
         ray.kill(self.exchange)
-        folder = TrialDirectory(Path(self.assignment.folder))
-        folder.reserved.unlink(missing_ok=True)
+        folder = self.assignment.directory()
+        folder.remove(folder.reserved)
         for rank in range(self.assignment.workers):
             if stall_reason(_stalled(folder, rank)) is None:
                 _stalled(folder, rank).unlink(missing_ok=True)
@@ -192,13 +193,14 @@ def _train(config: dict[str, Any]) -> None:
     shard = Shard(context.get_world_rank(), context.get_world_size())
     device = ray.train.torch.get_device()
     set_threads(assignment.threads)
-    folder = TrialDirectory(Path(assignment.folder))
+    folder = assignment.directory()
     stalled = _stalled(folder, shard.rank)
     trial: RunningTrial | None = None
     try:
         if shard.rank == 0:
             folder.path.mkdir(parents=True, exist_ok=True)
             folder.reserved.write_text(ray.util.get_current_placement_group().id.hex(), encoding="utf-8")
+            folder.publish(folder.reserved)
         while shard.any(shard.rank == 0 and ray.get(exchange.permitted.remote()), device):
             with watch(stalled, assignment.stall_timeout) as alive:
                 if trial is None:

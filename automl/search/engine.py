@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from automl.data import Prepared
 from automl.search.budget import INTERRUPTED, Stop, Usage
 from automl.search.feasibility import Costs, judge_of
@@ -22,9 +20,11 @@ from automl.search.linear_floor import start_floor, wait_for_floor
 from automl.search.manifest import update_manifest
 from automl.search.phases import Drive, confirm_leaders, refit_winner, search_trials
 from automl.search.progress import Status, show
+from automl.search.publishing import Publisher
 from automl.search.ray_session import node_check, ray_session
 from automl.search.reasons import first_line
 from automl.search.resources import check_request
+from automl.search.stop_file import StopFile
 from automl.search.trainable import TrialWorker
 from automl.search.tune_adapters import DISK_FULL
 from automl.search.warm_start import read_beginning
@@ -43,27 +43,15 @@ class Outcome:
     reason: str = ""
 
 
-@contextmanager
-def driving(run: RunDirectory) -> Iterator[None]:
-    """Hold the run for the time of the block; raises UserError where another process drives it."""
-    lock = FileLock(run.lock)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise UserError(f"another process is driving {run.path}") from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def search(
     spec: SearchSpec,
     run: RunDirectory,
     prepared: Prepared,
     *,
+    publisher: Publisher,
     prepared_from: Mapping[str, Any],
     cache: Path,
+    shared_cache: str | None,
     address: str | None,
     quiet: bool = False,
     worker: type[TrialWorker] = TrialWorker,
@@ -71,16 +59,16 @@ def search(
     """Run trials until the budget of `spec` is used, going on from what `run`'s journal holds.
 
     `prepared` is what the linear floor is trained on, made for the section `data` of a configuration, `prepared_from`.
-    The caller holds the run (`driving`) and has written its manifest. Ctrl-C or SIGTERM ends it in good
-    order. `worker` is what trains a trial.
+    The caller holds the run (`driving`, which gives `publisher`) and has written its manifest. Ctrl-C or SIGTERM ends
+    it in good order. `worker` is what trains a trial.
     Raises UserError where the resources that a trial asks for are not there.
     """
     costs = Costs(prepared, prepared_from)
     beginning = read_beginning(spec, run.warm_start)
     ledger = Ledger(open_journal(run.journal, mode=spec.search.mode), spec, judge_of(spec, costs), beginning)
     usage = Usage.resumed(read_json(run.manifest)["used"])
-    stop = Stop(spec, ledger, usage, run.path / ".stop")
-    stop.stop_file.unlink(missing_ok=True)
+    stop = Stop(spec, ledger, usage, StopFile(run.path, run.url))
+    stop.stop_file.clear()
     save_usage = _usage_saver(run, ledger, usage, stop)
 
     def look() -> Status:
@@ -98,7 +86,7 @@ def search(
                     with ray_session(address) as capacity:
                         stop.check_node = node_check()
                         share = check_request(spec, capacity)
-                        drive = Drive(spec, run, ledger, stop, cache, share, worker)
+                        drive = Drive(spec, run, ledger, stop, publisher, cache, shared_cache, share, worker)
                         floor = None if run.floor.exists() else start_floor(spec, run, prepared, prepared_from["clean"])
                         if stop.search_ended is None:
                             search_trials(drive)
@@ -116,7 +104,7 @@ def search(
                         stop.request(f"Ray ended unexpectedly {session} times, the last time of: {first_line(error)}")
                     ledger.requeue()
     finally:
-        stop.stop_file.unlink(missing_ok=True)
+        stop.stop_file.clear()
         save_usage(at_once=True)
     return _outcome(stop)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from automl.data import Prepared
 from automl.search.budget import Stop
@@ -22,7 +23,8 @@ FLOOR_GRACE_SECONDS = 5.0  # to wait for it where the budget of time is used
 def start_floor(spec: SearchSpec, run: RunDirectory, prepared: Prepared, clean: Mapping[str, Any]) -> Any:
     """Train the linear floor as a task beside the trials; it writes its figures, and itself if need be.
 
-    It holds no core, or one worker less would start with the search; it takes what the trials leave.
+    It holds no core, or one worker less would start with the search; it takes what the trials leave. Where nodes share
+    no file system it runs on this one, which has the data and the run's folder.
     """
     path = run.floor.resolve()
     kept = run.linear.resolve() if spec.search.ensemble and spec.search.ensemble.linear else None
@@ -35,7 +37,9 @@ def start_floor(spec: SearchSpec, run: RunDirectory, prepared: Prepared, clean: 
             linear.save(kept)
         write_json(path, figures)
 
-    return ray.remote(num_cpus=0, max_calls=1)(task).remote()  # no trial gets its process after it
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False) if run.url else "DEFAULT"
+    # `max_calls`: no trial gets its process after it.
+    return ray.remote(num_cpus=0, max_calls=1, scheduling_strategy=here)(task).remote()
 
 
 def wait_for_floor(run: RunDirectory, floor: Any, stop: Stop) -> None:

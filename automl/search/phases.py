@@ -10,6 +10,7 @@ from automl.models import family_folder
 from automl.search.budget import ENOUGH, Stop
 from automl.search.confirmation import Confirmation
 from automl.search.ledger import Ledger
+from automl.search.publishing import Publisher
 from automl.search.resources import Share
 from automl.search.standing import Proposal
 from automl.search.trainable import Assignment, TrialWorker
@@ -26,7 +27,9 @@ class Drive:
     run: RunDirectory
     ledger: Ledger
     stop: Stop
+    publisher: Publisher
     cache: Path
+    shared_cache: str | None
     share: Share
     worker: type[TrialWorker]
 
@@ -68,7 +71,8 @@ def confirm_leaders(drive: Drive) -> None:
 
     def on_close(number: int) -> None:
         rerun = reruns.reruns[number]
-        drive.run.trial(rerun.trial).rerun(rerun.repetition).checkpoint.unlink(missing_ok=True)
+        folder = drive.run.trial(rerun.trial).rerun(rerun.repetition)
+        drive.publisher.discard(folder, folder.checkpoint)
 
     run_trials(reruns, assign, on_close, drive.stop, drive.share, drive.worker)
 
@@ -85,7 +89,7 @@ def refit_winner(drive: Drive) -> None:
     proposal = Proposal(winner, drive.ledger.config(winner), 0)
     refit(
         drive.run,
-        _assignment(drive, proposal, TrialDirectory(drive.run.refit), training_seed),
+        _assignment(drive, proposal, drive.run.refitted(), training_seed),
         epochs=drive.ledger.best_epoch(winner),
     )
 
@@ -102,8 +106,11 @@ def _assignment(drive: Drive, proposal: Proposal, folder: TrialDirectory, traini
         metric=drive.spec.search.metric,
         maximize=drive.spec.search.mode == "max",
         folder=str(folder.path.resolve()),
-        stop_file=str(drive.stop.stop_file.resolve()),
+        url=folder.url,
+        run_folder=str(drive.run.path.resolve()),
+        run_url=drive.run.url,
         cache=str(drive.cache.resolve()),
+        shared_cache=drive.shared_cache,
         working_directory=str(Path.cwd()),
         family_folder=family_folder(next(iter(proposal.config["model"]))),
         threads=max(1, int(drive.share.cpus)),
@@ -117,14 +124,14 @@ def _weight_keeper(drive: Drive) -> Callable[[int], None]:
     """A function to call when a trial has ended: removes its checkpoint and the weights of all but the finalists."""
     run, ledger = drive.run, drive.ledger
     unfinished = set(ledger.unfinished())
-    kept = {number for number, folder in run.trials() if folder.weights.exists() and number not in unfinished}
+    kept = run.with_weights() - unfinished
 
     def on_close(number: int) -> None:
-        run.trial(number).checkpoint.unlink(missing_ok=True)
+        drive.publisher.discard(run.trial(number), run.trial(number).checkpoint)
         kept.add(number)
         leaders = set(ledger.leaders(drive.spec.search.finalists))
         for other in kept - leaders:
-            run.trial(other).weights.unlink(missing_ok=True)
+            drive.publisher.discard(run.trial(other), run.trial(other).weights)
         kept.intersection_update(leaders)
 
     return on_close

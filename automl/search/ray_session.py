@@ -74,10 +74,11 @@ def release_workers(folder: TrialDirectory) -> None:
 
     Ray Train's own way needs Ray's dashboard, and that no other Ray runs on the machine (Ray 2.60).
     """
+    folder.fetch(folder.reserved)
     if folder.reserved.exists():
         group = PlacementGroupID(bytes.fromhex(folder.reserved.read_text(encoding="utf-8")))
         remove_placement_group(PlacementGroup(group))
-        folder.reserved.unlink(missing_ok=True)
+        folder.remove(folder.reserved)
 
 
 @contextmanager

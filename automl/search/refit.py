@@ -6,7 +6,6 @@ import json
 import tempfile
 import threading
 from contextlib import chdir
-from pathlib import Path
 from typing import Any
 
 import ray.train
@@ -17,7 +16,7 @@ from automl.search.trial import Assignment, data_of, make_family_importable, set
 from automl.search.watchdog import PREPARING, watch
 from automl.training.checkpoint import save_weights
 from automl.training.fit import start, train_epoch
-from automl.training.run_directory import RunDirectory, TrialDirectory, read_json, write_json
+from automl.training.run_directory import RunDirectory, read_json, write_json
 from automl.training.shard import Shard
 
 
@@ -45,7 +44,7 @@ def refit(run: RunDirectory, assignment: Assignment, *, epochs: int) -> None:
         thread = threading.Thread(target=fit, args=(scratch,), name="refit")
         thread.start()
         thread.join()
-    if Path(assignment.stop_file).exists():
+    if assignment.stop_file().is_set():
         return
     write_json(record, wanted | ({"error": first_line(failure[0])} if failure else {}))
 
@@ -56,12 +55,12 @@ def _refit(config: dict[str, Any]) -> None:
     context = ray.train.get_context()
     shard = Shard(context.get_world_rank(), context.get_world_size())
     set_threads(assignment.threads)
-    folder = TrialDirectory(Path(assignment.folder))
+    folder, stop_file = assignment.directory(), assignment.stop_file()
     with watch(folder.stalled.with_name(f"stalled-{shard.rank}.txt"), assignment.stall_timeout) as alive:
 
         def stopped() -> bool:
             alive(1.0)
-            return Path(assignment.stop_file).exists()
+            return stop_file.is_set()
 
         alive(PREPARING)
         make_family_importable(assignment)
@@ -79,4 +78,6 @@ def _refit(config: dict[str, Any]) -> None:
             if train_epoch(training, stopped) is None:
                 return
         if shard.rank == 0:
+            folder.path.mkdir(parents=True, exist_ok=True)
             save_weights(training, folder.weights)
+            folder.publish(folder.weights)

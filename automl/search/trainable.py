@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +13,6 @@ from automl.search.reasons import result_of
 from automl.search.trial import Assignment, RunningTrial, begin, set_threads
 from automl.search.watchdog import watch
 from automl.training.inference import default_device
-from automl.training.run_directory import TrialDirectory
 
 __all__ = ["Assignment", "TrialWorker"]
 
@@ -46,7 +44,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         return result
 
     def _epoch(self) -> dict[str, Any]:
-        stalled = TrialDirectory(Path(self.assignment.folder)).stalled
+        stalled = self.assignment.directory().stalled
         try:
             with watch(stalled, self.assignment.stall_timeout) as alive:
                 if self.trial is None:

@@ -19,6 +19,7 @@ import torch
 from automl.data import Prepared, prepare
 from automl.data.files import replace_atomically
 from automl.models import count_parameters
+from automl.search.stop_file import StopFile
 from automl.search.watchdog import PREPARING
 from automl.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, save_weights
 from automl.training.fit import Training, start, train_epoch
@@ -40,15 +41,26 @@ class Assignment:
     training_seed: int
     metric: str
     maximize: bool
-    folder: str
-    stop_file: str
+    folder: str  # of the trial
+    run_folder: str
     cache: str
     working_directory: str
     threads: int
+    url: str | None = None  # of the trial's folder in a store, where nodes share no file system
+    run_url: str | None = None
+    shared_cache: str | None = None  # the URL where prepared data is kept for all nodes
     family_folder: str | None = None  # where a family of the user's own lies
     stall_timeout: float | None = None
     workers: int = 1
     worker_resources: dict[str, float] = field(default_factory=dict)  # of each worker, in Ray's names
+
+    def directory(self) -> TrialDirectory:
+        """The trial's folder."""
+        return TrialDirectory(Path(self.folder), self.url)
+
+    def stop_file(self) -> StopFile:
+        """What says that the search is to end."""
+        return StopFile(Path(self.run_folder), self.run_url)
 
 
 @dataclass
@@ -61,6 +73,7 @@ class RunningTrial:
     lines: list[dict[str, Any]]
     parameters: int
     alive: Callable[[float], None]
+    stop_file: StopFile
     note: str = ""
     best: float | None = None
     seconds_at_checkpoint: float = 0.0
@@ -75,7 +88,7 @@ class RunningTrial:
         if known < self.training.epoch:
             self.assignment = replace(self.assignment, epochs_known=known + 1)
             return self._result(known + 1)
-        line = None if self._stopped() else train_epoch(self.training, self._look)
+        line = None if self.stop_file.is_set() else train_epoch(self.training, self._look)
         if line is None:
             return {"interrupted": True}
         value = line.get(self.assignment.metric)
@@ -87,16 +100,13 @@ class RunningTrial:
         self.lines.append(line)
         if self.training.shard.rank == 0:
             _append(self.folder.metrics, json.dumps(_finite(line), allow_nan=False) + "\n")
-            self._keep(line, value)
+            self.folder.publish(self.folder.metrics, *self._keep(line, value))
         self.assignment = replace(self.assignment, epochs_known=max(known, self.training.epoch))
         return self._result(self.training.epoch)
 
-    def _stopped(self) -> bool:
-        return Path(self.assignment.stop_file).exists()
-
     def _look(self) -> bool:
         self.alive(1.0)
-        return self._stopped()
+        return self.stop_file.is_set()
 
     def _result(self, epoch: int) -> dict[str, Any]:
         seconds = sum(line["seconds"] for line in self.lines[:epoch])
@@ -106,15 +116,20 @@ class RunningTrial:
             result["gpu_memory"] = 1 - free / total  # PyTorch keeps what it once had: this is the peak so far
         return result
 
-    def _keep(self, line: dict[str, Any], value: float) -> None:
+    def _keep(self, line: dict[str, Any], value: float) -> list[Path]:
+        """Write weights and checkpoint where it is time; gives what was written."""
+        written = []
         value *= 1 if self.assignment.maximize else -1
         if math.isfinite(value) and (self.best is None or value > self.best):
             self.best = value
             save_weights(self.training, self.folder.weights)
+            written.append(self.folder.weights)
         seconds = sum(line["seconds"] for line in self.lines)
         if seconds - self.seconds_at_checkpoint >= CHECKPOINT_SECONDS:
             self.seconds_at_checkpoint = seconds
             save_checkpoint(self.training, self.folder.checkpoint)
+            written.append(self.folder.checkpoint)
+        return written
 
 
 def begin(
@@ -133,10 +148,11 @@ def begin(
     alive(PREPARING)
     make_family_importable(assignment)
     prepared = data_of(assignment)
-    folder = TrialDirectory(Path(assignment.folder))
+    folder = assignment.directory()
     folder.path.mkdir(parents=True, exist_ok=True)
     if shard.rank > 0:
         shard.wait(device)  # until the first process is done with the checkpoint
+    folder.fetch(folder.metrics, folder.checkpoint)
     with chdir(assignment.working_directory):  # a configuration may name files
         training, lines, note = _restore(assignment, prepared, folder, device, shard)
     if shard.rank == 0:
@@ -148,6 +164,7 @@ def begin(
         write_json(folder.config, assignment.config)
         with replace_atomically(folder.metrics) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        folder.publish(folder.config, folder.metrics)
     sign = 1 if assignment.maximize else -1
     return RunningTrial(
         assignment=assignment,
@@ -156,6 +173,7 @@ def begin(
         lines=lines,
         parameters=count_parameters(training.module),
         alive=alive,
+        stop_file=assignment.stop_file(),
         note=note,
         best=max((sign * line[assignment.metric] for line in lines), default=None),
         seconds_at_checkpoint=sum(line["seconds"] for line in lines),
@@ -184,7 +202,7 @@ def _restore(
         load_checkpoint(training, folder.checkpoint)
         return training, _read_lines(folder.metrics, training.epoch), ""
     except CheckpointError as error:
-        folder.checkpoint.unlink()
+        folder.remove(folder.checkpoint)
         return fresh(), [], f"began anew: {error}"
 
 
@@ -237,9 +255,9 @@ def data_of(assignment: Assignment) -> Prepared:
     """The data of a trial, prepared or found prepared; stays open from trial to trial."""
     data = json.dumps(assignment.config["data"], sort_keys=True)
     with chdir(assignment.working_directory):  # the file names its data relative to there
-        return _prepared(data, assignment.seed, assignment.cache)
+        return _prepared(data, assignment.seed, assignment.cache, assignment.shared_cache)
 
 
 @lru_cache(maxsize=4)
-def _prepared(data: str, seed: int, cache: str) -> Prepared:
-    return prepare(json.loads(data), seed=seed, cache=Path(cache))
+def _prepared(data: str, seed: int, cache: str, shared: str | None) -> Prepared:
+    return prepare(json.loads(data), seed=seed, cache=Path(cache), shared=shared)

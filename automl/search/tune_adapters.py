@@ -20,7 +20,6 @@ from automl.search.reasons import worker_end
 from automl.search.standing import Proposal
 from automl.search.trainable import Assignment
 from automl.search.watchdog import stall_reason
-from automl.training.run_directory import TrialDirectory
 
 Assign = Callable[[Proposal], Assignment]
 DISK_FULL = "the disk is full"
@@ -155,7 +154,7 @@ class BookScheduler(FIFOScheduler):  # type: ignore[misc]
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """A worker that died: its trial is run again from its checkpoint, unless it had stalled."""
         number = _number(trial)
-        folder = TrialDirectory(Path(json.loads(trial.config["assignment"])["folder"]))
+        folder = Assignment(**json.loads(trial.config["assignment"])).directory()
         release_workers(folder)
         stalled = stall_reason(folder.stalled)
         try:

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from automl.data.files import replace_atomically
+from automl.data.store import Store
 
 STUDY_NAME = "search"
+WEIGHTS = "model.safetensors"
 INFEASIBLE = "infeasible"  # the attribute of a proposal that was never run: which condition it did not meet
 
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """A run's folder, `runs/<name>-<time>`; its properties are the paths of its files, which need not exist."""
+    """A run's folder, `runs/<name>-<time>`; its properties are the paths of its files, which need not exist.
+
+    Where the nodes of a cluster share no file system, `url` is the run's folder in a store, and `path` a copy of it.
+    """
 
     path: Path
+    url: str | None = None
 
     @property
     def name(self) -> str:
@@ -96,20 +103,47 @@ class RunDirectory:
 
     def trial(self, number: int) -> TrialDirectory:
         """The folder of trial `number`."""
-        return TrialDirectory(self.path / "trials" / str(number))
+        return self._inside(f"trials/{number}")
+
+    def refitted(self) -> TrialDirectory:
+        """The folder `refit`, as that of a trial."""
+        return self._inside(self.refit.name)
+
+    def _inside(self, name: str) -> TrialDirectory:
+        return TrialDirectory(self.path / name, self.url and f"{self.url}/{name}")
 
     def trials(self) -> Iterator[tuple[int, TrialDirectory]]:
         """Every trial folder there is, as (number, folder)."""
         for folder in sorted((self.path / "trials").glob("[0-9]*")):
             if folder.name.isdigit():
-                yield int(folder.name), TrialDirectory(folder)
+                yield int(folder.name), self.trial(int(folder.name))
+
+    def has_begun(self) -> bool:
+        """Whether a trial has begun."""
+        return (self.path / "trials").exists() or (self.url is not None and bool(Store(self.url).names("trials")))
+
+    def remove(self) -> None:
+        """Remove the run, here and in its store."""
+        shutil.rmtree(self.path)
+        if self.url is not None:
+            for name in Store(self.url).names():
+                Store(self.url).remove(name)
+
+    def with_weights(self) -> set[int]:
+        """Numbers of the trials whose weights are kept, here or in the store."""
+        names = Store(self.url).names("trials") if self.url else []
+        there = {name.split("/")[1] for name in names if name.count("/") == 2 and name.endswith(WEIGHTS)}
+        return {int(number) for number in there if number.isdigit()} | {
+            number for number, folder in self.trials() if folder.weights.exists()
+        }
 
 
 @dataclass(frozen=True)
 class TrialDirectory:
-    """One trial's folder, `trials/<number>`."""
+    """One trial's folder, `trials/<number>`; `url` is the folder in a store that it is a copy of, if it is one."""
 
     path: Path
+    url: str | None = None
 
     @property
     def config(self) -> Path:
@@ -124,11 +158,12 @@ class TrialDirectory:
     @property
     def weights(self) -> Path:
         """Weights of the best epoch so far (safetensors)."""
-        return self.path / "model.safetensors"
+        return self.path / WEIGHTS
 
     def rerun(self, repetition: int) -> TrialDirectory:
         """The folder of the trial's repetition under another seed (from 1)."""
-        return TrialDirectory(self.path / "reruns" / str(repetition))
+        name = f"reruns/{repetition}"
+        return TrialDirectory(self.path / name, self.url and f"{self.url}/{name}")
 
     @property
     def checkpoint(self) -> Path:
@@ -144,6 +179,25 @@ class TrialDirectory:
     def reserved(self) -> Path:
         """Which placement group the trial's workers have, where it has several."""
         return self.path / "placement_group"
+
+    def publish(self, *files: Path) -> None:
+        """Copy files of this folder into its store, if it has one. Raises OSError where that does not work."""
+        if self.url is not None:
+            for file in files:
+                Store(self.url).put(file, file.name)
+
+    def fetch(self, *files: Path) -> None:
+        """Bring files of this folder, those that are there, from its store, if it has one."""
+        if self.url is not None:
+            for file in files:
+                Store(self.url).get(file.name, file)
+
+    def remove(self, *files: Path) -> None:
+        """Remove files of this folder, here and in its store."""
+        for file in files:
+            file.unlink(missing_ok=True)
+            if self.url is not None:
+                Store(self.url).remove(file.name)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

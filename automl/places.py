@@ -1,0 +1,77 @@
+"""Where runs, models and prepared data lie: paths, or URLs of a store of which this machine works on a copy."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import platformdirs
+
+from automl.data.store import Store, is_url
+from automl.space import UserError
+from automl.training.run_directory import RunDirectory
+
+
+def cache_directory() -> Path:
+    """Where this machine keeps prepared data: `$AUTOML_CACHE` where that is a path, else the user's cache folder."""
+    asked = os.environ.get("AUTOML_CACHE", "")
+    return Path(asked) if asked and not is_url(asked) else platformdirs.user_cache_path("automl")
+
+
+def shared_cache() -> str | None:
+    """Where prepared data is kept for all machines: `$AUTOML_CACHE` where that is a URL."""
+    asked = os.environ.get("AUTOML_CACHE", "")
+    return asked.rstrip("/") if is_url(asked) else None
+
+
+def run_directory(place: str | Path) -> RunDirectory:
+    """The directory of a run to be driven, which need not exist; of a URL, the copy that its driver works on."""
+    if not is_url(str(place)):
+        return RunDirectory(Path(place))
+    url = str(place).rstrip("/")
+    return RunDirectory(_copy("driven", url), url)
+
+
+def open_run(place: str | Path, *, models: bool = False, drive: bool = False) -> RunDirectory:
+    """The run that lies at `place`, a path or a URL; raises UserError where there is none.
+
+    Of a URL it is a copy brought up to date, weights and packages only with `models`: the driver's with `drive`, else
+    one for reading.
+    """
+    if is_url(str(place)):
+        from automl.search.publishing import fetch_run
+
+        directory = run_directory(place)
+        if not drive:
+            directory = RunDirectory(_copy("read", str(directory.url)), directory.url)
+        fetch_run(directory, models=models)
+    else:
+        directory = RunDirectory(Path(place).resolve())
+        if not directory.path.is_dir():
+            raise UserError(f"there is no run directory {place}")
+    if not directory.manifest.is_file() or not directory.space.is_file():
+        raise UserError(
+            f"{place} is no run directory: it has no {directory.manifest.name} or no {directory.space.name}"
+        )
+    return directory
+
+
+def model_folder(place: str | Path) -> Path:
+    """The folder of a model, which is a run directory or a best_model directory; of a URL, a copy of it."""
+    if not is_url(str(place)):
+        return Path(place)
+    store = Store(str(place).rstrip("/"))
+    best = "best_model/" if store.has("manifest.json") else ""
+    folder = _copy("models", store.url)
+    names = store.names(best)
+    if not names:
+        raise UserError(f"there is no model at {place}")
+    for name in names:
+        store.get(name, folder / name.removeprefix(best))
+    return folder
+
+
+def _copy(purpose: str, url: str) -> Path:
+    digest = hashlib.blake2b(url.encode(), digest_size=8).hexdigest()
+    return cache_directory() / purpose / digest / url.rpartition("/")[2]

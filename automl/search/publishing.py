@@ -1,0 +1,167 @@
+"""Holding a run: one process drives it and, where the run lies in a store, keeps that up to date."""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from automl.data.store import Store
+from automl.search.stop_file import NAME as STOP_FILE
+from automl.space import UserError
+from automl.training.run_directory import RunDirectory, TrialDirectory, read_json, write_json
+
+PUBLISH_SECONDS = 5.0
+MOST_OF_THE_TIME = 0.05  # that publishing may take: a journal is copied whole
+LEASE = "driver.json"
+LEASE_SECONDS = 60.0  # after so long without a sign of life a driver is taken for dead
+
+
+class BeingDrivenError(UserError):
+    """Another process drives the run."""
+
+
+class Publisher:
+    """Copies what the driver writes into the run's store; what workers write they copy themselves."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        self.run = run
+        self._copied: dict[str, tuple[int, int]] = {}
+        self._discarded: deque[tuple[str, str]] = deque()
+
+    def discard(self, folder: TrialDirectory, *files: Path) -> None:
+        """Remove files of a trial: here at once, in the store with the next round."""
+        for file in files:
+            file.unlink(missing_ok=True)
+            if folder.url is not None:
+                self._discarded.append((folder.url, file.name))
+
+    def publish(self) -> None:
+        """Copy every file of the driver's that has changed; raises OSError where the store does not answer."""
+        if self.run.url is None:
+            return
+        store = Store(self.run.url)
+        for path in _own_files(self.run.path):
+            name = path.relative_to(self.run.path).as_posix()
+            with suppress(FileNotFoundError):  # replaced or removed meanwhile
+                state = path.stat()
+                if self._copied.get(name) != (state.st_mtime_ns, state.st_size):
+                    store.put(path, name)
+                    self._copied[name] = (state.st_mtime_ns, state.st_size)
+        while self._discarded:
+            url, name = self._discarded[0]
+            Store(url).remove(name)
+            self._discarded.popleft()
+
+    def keep_publishing(self, ended: threading.Event) -> None:
+        """Publish every few seconds until `ended`; a store that does not answer is tried again the next time."""
+        pause = PUBLISH_SECONDS
+        while not ended.wait(pause):
+            began = time.monotonic()
+            with suppress(OSError):
+                _renew_lease(self.run)
+                self.publish()
+            pause = max(PUBLISH_SECONDS, (time.monotonic() - began) / MOST_OF_THE_TIME)
+
+
+@contextmanager
+def driving(run: RunDirectory) -> Iterator[Publisher]:
+    """Hold the run for the time of the block; raises UserError where another process drives it.
+
+    At the end of the block, however it ends, everything the driver wrote is in the run's store.
+    """
+    lock, publisher, ended = FileLock(run.lock), Publisher(run), threading.Event()
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise BeingDrivenError(f"another process is driving {run.path}") from error
+    thread = threading.Thread(target=publisher.keep_publishing, args=(ended,), name="publisher", daemon=True)
+    try:
+        if run.url is not None:
+            _take_lease(run)
+            thread.start()
+        yield publisher
+    finally:
+        ended.set()
+        if thread.is_alive():
+            thread.join()
+            publisher.publish()
+            Store(str(run.url)).remove(LEASE)
+        lock.release()
+
+
+def fetch_run(run: RunDirectory, *, models: bool) -> None:
+    """Bring the run's files from its store: those of its top, and with `models` the weights and packages too.
+
+    A journal that is longer here was not copied any more before its driver was killed on this machine; it stays.
+    """
+    if run.url is None:
+        return
+    store = Store(run.url)
+    for name in store.names():
+        inside = name.split("/")
+        wanted = len(inside) == 1 or (models and (inside[0] not in ("trials",) or inside[-1] == "model.safetensors"))
+        if not wanted or name in (LEASE, STOP_FILE):
+            continue
+        path = run.path / name
+        if path == run.journal and path.exists() and not _is_longer(store, name, path):
+            continue
+        store.get(name, path)
+
+
+def _is_longer(store: Store, name: str, path: Path) -> bool:
+    """Whether the store's file is longer than the one here."""
+    return store.size(name) > path.stat().st_size
+
+
+def _own_files(folder: Path) -> Iterator[Path]:
+    """The files that the driver writes and readers want, the journal first."""
+    first = folder / "study.journal"
+    if first.exists():
+        yield first
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith(".") or entry.suffix == ".lock" or entry.name in ("trials", first.name, LEASE):
+            continue
+        if entry.is_dir():
+            yield from (path for path in sorted(entry.rglob("*")) if path.is_file())
+        else:
+            yield entry
+
+
+def _take_lease(run: RunDirectory) -> None:
+    """Say in the store that this process drives the run; raises UserError where another one does."""
+    path = run.path / LEASE
+    if Store(str(run.url)).get(LEASE, path):
+        with suppress(ValueError, KeyError):
+            lease = read_json(path)
+            here = lease["host"] == platform.node()
+            alive = _is_alive(lease["pid"]) if here else time.time() - lease["time"] < LEASE_SECONDS
+            if alive:
+                raise BeingDrivenError(
+                    f"another process is driving {run.url}: process {lease['pid']} on {lease['host']}; "
+                    f"had it been killed, it would be given up after {LEASE_SECONDS:.0f} seconds"
+                )
+    _renew_lease(run)
+
+
+def _renew_lease(run: RunDirectory) -> None:
+    path = run.path / LEASE
+    write_json(path, {"host": platform.node(), "pid": os.getpid(), "time": time.time()})
+    Store(str(run.url)).put(path, LEASE)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
