@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from automl.results.intervals import wilson_interval
-from automl.results.leaderboard import verdict
 from automl.results.study import RunRecord, TrialRecord
+from automl.results.verdict import verdict
 
 
 def model_card(
