@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from automl.space.early_stopping import Asha, EarlyStopping
 from automl.space.limits import Condition, Limits
+from automl.space.objectives import Metric, mode
 from automl.space.ranges import Number, Whole
 from automl.space.sections import Section
 from automl.space.wording import shown
@@ -62,8 +63,10 @@ def _duration(value: Any) -> Any:
 class Search(Section):
     """What is looked for, for how long, and how."""
 
-    metric: Literal["accuracy", "balanced_accuracy", "macro_f1", "loss"] = Field(
-        "accuracy", description="On validation; maximised, but loss is minimised."
+    metric: Metric = Field(
+        "accuracy",
+        description="On validation; maximised, but loss (log loss) and calibration_error are minimised. micro_f1 is "
+        "accuracy where each row has one label.",
     )
     trials: Annotated[Whole, Field(ge=1)] = Field(20, description="How many trials.")
     time_budget: Annotated[str | None, BeforeValidator(_duration)] = Field(
@@ -128,8 +131,8 @@ class Search(Section):
 
     @property
     def mode(self) -> str:
-        """`max`, or `min` for loss."""
-        return "min" if self.metric == "loss" else "max"
+        """`max` where more of the metric is better, else `min`."""
+        return mode(self.metric)
 
     @property
     def max_epochs(self) -> int:
