@@ -33,7 +33,8 @@ from simulation import Arrivals, Decision, Params, Problem, RandomArrivals, quad
 from automl.search.proposals import History, ask
 from automl.search.sampler import make_sampler
 from automl.search.stopping import StoppingRule
-from automl.space.search_section import Asha, Search
+from automl.space.early_stopping import Asha
+from automl.space.search_section import Search
 
 WORKERS = 4
 PARTS = (0.25, 0.5, 1.0)  # of the budget, after which regret is noted

@@ -24,7 +24,7 @@ def finish(run: RunDirectory) -> RunRecord:
 
 def summarise(run: RunDirectory) -> RunRecord:
     """Write leaderboard.* and report.html of what is known: at any stage of a run, without touching the test set."""
-    from automl.results.leaderboard import write_leaderboard
+    from automl.results.formats import write_leaderboard
     from automl.results.report import write_report
 
     record = read_run(run)

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from automl.results.intervals import wilson_interval
-from automl.results.leaderboard import verdict
 from automl.results.study import RunRecord, TrialRecord
+from automl.results.verdict import verdict
+from automl.space.objectives import METRICS
 
 
 def model_card(
@@ -27,7 +28,8 @@ def model_card(
     profile = record.manifest["data"]["profile"]
     columns = [split for split in ("validation", "test") if figures.get(split)]
     table = [f"| | {' | '.join(columns)} |", "| --- |" + " ---: |" * len(columns)]
-    for name in figures[columns[0]] if columns else []:
+    measured = [name for name in METRICS if all(name in figures[split] for split in columns)]
+    for name in measured if columns else []:
         table.append(f"| {name} | {' | '.join(f'{figures[split][name]:.4f}' for split in columns)} |")
     rows = profile["rows"]
     test = figures.get("test")

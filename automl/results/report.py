@@ -17,18 +17,11 @@ from plotly.offline import get_plotlyjs
 from automl.data.files import replace_atomically
 from automl.results.figures import importance_bars, learning_curves, optimisation_history
 from automl.results.importance import FEWEST_TRIALS, importances
-from automl.results.leaderboard import (
-    averaged,
-    best_figures,
-    duration,
-    ensemble_row,
-    floor_row,
-    rows,
-    status_text,
-    verdict,
-)
+from automl.results.leaderboard import ensemble_row, floor_row, rows
 from automl.results.predict import per_class
 from automl.results.study import RunRecord
+from automl.results.table import averaged, duration, status_text
+from automl.results.verdict import best_figures, verdict
 
 
 def write_report(record: RunRecord) -> None:

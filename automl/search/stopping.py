@@ -14,7 +14,7 @@ from itertools import accumulate
 from typing import Protocol
 
 from automl.space import SearchSpec
-from automl.space.search_section import Asha, Hyperband, Median, Stopping
+from automl.space.early_stopping import Asha, Hyperband, Median, Stopping
 
 PLACES = 1.5  # of a rung, for each trial that ought to go on
 _CONVERGED = "patience:"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from automl.space.early_stopping import Asha
 from automl.space.grid import continuous, grid_size
 from automl.space.ranges import Choice, IntRange
-from automl.space.search_section import Asha
 from automl.space.spec import SearchSpec
 from automl.space.suggest import parameters
 

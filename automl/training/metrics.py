@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import numpy.typing as npt
 import torch
-from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
+from torch import Tensor
+from torchmetrics.functional.classification import (
+    multiclass_accuracy,
+    multiclass_auroc,
+    multiclass_calibration_error,
+    multiclass_f1_score,
+)
+
+from automl.space.objectives import METRICS
 
 DIGITS = 6  # torchmetrics counts in float32, whose further digits are noise
+BINS = 15  # of the calibration error, as in Guo et al. 2017
 
 
 def compute_metrics(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> dict[str, float]:
     """Measure `probabilities` float32 [rows, classes] against `labels` int64 [rows], which has at least one row.
 
-    accuracy; balanced_accuracy (mean recall of the classes); macro_f1 (unweighted mean of the classes' F1);
-    loss (mean negative log-likelihood in nats). Probabilities that are not finite make every figure NaN.
+    accuracy; balanced_accuracy (mean recall of the classes); macro_f1 (unweighted mean of the classes' F1); micro_f1
+    (of all rows together: where each row has one class it is the accuracy); auroc (each class against the rest, mean of
+    the classes that rows have; not there where all rows are of one class); loss (log loss: mean negative log-likelihood
+    in nats); calibration_error (expected calibration error: the mean distance of the highest probability from the share
+    of rows that it was right for, in 15 bins; Naeini et al. 2015). Probabilities that are not finite make all NaN.
     """
     if not np.isfinite(probabilities).all():
-        return dict.fromkeys(("accuracy", "balanced_accuracy", "macro_f1", "loss"), float("nan"))
+        return dict.fromkeys(METRICS, float("nan"))
     scores, truth = torch.from_numpy(probabilities), torch.from_numpy(np.asarray(labels))
     classes = probabilities.shape[1]
     chosen = scores.argmax(dim=1)
@@ -26,6 +40,20 @@ def compute_metrics(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[
         "accuracy": multiclass_accuracy(chosen, truth, classes, average="micro").item(),
         "balanced_accuracy": multiclass_accuracy(chosen, truth, classes, average="macro").item(),
         "macro_f1": multiclass_f1_score(chosen, truth, classes, average="macro").item(),
+        "micro_f1": multiclass_f1_score(chosen, truth, classes, average="micro").item(),
+        **_auroc(scores, truth, classes),
         "loss": -likelihood.log().mean().item(),
+        "calibration_error": multiclass_calibration_error(scores, truth, classes, n_bins=BINS).item(),
     }
     return {name: round(value, DIGITS) for name, value in figures.items()}
+
+
+def _auroc(scores: Tensor, truth: Tensor, classes: int) -> dict[str, float]:
+    """The mean over the classes that rows have; torchmetrics counts 0 for the others, which would be no figure."""
+    there = torch.unique(truth)
+    if len(there) < 2:
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of the others
+        of_each = multiclass_auroc(scores, truth, classes, average="none")
+    return {"auroc": of_each[there].mean().item()}

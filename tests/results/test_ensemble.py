@@ -11,9 +11,10 @@ import pytest
 import automl
 from automl.results import finish, read_run
 from automl.results.finalists import prepared_data
-from automl.results.leaderboard import format_leaderboard, verdict
+from automl.results.formats import format_leaderboard
 from automl.results.package import Model, write_best_model
 from automl.results.report import write_report
+from automl.results.verdict import verdict
 from automl.space import UserError
 from automl.training.floor import fit_floor, load_linear
 from automl.training.run_directory import RunDirectory, read_json, write_json

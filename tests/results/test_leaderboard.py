@@ -24,8 +24,9 @@ from safetensors.torch import load_file
 import automl
 from automl.models import build
 from automl.results import read_run, summarise
+from automl.results.formats import format_leaderboard
 from automl.results.intervals import wilson_interval
-from automl.results.leaderboard import format_leaderboard, render_table
+from automl.results.table import render_table
 from automl.training.run_directory import RunDirectory, read_json, write_json
 from tests.conftest import copy_run
 from tests.results.conftest import HTML, LONG

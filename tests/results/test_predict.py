@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 import pytest
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score, log_loss
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score, log_loss, roc_auc_score
 from sklearn.metrics import precision_recall_fscore_support as scores_of
 
 import automl
@@ -171,7 +171,8 @@ def test_figures_are_those_of_scikit_learn(model: Model, finished: RunDirectory,
         "macro_f1": f1_score(truth, chosen, average="macro"),
         "loss": log_loss(truth, probabilities / probabilities.sum(axis=1, keepdims=True), labels=list(model.classes)),
     }
-    assert found["metrics"] == pytest.approx(figures, abs=1e-5)
+    figures |= {"micro_f1": figures["accuracy"], "auroc": roc_auc_score(truth, probabilities[:, 1])}
+    assert {name: found["metrics"][name] for name in figures} == pytest.approx(figures, abs=1e-5)
     assert found["confusion"] == confusion_matrix(truth, chosen).tolist()
     for name, *wanted in zip(model.classes, *scores_of(truth, chosen, labels=list(model.classes)), strict=True):
         assert list(found["per_class"][name].values()) == pytest.approx(wanted)

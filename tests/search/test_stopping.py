@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from automl.models import FAMILIES
 from automl.search.stopping import PLACES, Halving, StoppingRule
 from automl.space import SpaceError, parse
-from automl.space.search_section import Asha, EarlyStopping, Hyperband, Median, NoStopping, Stopping
+from automl.space.early_stopping import Asha, EarlyStopping, Hyperband, Median, NoStopping, Stopping
 
 Event = tuple[int, int, float]  # trial, epoch, value
 Ended = dict[int, str]  # finished, failed, or why it was stopped

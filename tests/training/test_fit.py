@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss, roc_auc_score
 
 from automl.data import Prepared, prepare
 from automl.models import FAMILIES
 from automl.space import UserError, load, sample_configs
+from automl.space.objectives import METRICS
 from automl.training import fit
 from automl.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, save_weights
 from automl.training.fit import Training, start, train_epoch
@@ -317,9 +319,30 @@ def test_figures_agree_with_scikit_learn() -> None:
     assert found["accuracy"] == pytest.approx(accuracy_score(labels, chosen), abs=1e-6)
     assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, chosen), abs=1e-6)
     assert found["macro_f1"] == pytest.approx(f1_score(labels, chosen, average="macro"), abs=1e-6)
-    assert found["loss"] == pytest.approx(
-        log_loss(labels, probabilities / probabilities.sum(1, keepdims=True)), abs=1e-4
-    )
+    assert found["micro_f1"] == found["accuracy"]
+    shares = probabilities / probabilities.sum(1, keepdims=True)
+    assert found["auroc"] == pytest.approx(roc_auc_score(labels, shares, multi_class="ovr"), abs=1e-5)
+    assert found["loss"] == pytest.approx(log_loss(labels, shares), abs=1e-4)
+    assert found.keys() == set(METRICS)
+
+
+def test_calibration_error_is_the_distance_of_confidence_from_what_was_right() -> None:
+    """Two bins: 10 rows at 0.9, of which 7 are right, and 30 at 0.65, of which 21 are."""
+    probabilities = np.array([[0.9, 0.1]] * 10 + [[0.65, 0.35]] * 30, dtype=np.float32)
+    labels = np.array([0] * 7 + [1] * 3 + [0] * 21 + [1] * 9)
+    expected = 10 / 40 * abs(0.9 - 0.7) + 30 / 40 * abs(0.65 - 0.7)
+    assert compute_metrics(probabilities, labels)["calibration_error"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_auroc_is_of_the_classes_that_there_are() -> None:
+    probabilities = np.random.default_rng(1).dirichlet(np.ones(3), size=200).astype(np.float32)
+    labels = np.array([0, 1] * 100)  # none of the third class
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = compute_metrics(probabilities, labels)
+    each = [roc_auc_score(labels == number, probabilities[:, number]) for number in (0, 1)]
+    assert found["auroc"] == pytest.approx(np.mean(each), abs=1e-5)
+    assert "auroc" not in compute_metrics(probabilities, np.zeros(200, dtype=int))
 
 
 def test_losses() -> None:

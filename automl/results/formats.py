@@ -1,0 +1,79 @@
+"""The leaderboard for programs: CSV, JSON, Parquet and, of the same rows, Markdown."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+
+from automl.data.files import replace_atomically
+from automl.results.leaderboard import beside, ensemble_row, floor_row, rows
+from automl.results.study import RunRecord
+from automl.results.table import markdown
+
+SCHEMA_VERSION = 1
+
+_SCHEMA = pa.schema(
+    [
+        ("rank", pa.int64()),
+        ("trial", pa.int64()),
+        ("status", pa.string()),
+        ("family", pa.string()),
+        ("epochs", pa.int64()),
+        ("score", pa.float64()),
+        ("confirmed_mean", pa.float64()),
+        ("confirmed_std", pa.float64()),
+        ("confirmed_seeds", pa.int64()),
+        ("test_score", pa.float64()),
+        ("parameters", pa.int64()),
+        ("train_seconds", pa.float64()),
+        ("accumulation", pa.int64()),
+        ("error", pa.string()),
+        ("stopped_by", pa.string()),
+        ("config", pa.string()),
+    ]
+)
+
+
+def format_leaderboard(record: RunRecord, kind: str, top: int | None = None) -> str:
+    """The leaderboard as `csv`, `json` or `md` text; `top` limits the trials, never what is beside them."""
+    trials = rows(record)[:top]
+    if kind == "json":
+        content = {
+            "schema_version": SCHEMA_VERSION,
+            "run": record.directory.name,
+            "metric": record.metric,
+            "mode": record.manifest["mode"],
+            "trials": trials,
+            "ensemble": ensemble_row(record),
+            "floor": floor_row(record),
+        }
+        return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    lines = trials + beside(record)
+    if kind == "csv":
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, fieldnames=_SCHEMA.names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(_flat(line) for line in lines)
+        return buffer.getvalue()
+    if kind == "md":
+        return markdown(record, lines)
+    raise ValueError(f"no format is called {kind!r}")
+
+
+def write_leaderboard(record: RunRecord) -> None:
+    """Write leaderboard.csv, .json, .md and .parquet, each whole or not at all."""
+    for kind in ("csv", "json", "md"):
+        with replace_atomically(record.directory.leaderboard(kind)) as temporary:
+            temporary.write_text(format_leaderboard(record, kind), encoding="utf-8")
+    lines = [_flat(line) for line in rows(record) + beside(record)]
+    with replace_atomically(record.directory.leaderboard("parquet")) as temporary:
+        pa.parquet.write_table(pa.Table.from_pylist(lines, schema=_SCHEMA), temporary)
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "config": json.dumps(row["config"], ensure_ascii=False)}

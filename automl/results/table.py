@@ -1,0 +1,115 @@
+"""The leaderboard for people: as a table for a terminal, and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from automl.results.leaderboard import FLOOR, beside, rows
+from automl.results.study import ENSEMBLE, RunRecord
+from automl.results.verdict import verdict
+
+
+def render_table(record: RunRecord, top: int) -> Group:
+    """The leaderboard for a terminal of 80 columns or more; only the last column's words may wrap."""
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("rank", "trial", "family", "validation", "test", "epochs", "time"):
+        table.add_column(name, justify="left" if name == "family" else "right", no_wrap=True)
+    table.add_column("status", overflow="fold", min_width=17)
+    ended = rows(record)
+    for row in ended[:top]:
+        table.add_row(*map(Text, _cells(row)))
+    for row in beside(record):
+        cells = _cells(row)
+        if row["status"] == FLOOR:
+            cells[2], cells[7] = "linear", "TF-IDF + logistic"
+        else:
+            cells[2], cells[7] = ENSEMBLE, f"average of {averaged(row['config'])}"
+        table.add_row(*map(Text, cells), style="cyan" if row["status"] == FLOOR else "green")
+    metric = f"{record.metric}, {'more' if record.maximize else 'less'} is better; test is measured for the best only"
+    notes = [Text(metric, style="dim")]
+    if error := record.manifest.get("floor_error"):
+        notes.append(Text(f"no linear floor: {error}"))
+    notes += [Text(_confirmed_text(row)) for row in ended if row["confirmed_seeds"]]
+    if len(ended) > top:
+        notes.append(Text(f"{len(ended) - top} more: automl leaderboard RUN --top {len(ended)}", style="dim"))
+    notes += [Text(said) for said in _refit_text(record)]
+    said = verdict(record)
+    return Group(table, *notes, *([Text(said)] if said else []))
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    return [
+        _number(row["rank"], "d"),
+        _number(row["trial"], "d"),
+        row["family"],
+        _number(row["score"], ".4f"),
+        _number(row["test_score"], ".4f"),
+        _number(row["epochs"], "d"),
+        "" if row["train_seconds"] is None else duration(row["train_seconds"]),
+        status_text(row),
+    ]
+
+
+def _confirmed_text(row: dict[str, Any]) -> str:
+    """What further trainings of a finalist say, in one line."""
+    spread = "" if row["confirmed_std"] is None else f" ± {row['confirmed_std']:.4f}"
+    seeds = f"{row['confirmed_seeds']} other seed{'s' if row['confirmed_seeds'] > 1 else ''}"
+    return f"trial {row['trial']} again under {seeds}: {row['confirmed_mean']:.4f}{spread}"
+
+
+def _refit_text(record: RunRecord) -> list[str]:
+    """What came of training the winner on train and validation rows together, in at most one line."""
+    if record.refit is None:
+        return []
+    trial = record.refit["trial"]
+    if "error" in record.refit:
+        return [f"trial {trial} could not be trained on train and validation rows: {record.refit['error']}"]
+    figures = (record.finalists or {"trials": {}})["trials"].get(str(trial), {}).get("refit") or {}
+    test = f": test {figures['test'][record.metric]:.4f}" if figures.get("test") else ""
+    return [f"trial {trial} trained on train and validation rows{test}"]
+
+
+def status_text(row: dict[str, Any]) -> str:
+    """`completed`, `stopped at epoch 3`, `stopped at epoch 3: time budget`, `failed: why`; `, in half batches`."""
+    halved = ", in half batches" if (row["accumulation"] or 1) > 1 else ""
+    if row["status"] == "stopped":
+        by_rung = str(row["stopped_by"]).startswith(("asha", "hyperband", "median"))
+        return f"stopped at epoch {row['epochs']}" + ("" if by_rung else f": {row['stopped_by']}") + halved
+    return f"failed: {row['error']}" if row["status"] == "failed" else f"{row['status']}{halved}"
+
+
+def averaged(made_of: Mapping[str, Any]) -> str:
+    """`3, 1, 4 and linear`: what an ensemble's row says it is made of."""
+    return ", ".join(map(str, made_of["members"])) + (" and linear" if made_of["linear"] else "")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `0.4s`, `45s`, `3m 05s` or `2h 05m`."""
+    whole = round(seconds)
+    if whole < 10:
+        return f"{seconds:.1f}s"
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+
+
+def _number(value: Any, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def markdown(record: RunRecord, lines: list[dict[str, Any]]) -> str:
+    """The rows `lines` as a Markdown table, and the verdict."""
+    header = ["rank", "trial", "family", f"validation {record.metric}", "test", "epochs", "time", "status"]
+    text = [f"# Leaderboard of {record.directory.name}", "", f"| {' | '.join(header)} |", "|" + " --- |" * len(header)]
+    for line in lines:
+        cells = [" ".join(cell.replace("|", "\\|").replace("<", "&lt;").split()) for cell in _cells(line)]
+        text.append(f"| {' | '.join(cells)} |")
+    said = verdict(record)
+    return "\n".join([*text, "", said]).rstrip() + "\n"
