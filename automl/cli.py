@@ -92,6 +92,10 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     overrides: Overrides = None,
     address: Address = None,
+    study: Annotated[
+        str | None,
+        typer.Option(metavar="URL", envvar="AUTOML_STUDY", help="A database for the study, e.g. postgresql://host/db."),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Prepare the data, search, write the run directory, print the leaderboard."""
@@ -103,6 +107,7 @@ def run(
         seed=seed,
         overrides=overrides or (),
         address=address,
+        study=study,
         quiet=quiet,
     )
     _conclude(result)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from automl.data import Prepared
     from automl.search.publishing import Publisher
     from automl.search.resources import Capacity
+    from automl.training.database import Database
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,14 @@ def run(
     seed: int | None = None,
     overrides: Sequence[str] = (),
     address: str | None = None,
+    study: str | None = None,
     quiet: bool = False,
 ) -> RunResult:
     """Search: prepare the data, run trials until the budget is used, write the run directory.
 
     `output` is the run directory to make (default `runs/<name>-<time>`); `overrides` are `key.path=value`; `address`
-    names a Ray cluster (default: a local Ray of its own). Raises UserError before anything is written where
+    names a Ray cluster (default: a local Ray of its own); `study` is the URL of a database to keep the study in
+    (default: the file study.journal). Raises UserError before anything is written where
     the file, the data, the resources or the output folder will not do.
     """
     space = Path(space)
@@ -83,13 +86,17 @@ def run(
     from automl.search.ray_session import local_capacity, ray_beside
     from automl.search.resources import check_request
     from automl.training.beforehand import check_files
+    from automl.training.database import Database
 
+    database = Database(study, directory.name) if study else None
+    if database is not None:
+        database.connect()
     capacity = local_capacity()
     if address is None:
         check_request(spec, capacity)
     check_files(spec)
     with ray_beside(lambda: _prepare(spec), address) as prepared:
-        return _begin(spec, space, overrides, directory, prepared, capacity, address, quiet)
+        return _begin(spec, space, overrides, directory, prepared, capacity, address, database, quiet)
 
 
 def resume(
@@ -135,6 +142,7 @@ def _begin(
     prepared: Prepared,
     capacity: Capacity,
     address: str | None,
+    database: Database | None,
     quiet: bool,
 ) -> RunResult:
     """Make the run directory and search; where no trial has begun, nothing of it is left."""
@@ -150,7 +158,11 @@ def _begin(
         path.mkdir(parents=True)
     except OSError as error:
         raise UserError(f"cannot make the folder {path}: {error.strerror}") from error
+    created = False
     try:
+        if database is not None:
+            database.create(spec.search.mode)
+            created = True
         with driving(directory) as publisher:
             directory.space.write_text(resolved_text(space), encoding="utf-8")
             create_manifest(
@@ -161,6 +173,7 @@ def _begin(
                 space_file=space,
                 space_hash=_hash(directory.space),
                 overrides=overrides,
+                database=database,
             )
             if spec.search.warm_start:
                 notes = gather(spec, prepared.fingerprint, directory.warm_start)
@@ -169,6 +182,8 @@ def _begin(
     except BaseException:
         if not directory.has_begun():  # there is nothing to go on with
             directory.remove()
+            if database is not None and created:
+                database.delete()
             shutil.rmtree(made, ignore_errors=True)
         raise
 

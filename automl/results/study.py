@@ -110,7 +110,7 @@ class RunRecord:
 def read_run(directory: RunDirectory) -> RunRecord:
     """Read a run directory, also while it is being written; raises UserError where it is none or is damaged."""
     manifest = read_manifest(directory)
-    study = load_study(directory.journal)
+    study = load_study(directory)
     maximize = manifest["mode"] == "max"
     proposed = study.get_trials(deepcopy=False)
     trials = [_record(trial, maximize) for trial in proposed if INFEASIBLE not in trial.user_attrs]

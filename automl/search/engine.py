@@ -14,7 +14,7 @@ from typing import Any
 from automl.data import Prepared
 from automl.search.budget import INTERRUPTED, Stop, Usage
 from automl.search.feasibility import Costs, judge_of
-from automl.search.journal import open_journal
+from automl.search.journal import open_study
 from automl.search.ledger import Ledger
 from automl.search.linear_floor import start_floor, wait_for_floor
 from automl.search.manifest import update_manifest
@@ -22,11 +22,10 @@ from automl.search.phases import Drive, confirm_leaders, refit_winner, search_tr
 from automl.search.progress import Status, show
 from automl.search.publishing import Publisher
 from automl.search.ray_session import node_check, ray_session
-from automl.search.reasons import first_line
+from automl.search.reasons import NOT_WRITTEN, first_line, not_written
 from automl.search.resources import check_request
 from automl.search.stop_file import StopFile
 from automl.search.trainable import TrialWorker
-from automl.search.tune_adapters import DISK_FULL
 from automl.search.warm_start import read_beginning
 from automl.space import SearchSpec, UserError
 from automl.training.run_directory import RunDirectory, read_json
@@ -65,7 +64,7 @@ def search(
     """
     costs = Costs(prepared, prepared_from)
     beginning = read_beginning(spec, run.warm_start)
-    ledger = Ledger(open_journal(run.journal, mode=spec.search.mode), spec, judge_of(spec, costs), beginning)
+    ledger = Ledger(open_study(run, mode=spec.search.mode), spec, judge_of(spec, costs), beginning)
     usage = Usage.resumed(read_json(run.manifest)["used"])
     stop = Stop(spec, ledger, usage, StopFile(run.path, run.url))
     stop.stop_file.clear()
@@ -112,7 +111,7 @@ def search(
 def _outcome(stop: Stop) -> Outcome:
     if stop.reason is None:
         return Outcome("finished", stop.search_ended or "")
-    resumable = stop.reason == INTERRUPTED or stop.reason.startswith(DISK_FULL)
+    resumable = stop.reason == INTERRUPTED or stop.reason.startswith(NOT_WRITTEN)
     return Outcome("interrupted" if resumable else "failed", stop.reason)
 
 
@@ -135,7 +134,7 @@ def _usage_saver(run: RunDirectory, ledger: Ledger, usage: Usage, stop: Stop) ->
                 try:
                     update_manifest(run, used=used)
                 except OSError as error:
-                    stop.request(f"{DISK_FULL}: {error}")
+                    stop.request(not_written(error))
 
     return save
 

@@ -1,66 +1,86 @@
-"""The study on disk: an Optuna journal file with one writer, which survives a torn tail and a full disk."""
+"""The study for its one writer: an Optuna journal file that survives a torn tail and a full disk, or a database."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import JournalStorage
+from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from automl.space import UserError
-from automl.training.run_directory import STUDY_NAME
+from automl.training.database import database_of
+from automl.training.run_directory import STUDY_NAME, RunDirectory
 
 
 class Journal:
     """The study of a run, open for writing.
 
-    What is written reaches the file whole at `commit`, several operations in one piece; `commit(durable=True)` waits
-    until the disk has it. OSError (a full disk) leaves the file as it was before the commit.
+    What is written is there for good at `commit`; in a file several operations reach it in one piece, and
+    `commit(durable=True)` waits until the disk has them. OSError (a full disk, a database that does not answer) leaves
+    a file as it was before the commit.
     """
 
-    def __init__(self, path: Path, direction: str) -> None:
-        self._file = _JournalFile(path)
-        self._storage = JournalStorage(self._file)
+    def __init__(self, storage: BaseStorage, name: str, direction: str, file: _JournalFile | None = None) -> None:
+        self._file = file
+        self._storage = storage
         self.study = optuna.create_study(
             storage=self._storage,
-            study_name=STUDY_NAME,
+            study_name=name,
             direction=optuna.study.StudyDirection[direction.upper()],
             load_if_exists=True,
         )
-        self._study_id = self._storage.get_study_id_from_name(STUDY_NAME)
+        self._study_id = self._storage.get_study_id_from_name(name)
         self._ids = [trial._trial_id for trial in self.study.get_trials(deepcopy=False)]
         self.commit()
 
     def trial(self, number: int) -> FrozenTrial:
         """A trial as it stands; not to be changed."""
-        return self._storage.get_trial(self._ids[number])
+        with _database_faults():
+            return self._storage.get_trial(self._ids[number])
 
     def add(self, trial: FrozenTrial) -> None:
         """Write a new trial with its parameters and attributes, as one operation."""
-        self._ids.append(self._storage.create_new_trial(self._study_id, template_trial=trial))
+        with _database_faults():
+            self._ids.append(self._storage.create_new_trial(self._study_id, template_trial=trial))
 
     def report(self, number: int, epoch: int, value: float) -> None:
         """Write the metric after an epoch."""
-        self._storage.set_trial_intermediate_value(self._ids[number], epoch, value)
+        with _database_faults():
+            self._storage.set_trial_intermediate_value(self._ids[number], epoch, value)
 
     def note(self, number: int, **attributes: Any) -> None:
         """Write user attributes of a trial."""
-        for name, attribute in attributes.items():
-            self._storage.set_trial_user_attr(self._ids[number], name, attribute)
+        with _database_faults():
+            for name, attribute in attributes.items():
+                self._storage.set_trial_user_attr(self._ids[number], name, attribute)
 
     def end(self, number: int, state: TrialState, value: float | None) -> None:
         """Write how a trial ended."""
-        self._storage.set_trial_state_values(self._ids[number], state, None if value is None else [value])
+        with _database_faults():
+            self._storage.set_trial_state_values(self._ids[number], state, None if value is None else [value])
 
     def commit(self, *, durable: bool = False) -> None:
-        """Write everything since the last commit to the file; raises OSError where there is no room."""
-        self._file.commit(durable=durable)
+        """Write everything since the last commit; raises OSError where there is no room."""
+        if self._file is not None:
+            self._file.commit(durable=durable)
+
+
+@contextmanager
+def _database_faults() -> Iterator[None]:
+    """A database that does not answer is to the search what a full disk is."""
+    try:
+        yield
+    except optuna.exceptions.StorageInternalError as error:
+        cause = str(error.__cause__ or error).strip().splitlines()[0]
+        raise OSError(errno.EIO, f"the study's database: {cause}") from error
 
 
 class _JournalFile(BaseJournalBackend):
@@ -109,6 +129,14 @@ class _JournalFile(BaseJournalBackend):
             os.fsync(self._file.fileno())
 
 
+def open_study(run: RunDirectory, *, mode: str) -> Journal:
+    """Open the study of a run for its driver: in the database that its manifest names, else its journal file."""
+    database = database_of(run)
+    if database is None:
+        return open_journal(run.journal, mode=mode)
+    return Journal(database.connect(), database.name, "maximize" if mode == "max" else "minimize")
+
+
 def open_journal(path: Path, *, mode: str) -> Journal:
     """Open the journal at `path`, making it where there is none. Only the holder of the run's lock may call this.
 
@@ -119,7 +147,8 @@ def open_journal(path: Path, *, mode: str) -> Journal:
     if path.exists():
         cut_torn_tail(path)
     try:
-        journal = Journal(path, direction)
+        file = _JournalFile(path)
+        journal = Journal(JournalStorage(file), STUDY_NAME, direction, file)
     except OSError:
         raise
     except Exception as error:  # Optuna checks nothing of what it replays, so a damaged line raises anything

@@ -14,6 +14,7 @@ from typing import Any
 from automl.data import Prepared
 from automl.search.resources import Capacity
 from automl.space import SearchSpec
+from automl.training.database import Database
 from automl.training.run_directory import RunDirectory, read_json, write_json
 
 SCHEMA_VERSION = 1
@@ -29,6 +30,7 @@ def create_manifest(
     space_file: Path,
     space_hash: str,
     overrides: Sequence[str],
+    database: Database | None,
 ) -> None:
     """Write the manifest of a run that is about to start."""
     content: dict[str, Any] = {
@@ -46,6 +48,7 @@ def create_manifest(
             "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
             "platform": platform.platform(),
         },
+        "study": database and database.described(),
         "seed": spec.search.seed,
         "space_file": str(space_file),
         "space_hash": space_hash,

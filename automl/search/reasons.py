@@ -13,6 +13,9 @@ from ray.exceptions import RayActorError, RayTaskError
 from automl.space import UserError
 
 LONGEST = 500  # characters of a reason
+DISK_FULL = "the disk is full"
+NOT_WRITTEN = (DISK_FULL, "the run cannot be written")  # why a search ends that can go on once that is mended
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _ALLOCATION = re.compile(r"tried to allocate (\d+) bytes")
 
 
@@ -26,6 +29,11 @@ def result_of(error: BaseException, folder: str, *, halved: bool = False) -> dic
         where = f"{full.filename or folder}: {os.strerror(full.errno or 0)}"
         return {"disk_full": one_line(_said(error)) if isinstance(error, UserError) else where}
     return {"error": one_line(_reason(error, halved))}
+
+
+def not_written(error: OSError) -> str:
+    """Why what the driver had to write is not written."""
+    return f"{NOT_WRITTEN[error.errno not in _FULL]}: {error.strerror if error.errno == errno.EIO else error}"
 
 
 def first_line(error: BaseException) -> str:

@@ -16,13 +16,12 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from automl.search.ray_session import release_workers
-from automl.search.reasons import worker_end
+from automl.search.reasons import DISK_FULL, not_written, worker_end
 from automl.search.standing import Proposal
 from automl.search.trainable import Assignment
 from automl.search.watchdog import stall_reason
 
 Assign = Callable[[Proposal], Assignment]
-DISK_FULL = "the disk is full"
 START_SECONDS = 10.0  # so long after the first result workers may still be starting
 REMEMBERED_TRIALS = 100  # finished trials that Ray Tune keeps
 
@@ -66,7 +65,7 @@ class BookSearcher(Searcher):  # type: ignore[misc]
         try:
             proposal = self.book.next()
         except OSError as error:
-            self.stop(f"{DISK_FULL}: {error}")
+            self.stop(not_written(error))
             return None
         if proposal is None:
             return None
@@ -129,7 +128,7 @@ class BookScheduler(FIFOScheduler):  # type: ignore[misc]
                 return str(TrialScheduler.CONTINUE)
             self.on_close(number)
         except OSError as error:
-            self.stop(f"{DISK_FULL}: {error}")
+            self.stop(not_written(error))
         if self._workers_are_starting(tune_controller):
             self._held.append(trial)
             return str(TrialScheduler.NOOP)
@@ -165,7 +164,7 @@ class BookScheduler(FIFOScheduler):  # type: ignore[misc]
             if not again:
                 self.on_close(number)
         except OSError as error:
-            self.stop(f"{DISK_FULL}: {error}")
+            self.stop(not_written(error))
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

@@ -43,7 +43,7 @@ def gather(spec: SearchSpec, fingerprint: str, path: Path) -> list[str]:
         if not run.manifest.is_file():
             raise UserError(f"search.warm_start: {name} is no run directory")
         manifest = read_json(run.manifest)
-        ended = [trial for trial in load_study(run.journal).trials if _score(trial, manifest["mode"]) is not None]
+        ended = [trial for trial in load_study(run).trials if _score(trial, manifest["mode"]) is not None]
         inside = [trial for trial in ended if _lies_in(spec, trial)]
         found = [_Found(dict(trial.params), float(_score(trial, manifest["mode"]) or 0.0)) for trial in inside]
         found.sort(key=lambda each: each.score, reverse=manifest["mode"] == "max")

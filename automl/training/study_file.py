@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from io import UnsupportedOperation
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -13,17 +12,24 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 
 from automl.space import UserError
-from automl.training.run_directory import STUDY_NAME
+from automl.training.database import database_of
+from automl.training.run_directory import STUDY_NAME, RunDirectory
 
 
-def load_study(journal: Path) -> optuna.Study:
-    """The study of a journal file up to its last whole line; nothing is written, to it or anywhere else.
+def load_study(run: RunDirectory) -> optuna.Study:
+    """The study of a run, of a journal file up to its last whole line; nothing is written, to it or anywhere else.
 
-    Raises UserError where there is none or it is damaged.
+    Raises UserError where there is none, it is damaged, or its database does not answer.
     """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if database := database_of(run):
+        try:
+            return optuna.load_study(study_name=database.name, storage=database.connect())
+        except KeyError as error:
+            raise UserError(f"the database of {run.path} has no study {database.name!r} any more") from error
+    journal = run.journal
     if not journal.is_file():
         raise UserError(f"{journal.parent} has no {journal.name}: the run ended before its first trial")
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         return optuna.load_study(study_name=STUDY_NAME, storage=JournalStorage(_Snapshot(journal.read_bytes())))
     except Exception as error:  # Optuna checks nothing of what it replays, so a damaged line raises anything
