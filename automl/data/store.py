@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import time
 from collections.abc import Callable
@@ -42,41 +43,55 @@ class Store:
     def put(self, path: Path, name: str) -> None:
         """Copy the file `path` into the store."""
         there, root = _open(self.url)
-        _patiently(lambda: pyarrow.fs.copy_files(str(path), f"{root}/{name}", _HERE, there))
+        self._patiently(lambda: pyarrow.fs.copy_files(str(path), f"{root}/{name}", _HERE, there))
 
     def get(self, name: str, path: Path) -> bool:
         """Copy a file of the store to `path`; False where it has none of this name."""
         there, root = _open(self.url)
-        if there.get_file_info(f"{root}/{name}").type != pyarrow.fs.FileType.File:
+        if not self.has(name):
             return False
         path.parent.mkdir(parents=True, exist_ok=True)
         with replace_atomically(path) as temporary:
-            _patiently(lambda: pyarrow.fs.copy_files(f"{root}/{name}", str(temporary), there, _HERE))
+            self._patiently(lambda: pyarrow.fs.copy_files(f"{root}/{name}", str(temporary), there, _HERE))
         return True
 
     def names(self, under: str = "") -> list[str]:
         """The names of all files in the folder `under`, in order."""
         there, root = _open(self.url)
         wanted = pyarrow.fs.FileSelector(f"{root}/{under}".rstrip("/"), allow_not_found=True, recursive=True)
-        found = _patiently(lambda: there.get_file_info(wanted))
+        found = self._patiently(lambda: there.get_file_info(wanted))
         return sorted(info.path[len(root) + 1 :] for info in found if info.type == pyarrow.fs.FileType.File)
 
     def has(self, name: str) -> bool:
         """Whether there is a file of this name."""
         there, root = _open(self.url)
-        kind = _patiently(lambda: there.get_file_info(f"{root}/{name}")).type
+        kind = self._patiently(lambda: there.get_file_info(f"{root}/{name}")).type
         return bool(kind == pyarrow.fs.FileType.File)
 
     def size(self, name: str) -> int:
         """The bytes of a file; 0 where there is none."""
         there, root = _open(self.url)
-        return int(_patiently(lambda: there.get_file_info(f"{root}/{name}")).size or 0)
+        return int(self._patiently(lambda: there.get_file_info(f"{root}/{name}")).size or 0)
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
         if self.has(name):
             there, root = _open(self.url)
-            _patiently(lambda: there.delete_file(f"{root}/{name}"))
+            self._patiently(lambda: there.delete_file(f"{root}/{name}"))
+
+    def _patiently(self, ask: Callable[[], T]) -> T:
+        """Ask until there is an answer; raises OSError where there is none for two minutes."""
+        give_up, pause = time.monotonic() + PATIENCE_SECONDS, PAUSE_SECONDS
+        while True:
+            try:
+                return ask()
+            except FileNotFoundError:
+                raise
+            except OSError as error:
+                if time.monotonic() + pause > give_up or _for_good(error):
+                    raise OSError(errno.EIO, str(error).partition(" (Request ID")[0], self.url) from error
+            time.sleep(pause)
+            pause *= 2
 
 
 _HERE = pyarrow.fs.LocalFileSystem()
@@ -95,21 +110,6 @@ def _open(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
     except (pa.ArrowException, ImportError, ValueError) as error:
         raise UserError(f"cannot use the store {url}: {error}") from error
     return there, root.rstrip("/")
-
-
-def _patiently(ask: Callable[[], T]) -> T:
-    """Ask until there is an answer; the last error is raised where there is none for two minutes."""
-    give_up, pause = time.monotonic() + PATIENCE_SECONDS, PAUSE_SECONDS
-    while True:
-        try:
-            return ask()
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            if time.monotonic() + pause > give_up or _for_good(error):
-                raise
-        time.sleep(pause)
-        pause *= 2
 
 
 def _for_good(error: OSError) -> bool:
