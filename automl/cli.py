@@ -183,7 +183,12 @@ def examples(
 
 def _conclude(result: verbs.RunResult) -> None:
     """Print the leaderboard, say where everything is and what to do next; exit 1 unless the run finished."""
-    verbs.print_leaderboard(result.path, top=10)
+    try:
+        verbs.print_leaderboard(result.path, top=10)
+    except UserError as error:
+        if result.status == "finished":
+            raise
+        print(f"automl: {error}", file=sys.stderr)
     notes = Console(stderr=True, highlight=False, soft_wrap=True)
     place = shlex.quote(result.place)
     if (result.path / "report.html").exists():

@@ -221,6 +221,9 @@ def _search(
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         return RunResult(directory.path, "interrupted", outcome.reason or f"the disk is full: {error}", directory.url)
+    except UserError:  # what ended the search, a database that does not answer, is still in the way
+        if outcome.status != "interrupted":
+            raise
     return RunResult(directory.path, outcome.status, outcome.reason, directory.url)
 
 

@@ -102,8 +102,9 @@ def _ours(folder: Path, trials: int, early_stopping: str) -> None:
     import null_trial
 
     from automl.data import prepare
-    from automl.search.engine import driving, search
+    from automl.search.engine import search
     from automl.search.manifest import create_manifest
+    from automl.search.publishing import driving
     from automl.search.ray_session import local_capacity
     from automl.space import sample_configs
     from automl.training.run_directory import RunDirectory, write_json
@@ -127,11 +128,12 @@ def _ours(folder: Path, trials: int, early_stopping: str) -> None:
         # The linear floor is no part of a trial's cost: let it be there already.
         figures = {"validation": {"accuracy": 0.5}, "test": None, "parameters": 0, "train_seconds": 0.0}
         write_json(directory.floor, {"name": "none", **figures, "settings": {}})
-    with driving(directory):
+    with driving(directory) as publisher:
         outcome = search(
             spec,
             directory,
             prepared,
+            publisher=publisher,
             prepared_from=settings,
             cache=data / "cache",
             address=None,

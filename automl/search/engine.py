@@ -50,8 +50,8 @@ def search(
     publisher: Publisher,
     prepared_from: Mapping[str, Any],
     cache: Path,
-    shared_cache: str | None,
     address: str | None,
+    shared_cache: str | None = None,
     quiet: bool = False,
     worker: type[TrialWorker] = TrialWorker,
 ) -> Outcome:

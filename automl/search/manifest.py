@@ -30,7 +30,7 @@ def create_manifest(
     space_file: Path,
     space_hash: str,
     overrides: Sequence[str],
-    database: Database | None,
+    database: Database | None = None,
 ) -> None:
     """Write the manifest of a run that is about to start."""
     content: dict[str, Any] = {

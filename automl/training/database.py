@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 
 import optuna
@@ -15,6 +16,7 @@ from automl.training.run_directory import RunDirectory, read_json
 VARIABLE = "AUTOML_STUDY"  # the database's URL; with a password, for that is not written down with the run
 DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql", "mariadb": "mariadb+pymysql"}
 CONNECT_SECONDS = 10
+CREATION_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -26,16 +28,23 @@ class Database:
 
     def described(self) -> dict[str, str]:
         """The same for the manifest, without a password."""
-        return {"database": _parsed(self.url).set(password=None).render_as_string(), "name": self.name}
+        return {"database": _parsed(self.url)._replace(password=None).render_as_string(), "name": self.name}
 
     def connect(self) -> RDBStorage:
         """Open it, with its tables made where it is empty; raises UserError where that does not work."""
         url = _parsed(self.url)
+        url = url.set(drivername=DRIVERS.get(url.drivername, url.drivername))
+        options = {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_SECONDS}}
+
+        def open_it() -> RDBStorage:
+            return RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=options)
+
         try:
-            return RDBStorage(
-                url.set(drivername=DRIVERS.get(url.drivername, url.drivername)).render_as_string(hide_password=False),
-                engine_kwargs={"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_SECONDS}},
-            )
+            try:
+                return open_it()
+            except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):
+                time.sleep(CREATION_SECONDS)  # another driver is making the tables of an empty database
+                return open_it()
         except ImportError as error:
             raise UserError(f"a study in {url.get_backend_name()} needs: pip install 'automl[database]'") from error
         except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError) as error:

@@ -175,7 +175,7 @@ def test_a_worker_process_finds_it_and_the_model_needs_its_folder(
         metric="accuracy",
         maximize=True,
         folder=str(tmp_path / "trial"),
-        stop_file=str(tmp_path / "stop"),
+        run_folder=str(tmp_path),
         cache=str(tmp_path / "cache"),
         working_directory=str(tmp_path),
         threads=1,

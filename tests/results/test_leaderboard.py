@@ -171,7 +171,7 @@ def test_the_best_model_needs_nothing_of_its_run(finished: RunDirectory, tmp_pat
         env={"PATH": "", "PYTHONPATH": str(Path(automl.__file__).parents[1]), "AUTOML_CACHE": str(tmp_path / "none")},
     )  # fmt: skip
     here = [prediction.probabilities for prediction in automl.load_model(finished.path).predict(texts)]
-    assert json.loads(found.stdout) == here
+    assert json.loads(found.stdout) == [pytest.approx(each, abs=1e-6) for each in here]  # by so many threads it differs
     assert not (tmp_path / "none").exists()
 
 

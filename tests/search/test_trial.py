@@ -41,7 +41,7 @@ def assignment(small_space: Path, tmp_path: Path) -> Assignment:
         metric="accuracy",
         maximize=True,
         folder=str(tmp_path / "trial"),
-        stop_file=str(tmp_path / "stop"),
+        run_folder=str(tmp_path),
         cache=str(tmp_path / "cache"),
         working_directory=str(tmp_path),
         threads=1,
@@ -83,9 +83,9 @@ def test_a_stop_file_ends_an_epoch_and_the_trial_goes_on_later(assignment: Assig
     expected = undisturbed(assignment)
     worker = worker_for(assignment)
     worker.step()
-    Path(assignment.stop_file).touch()
+    assignment.stop_file().set()
     assert [worker.step() for _ in range(2)] == [{"interrupted": True}] * 2
-    Path(assignment.stop_file).unlink()
+    assignment.stop_file().clear()
     later = worker_for(assignment, epochs_known=1)
     assert [figures(later.step()) for _ in range(EPOCHS - 1)] == expected[1:]
 
