@@ -77,7 +77,8 @@ def search(
     """
     costs = Costs(prepared, prepared_from)
     beginning = read_beginning(spec, run.warm_start)
-    ledger = Ledger(open_journal(run.journal, mode=spec.search.mode), spec, judge_of(spec, costs), beginning)
+    journal = open_journal(run.journal, mode=spec.search.mode, further=spec.search.modes[1:])
+    ledger = Ledger(journal, spec, judge_of(spec, costs), beginning)
     usage = Usage.resumed(read_json(run.manifest)["used"])
     stop = Stop(spec, ledger, usage, run.path / ".stop")
     stop.stop_file.unlink(missing_ok=True)

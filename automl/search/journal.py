@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from automl.space import UserError
@@ -24,13 +25,13 @@ class Journal:
     until the disk has it. OSError (a full disk) leaves the file as it was before the commit.
     """
 
-    def __init__(self, path: Path, direction: str) -> None:
+    def __init__(self, path: Path, directions: Sequence[StudyDirection]) -> None:
         self._file = _JournalFile(path)
         self._storage = JournalStorage(self._file)
         self.study = optuna.create_study(
             storage=self._storage,
             study_name=STUDY_NAME,
-            direction=optuna.study.StudyDirection[direction.upper()],
+            directions=directions,
             load_if_exists=True,
         )
         self._study_id = self._storage.get_study_id_from_name(STUDY_NAME)
@@ -54,9 +55,9 @@ class Journal:
         for name, attribute in attributes.items():
             self._storage.set_trial_user_attr(self._ids[number], name, attribute)
 
-    def end(self, number: int, state: TrialState, value: float | None) -> None:
-        """Write how a trial ended."""
-        self._storage.set_trial_state_values(self._ids[number], state, None if value is None else [value])
+    def end(self, number: int, state: TrialState, values: Sequence[float] | None) -> None:
+        """Write how a trial ended, and its value of each objective."""
+        self._storage.set_trial_state_values(self._ids[number], state, values)
 
     def commit(self, *, durable: bool = False) -> None:
         """Write everything since the last commit to the file; raises OSError where there is no room."""
@@ -109,23 +110,32 @@ class _JournalFile(BaseJournalBackend):
             os.fsync(self._file.fileno())
 
 
-def open_journal(path: Path, *, mode: str) -> Journal:
+def study_directions(modes: Sequence[str]) -> list[StudyDirection]:
+    """Optuna's directions of objectives that are `max` or `min`."""
+    return [StudyDirection.MAXIMIZE if mode == "max" else StudyDirection.MINIMIZE for mode in modes]
+
+
+def open_journal(path: Path, *, mode: str, further: Sequence[str] = ()) -> Journal:
     """Open the journal at `path`, making it where there is none. Only the holder of the run's lock may call this.
 
-    Raises UserError where the file holds a study with another direction, or is no journal.
+    `mode` is `max` or `min`, that of the first objective; `further` are those of others. Raises UserError where the
+    file holds a study with other directions, or is no journal.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    direction = "maximize" if mode == "max" else "minimize"
+    directions = study_directions((mode, *further))
     if path.exists():
         cut_torn_tail(path)
     try:
-        journal = Journal(path, direction)
+        journal = Journal(path, directions)
     except OSError:
         raise
     except Exception as error:  # Optuna checks nothing of what it replays, so a damaged line raises anything
         raise UserError(f"{path} is damaged: {type(error).__name__}: {error}") from error
-    if journal.study.direction.name.lower() != direction:
-        raise UserError(f"{path} holds a study to {journal.study.direction.name.lower()}, this run is to {direction}")
+    if journal.study.directions != directions:
+        held, wanted = (
+            ", ".join(direction.name.lower() for direction in each) for each in (journal.study.directions, directions)
+        )
+        raise UserError(f"{path} holds a study to {held}, this run is to {wanted}")
     return journal
 
 

@@ -100,6 +100,7 @@ def _assignment(drive: Drive, proposal: Proposal, folder: TrialDirectory, traini
         seed=drive.spec.search.seed,
         training_seed=training_seed,
         metric=drive.spec.search.metric,
+        measure_latency="latency_ms" in drive.spec.search.sought,
         maximize=drive.spec.search.mode == "max",
         folder=str(folder.path.resolve()),
         stop_file=str(drive.stop.stop_file.resolve()),
@@ -122,7 +123,7 @@ def _weight_keeper(drive: Drive) -> Callable[[int], None]:
     def on_close(number: int) -> None:
         run.trial(number).checkpoint.unlink(missing_ok=True)
         kept.add(number)
-        leaders = set(ledger.leaders(drive.spec.search.finalists))
+        leaders = set(ledger.finalists())
         for other in kept - leaders:
             run.trial(other).weights.unlink(missing_ok=True)
         kept.intersection_update(leaders)

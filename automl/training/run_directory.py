@@ -11,6 +11,7 @@ from typing import Any
 from automl.data.files import replace_atomically
 
 STUDY_NAME = "search"
+REACHED = "objectives"  # the attribute of a trial with several objectives: their values at its best epoch
 INFEASIBLE = "infeasible"  # the attribute of a proposal that was never run: which condition it did not meet
 
 
