@@ -21,6 +21,7 @@ from automl.search.feasibility import GUESSED_LENGTH, Costs, judge_of
 from automl.space import SearchSpec, UserError, parameters, sample_configs, space_json, space_tree
 from automl.space.advice import advice
 from automl.space.grid import continuous, grid_size
+from automl.space.objectives import mode
 from automl.training.beforehand import check_files
 
 DRAWN = 60  # configurations whose cost is looked at
@@ -46,6 +47,7 @@ class Checked:
         """The same for programs."""
         return {
             **space_json(self.spec),
+            "objectives": [{"name": name, "mode": mode(name)} for name in self.spec.search.sought],
             "samples": self.samples,
             "costs": [asdict(cost) for cost in self.costs],
             "spread": {
@@ -60,6 +62,10 @@ class Checked:
     def as_text(self) -> Group:
         """The tree of settings, the samples and the rest for a terminal; reads well at 80 columns."""
         parts: list[Any] = [space_tree(self.spec), Text("\n" + self._size(), style="bold")]
+        sought = self.spec.search.sought
+        if len(sought) > 1:
+            what = ", ".join(f"{name} ({'more' if mode(name) == 'max' else 'less'} is better)" for name in sought)
+            parts.insert(1, Text(f"\nobjectives: {what}; {sought[0]} decides which trials are stopped early"))
         conditions = [*self.spec.search.constraints]
         conditions += [f"{name} <= {_short(limit)}" for name, limit in self.spec.search.limits.given().items()]
         if conditions:

@@ -161,7 +161,7 @@ def _begin(
     created = False
     try:
         if database is not None:
-            database.create(spec.search.mode)
+            database.create(spec.search.modes)
             created = True
         with driving(directory) as publisher:
             directory.space.write_text(resolved_text(space), encoding="utf-8")

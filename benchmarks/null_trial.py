@@ -77,4 +77,4 @@ class NullWorker(TrialWorker):
         with folder.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         count_report()
-        return {**line, "train_seconds": line["seconds"] * self.epoch, "parameters": 1}
+        return {**line, "train_seconds": line["seconds"] * self.epoch, "parameters": 1, "bytes": 4}

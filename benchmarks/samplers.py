@@ -70,7 +70,7 @@ class Ours:
         ended = range(number) if self.unbounded else self.history.numbers()
         seen = [self.trials[each] for each in sorted({*ended, *self.open})]
         seen = [trial for trial in seen if trial.state != TrialState.FAIL]
-        trial = ask(make_sampler(self.search, number, **self.changes), "min", number, seen)
+        trial = ask(make_sampler(self.search, number, **self.changes), ("min",), number, seen)
         if self.pruned:
             trial.storage._history = seen
         params = self.problem.suggest(trial)

@@ -8,6 +8,7 @@ from typing import Any
 
 from automl.results.importance import Importance
 from automl.results.study import RunRecord, TrialRecord
+from automl.space.objectives import METRICS
 
 MOST_CURVES = 300
 MARKS = {"completed": "circle", "stopped": "x", "failed": "triangle-down", "running": "circle-open"}
@@ -102,6 +103,42 @@ def optimisation_history(record: RunRecord) -> dict[str, Any]:
             "yaxis": {"title": {"text": f"validation {record.metric}"}},
             "legend": {"orientation": "h", "y": -0.25},
             "height": 340,
+        },
+    }
+
+
+def pareto(record: RunRecord, other: str) -> dict[str, Any]:
+    """The metric of each trial against another objective; the Pareto front of all objectives as large marks.
+
+    With two objectives a line joins the front.
+    """
+    place = record.objectives.index(other)
+    ended = [trial for trial in record.ranked if len(trial.reached) > place]
+    front = sorted((trial for trial in ended if trial.number in record.front), key=lambda trial: trial.reached[place])
+    traces = []
+    for name, trials, size in (("other trials", ended, 7), ("the front", front, 11)):
+        shown = [trial for trial in trials if name == "the front" or trial.number not in record.front]
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers" if name == "the front" and len(record.objectives) == 2 else "markers",
+                "name": name,
+                "x": [trial.reached[place] for trial in shown],
+                "y": [trial.reached[0] for trial in shown],
+                "text": [_hover(trial) for trial in shown],
+                "hovertemplate": f"%{{text}}<br>{other} %{{x}}<br>{record.metric} %{{y:.4f}}<extra></extra>",
+                "marker": {"size": size},
+                "line": {"shape": "hv", "width": 1},
+            }
+        )
+    return {
+        "data": traces,
+        "layout": {
+            "xaxis": {"title": {"text": other}, "type": "linear" if other in METRICS else "log"},
+            "yaxis": {"title": {"text": f"validation {record.metric}"}},
+            "hovermode": "closest",
+            "legend": {"orientation": "h", "y": -0.2},
+            "height": 400,
         },
     }
 

@@ -11,14 +11,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import nn
 
 from automl.data import Prepared, prepare
 from automl.results.study import ENSEMBLE, RunRecord, TrialRecord
 from automl.training.floor import load_linear
 from automl.training.inference import default_device, load_weights, one_thread, predict_probabilities
+from automl.training.latency import latencies
 from automl.training.metrics import compute_metrics
 from automl.training.run_directory import TrialDirectory, write_json
 
+LATENCY_BATCHES = (1, 32)
 FINALISTS = 3  # of a run that does not say how many
 
 Probabilities = npt.NDArray[np.float32] | None
@@ -29,20 +32,24 @@ LinearVoice = Callable[[str], npt.NDArray[np.float32]]
 def measure_finalists(record: RunRecord) -> dict[str, Any]:
     """Measure the best trials whose weights are kept on validation and test; write and give `finalists.json`.
 
-    `{"trials": {number: {"validation": figures, "test": figures or null}}, "ensemble": the same figures, "members" and
-    whether it has the "linear" floor, or null, "confusion_of": number or "ensemble", "split": ..., "confusion":
-    [[...]]}`: rows of the confusion matrix are true classes, columns predicted ones, of the best model on test
-    (validation where there is no test set). Of a best trial that was refitted, `refit` holds what those weights reach
-    on test. What has been measured before is not measured again: it needs no data.
+    `{"trials": {number: {"validation": figures, "test": figures or null, "latency": {"1": {"p50": ms, "p95": ms},
+    "32": the same}}}, "ensemble": the same figures, "members" and whether it has the "linear" floor, or null,
+    "confusion_of": number or "ensemble", "split": ..., "confusion": [[...]]}`. Latency is that of batches of 1 and 32
+    validation rows on one CPU thread, measured while nothing else of the run is at work. Rows of the confusion matrix
+    are true classes, columns predicted ones, of the best model on test (validation where there is no test set). Of a
+    best trial that was refitted, `refit` holds what those weights reach on test. What has been measured before is not
+    measured again: it needs no data.
     """
     known = {"trials": {}, "ensemble": None, "confusion_of": None, **(record.finalists or {})}
     leaders = [trial for trial in record.ranked if record.directory.trial(trial.number).weights.exists()]
-    leaders = leaders[: record.manifest.get("finalists", FINALISTS)]
+    leaders = leaders[: max(record.manifest.get("finalists", FINALISTS), len(record.front))]
     voice = _voice(record)
 
     trials = {}
     for trial in leaders:
         figures = dict(known["trials"].get(str(trial.number)) or _measure(record, [trial], voice))
+        if "latency" not in figures:
+            figures["latency"] = _latency(record, trial)
         if trial is leaders[0] and record.refitted(trial.number) and "refit" not in figures:
             refitted = voice(trial, "test", True)
             figures["refit"] = {"test": _figures(record, trial, refitted, "test")}
@@ -81,12 +88,29 @@ def _voice(record: RunRecord) -> Voice:
         rows = prepared.rows(split)
         if rows is None:
             return None
-        classes = len(prepared.classes)
-        module = load_weights(trial.config, vocabulary=prepared.vocabulary, classes=classes, path=folder.weights)
+        module = _load(prepared, trial, folder)
         with one_thread():
             return predict_probabilities(module.to(default_device()), rows, device=default_device())
 
     return lambda trial, split, refitted: probabilities(trial.number, split, refitted)
+
+
+def _load(prepared: Prepared, trial: TrialRecord, folder: TrialDirectory) -> nn.Module:
+    classes = len(prepared.classes)
+    return load_weights(trial.config, vocabulary=prepared.vocabulary, classes=classes, path=folder.weights)
+
+
+def _latency(record: RunRecord, trial: TrialRecord) -> dict[str, dict[str, float]]:
+    """Median and 95th percentile of the milliseconds for a batch, of each batch size."""
+    prepared = prepared_data(record, trial.config)
+    rows = prepared.rows("validation")
+    assert rows is not None  # every prepared data set has them
+    module = _load(prepared, trial, record.directory.trial(trial.number))
+    found = {}
+    for size in LATENCY_BATCHES:
+        p50, p95 = np.percentile(latencies(module, rows, batch_size=size), [50, 95]).tolist()
+        found[str(size)] = {"p50": round(p50, 4), "p95": round(p95, 4)}
+    return found
 
 
 def _linear_voice(record: RunRecord, trial: TrialRecord) -> LinearVoice:

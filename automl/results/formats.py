@@ -11,32 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from automl.data.files import replace_atomically
-from automl.results.leaderboard import beside, ensemble_row, floor_row, rows
+from automl.results.leaderboard import COLUMNS, beside, ensemble_row, floor_row, rows
 from automl.results.study import RunRecord
 from automl.results.table import markdown
 
 SCHEMA_VERSION = 1
 
-_SCHEMA = pa.schema(
-    [
-        ("rank", pa.int64()),
-        ("trial", pa.int64()),
-        ("status", pa.string()),
-        ("family", pa.string()),
-        ("epochs", pa.int64()),
-        ("score", pa.float64()),
-        ("confirmed_mean", pa.float64()),
-        ("confirmed_std", pa.float64()),
-        ("confirmed_seeds", pa.int64()),
-        ("test_score", pa.float64()),
-        ("parameters", pa.int64()),
-        ("train_seconds", pa.float64()),
-        ("accumulation", pa.int64()),
-        ("error", pa.string()),
-        ("stopped_by", pa.string()),
-        ("config", pa.string()),
-    ]
-)
+_SCHEMA = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in COLUMNS.items()])
+_TREES = ("objectives", "config")  # JSON in a cell, where a cell has to be text
 
 
 def format_leaderboard(record: RunRecord, kind: str, top: int | None = None) -> str:
@@ -48,6 +30,7 @@ def format_leaderboard(record: RunRecord, kind: str, top: int | None = None) -> 
             "run": record.directory.name,
             "metric": record.metric,
             "mode": record.manifest["mode"],
+            "objectives": list(record.objectives),
             "trials": trials,
             "ensemble": ensemble_row(record),
             "floor": floor_row(record),
@@ -76,4 +59,4 @@ def write_leaderboard(record: RunRecord) -> None:
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    return {**row, "config": json.dumps(row["config"], ensure_ascii=False)}
+    return row | {name: json.dumps(row[name], ensure_ascii=False) for name in _TREES if row[name] is not None}

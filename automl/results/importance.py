@@ -62,7 +62,7 @@ def _shares(trials: list[optuna.trial.FrozenTrial], record: RunRecord, leave_out
     varied = sorted(name for name in common if len({repr(trial.params[name]) for trial in trials}) > 1)
     if not varied or len({trial.value for trial in trials}) < 2:
         return {}
-    study = optuna.create_study(direction=record.study.direction)
+    study = optuna.create_study(direction="maximize" if record.maximize else "minimize")
     study.add_trials(trials)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

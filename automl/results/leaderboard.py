@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from statistics import mean, stdev
 from typing import Any
 
@@ -9,39 +10,92 @@ from automl.results.study import ENSEMBLE, RunRecord
 
 FLOOR = "floor"
 
+# Every row has all of them, in this order; docs/leaderboard.md says what they mean.
+COLUMNS = {
+    "rank": "int64",
+    "trial": "int64",
+    "status": "string",
+    "family": "string",
+    "epochs": "int64",
+    "score": "float64",
+    "front": "bool",
+    "objectives": "string",
+    "confirmed_mean": "float64",
+    "confirmed_std": "float64",
+    "confirmed_seeds": "int64",
+    "test_score": "float64",
+    "parameters": "int64",
+    "bytes": "int64",
+    "latency_p50_ms": "float64",
+    "latency_p95_ms": "float64",
+    "latency32_p50_ms": "float64",
+    "latency32_p95_ms": "float64",
+    "train_seconds": "float64",
+    "accumulation": "int64",
+    "error": "string",
+    "stopped_by": "string",
+    "config": "string",
+}
+
 
 def rows(record: RunRecord) -> list[dict[str, Any]]:
     """A row for each trial that has ended, best first; failed trials come last and have no rank.
 
-    `score` is the best validation metric over the trial's epochs; `confirmed_mean` and `confirmed_std` (sample standard
-    deviation) that of `confirmed_seeds` further trainings under other seeds, for finalists where the file asked for
-    them; `test_score` that metric on the test set (only for finalists); `accumulation` 2 where a GPU's memory was too
-    small for a whole batch, so that it passed in halves; `error` why it failed, `stopped_by` what stopped it early.
+    `score` is the best validation metric over the trial's epochs; with several objectives `objectives` are all of them
+    at that epoch and `front` says whether no other trial beats them all, which ranks first; `confirmed_mean` and
+    `confirmed_std` (sample standard deviation) are the scores of `confirmed_seeds` further trainings under other seeds,
+    for finalists where the file asked for them; `test_score` is that metric on the test set and the latencies are of
+    batches of 1 and 32 on one CPU thread (only for finalists); `accumulation` 2 where a GPU's memory was too small for
+    a whole batch, so that it passed in halves; `error` why it failed, `stopped_by` what stopped it early.
     """
     measured = record.finalists["trials"] if record.finalists else {}
+    several = len(record.objectives) > 1
     found = []
     for rank, trial in enumerate((trial for trial in record.trials if trial.status != "running"), start=1):
-        test = (measured.get(str(trial.number)) or {}).get("test")
+        figures = measured.get(str(trial.number)) or {}
         scored = trial.status != "failed" and trial.score is not None
         found.append(
-            {
-                "rank": rank if scored else None,
-                "trial": trial.number,
-                "status": trial.status,
-                "family": trial.family,
-                "epochs": trial.epochs,
-                "score": trial.score if scored else None,
+            _row(
+                rank=rank if scored else None,
+                trial=trial.number,
+                status=trial.status,
+                family=trial.family,
+                epochs=trial.epochs,
+                score=trial.score if scored else None,
+                front=trial.number in record.front if several and scored else None,
+                objectives=dict(zip(record.objectives, trial.reached, strict=True)) if several and scored else None,
                 **_confirmed_figures(record.confirmed.get(trial.number, ())),
-                "test_score": test[record.metric] if test and scored else None,
-                "parameters": trial.parameters,
-                "train_seconds": trial.train_seconds,
-                "accumulation": trial.accumulation,
-                "error": trial.reason if trial.status == "failed" else None,
-                "stopped_by": trial.reason if trial.status == "stopped" else None,
-                "config": dict(trial.config),
-            }
+                test_score=_of(figures.get("test"), record.metric) if scored else None,
+                parameters=trial.parameters,
+                bytes=trial.bytes,
+                **_latencies(figures.get("latency")),
+                train_seconds=trial.train_seconds,
+                accumulation=trial.accumulation,
+                error=trial.reason if trial.status == "failed" else None,
+                stopped_by=trial.reason if trial.status == "stopped" else None,
+                config=dict(trial.config),
+            )
         )
     return found
+
+
+def _row(**cells: Any) -> dict[str, Any]:
+    """A whole row, null where nothing is said."""
+    return {**dict.fromkeys(COLUMNS), **cells}
+
+
+def _of(figures: Mapping[str, float] | None, metric: str) -> float | None:
+    return figures.get(metric) if figures else None
+
+
+def _latencies(measured: Mapping[str, Mapping[str, float]] | None) -> dict[str, Any]:
+    if measured is None:
+        return {}
+    return {
+        f"latency{size if size != '1' else ''}_{quantile}_ms": milliseconds
+        for size, quantiles in measured.items()
+        for quantile, milliseconds in quantiles.items()
+    }
 
 
 def _confirmed_figures(scores: tuple[float, ...]) -> dict[str, Any]:
@@ -56,23 +110,15 @@ def floor_row(record: RunRecord) -> dict[str, Any] | None:
     """The linear floor in the shape of a row, without rank and trial number; None before it is trained."""
     if record.floor is None:
         return None
-    test = record.floor["test"]
-    return {
-        "rank": None,
-        "trial": None,
-        "status": FLOOR,
-        "family": record.floor["name"],
-        "epochs": None,
-        "score": record.floor["validation"][record.metric],
-        **_confirmed_figures(()),
-        "test_score": test[record.metric] if test else None,
-        "parameters": record.floor["parameters"],
-        "train_seconds": record.floor["train_seconds"],
-        "accumulation": None,
-        "error": None,
-        "stopped_by": None,
-        "config": record.floor["settings"],
-    }
+    return _row(
+        status=FLOOR,
+        family=record.floor["name"],
+        score=_of(record.floor["validation"], record.metric),
+        test_score=_of(record.floor["test"], record.metric),
+        parameters=record.floor["parameters"],
+        train_seconds=record.floor["train_seconds"],
+        config=record.floor["settings"],
+    )
 
 
 def ensemble_row(record: RunRecord) -> dict[str, Any] | None:
@@ -85,22 +131,15 @@ def ensemble_row(record: RunRecord) -> dict[str, Any] | None:
         return None
     members = [trial for number in found["members"] for trial in record.trials if trial.number == number]
     floor = record.floor if found["linear"] and record.floor else {"parameters": 0, "train_seconds": 0.0}
-    return {
-        "rank": None,
-        "trial": None,
-        "status": ENSEMBLE,
-        "family": f"ensemble of {len(members)}{' and linear' if found['linear'] else ''}",
-        "epochs": None,
-        "score": found["validation"][record.metric],
-        **_confirmed_figures(()),
-        "test_score": found["test"][record.metric] if found["test"] else None,
-        "parameters": sum(trial.parameters or 0 for trial in members) + floor["parameters"],
-        "train_seconds": sum(trial.train_seconds or 0.0 for trial in members) + floor["train_seconds"],
-        "accumulation": None,
-        "error": None,
-        "stopped_by": None,
-        "config": {"members": found["members"], "linear": found["linear"]},
-    }
+    return _row(
+        status=ENSEMBLE,
+        family=f"ensemble of {len(members)}{' and linear' if found['linear'] else ''}",
+        score=_of(found["validation"], record.metric),
+        test_score=_of(found["test"], record.metric),
+        parameters=sum(trial.parameters or 0 for trial in members) + floor["parameters"],
+        train_seconds=sum(trial.train_seconds or 0.0 for trial in members) + floor["train_seconds"],
+        config={"members": found["members"], "linear": found["linear"]},
+    )
 
 
 def beside(record: RunRecord) -> list[dict[str, Any]]:

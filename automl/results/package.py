@@ -88,6 +88,7 @@ def write_best_model(record: RunRecord) -> Path | None:
     if record.refitted(best.number):
         figures |= {"test": figures["refit"]["test"], "test_before_refit": figures["test"]}
     figures.pop("refit", None)
+    figures.pop("latency", None)
     config = {
         "format_version": FORMAT_VERSION,
         "task": record.manifest["task"],

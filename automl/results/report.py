@@ -15,12 +15,12 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from automl.data.files import replace_atomically
-from automl.results.figures import importance_bars, learning_curves, optimisation_history
+from automl.results.figures import importance_bars, learning_curves, optimisation_history, pareto
 from automl.results.importance import FEWEST_TRIALS, importances
 from automl.results.leaderboard import ensemble_row, floor_row, rows
 from automl.results.predict import per_class
 from automl.results.study import RunRecord
-from automl.results.table import averaged, duration, status_text
+from automl.results.table import averaged, duration, objective_text, status_text
 from automl.results.verdict import best_figures, verdict
 
 
@@ -36,6 +36,7 @@ def write_report(record: RunRecord) -> None:
     )
     environment.filters["number"] = lambda value, form: "" if value is None else format(value, form)
     environment.filters["duration"] = duration
+    environment.filters["numeric"] = lambda name: (name, "number")
     page = environment.get_template("report.html").render(
         **_content(record),
         plotly=Markup(get_plotlyjs()),
@@ -54,6 +55,7 @@ def _content(record: RunRecord) -> dict[str, Any]:
     classes = manifest["data"]["classes"]
     found = importances(record)
     figures = {"curves": learning_curves(record), "history": optimisation_history(record)}
+    figures |= {f"pareto-{name}": pareto(record, name) for name in record.objectives[1:]}
     figures |= {f"importance{number}": importance_bars(importance) for number, importance in enumerate(found)}
     judged = [trial for trial in record.trials if trial.status in ("completed", "stopped")]
     epochs = sum(trial.epochs for trial in judged)
@@ -64,6 +66,9 @@ def _content(record: RunRecord) -> dict[str, Any]:
         "status": "unfinished" if manifest["status"] == "running" else manifest["status"],
         "manifest": manifest,
         "metric": record.metric,
+        "objectives": record.objectives,
+        "objective_text": objective_text,
+        "front": sorted(record.front),
         "verdict": verdict(record),
         "best": best,
         "best_figures": best_figures(record) if best else None,

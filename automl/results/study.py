@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,11 +13,13 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from automl.space import UserError
-from automl.training.run_directory import INFEASIBLE, RunDirectory, read_json
+from automl.space.objectives import mode, pareto_front, point
+from automl.training.run_directory import INFEASIBLE, REACHED, RunDirectory, read_json
 from automl.training.study_file import load_study
 
 MANIFEST_VERSION = 1
 ENSEMBLE = "ensemble"
+LATENCY = "latency_ms"
 
 STATUSES = {
     TrialState.COMPLETE: "completed",
@@ -30,14 +32,20 @@ STATUSES = {
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial; `values` are the metric after each epoch (from 1), `score` the best of them."""
+    """One trial; `values` are the metric after each epoch (from 1), `score` the best of them.
+
+    `reached` are the objectives at the best epoch, none where it has not come that far. A latency among them is that of
+    the search until the finalists have been measured alone.
+    """
 
     number: int
     status: str
     family: str
     score: float | None
     values: Mapping[int, float]
+    reached: tuple[float, ...]
     parameters: int | None
+    bytes: int | None
     train_seconds: float | None
     accumulation: int
     reason: str
@@ -72,11 +80,18 @@ class RunRecord:
     """Which trial was trained on train and validation rows together at the end, or why that failed."""
     infeasible: Mapping[str, int]
     """How many proposals were not run because they did not meet a condition of the file."""
+    front: frozenset[int]
+    """With several objectives, the trials that no other beats in all of them; else none."""
 
     @property
     def metric(self) -> str:
         """What the search looked for."""
         return str(self.manifest["metric"])
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """All that the search looked for, the metric first."""
+        return objectives_of(self.manifest)
 
     @property
     def maximize(self) -> bool:
@@ -111,20 +126,31 @@ def read_run(directory: RunDirectory) -> RunRecord:
     """Read a run directory, also while it is being written; raises UserError where it is none or is damaged."""
     manifest = read_manifest(directory)
     study = load_study(directory)
-    maximize = manifest["mode"] == "max"
     proposed = study.get_trials(deepcopy=False)
-    trials = [_record(trial, maximize) for trial in proposed if INFEASIBLE not in trial.user_attrs]
+    finalists = _read(directory.finalists) if directory.finalists.exists() else None
+    trials = [
+        _record(trial, objectives_of(manifest), (finalists or {}).get("trials", {}))
+        for trial in proposed
+        if INFEASIBLE not in trial.user_attrs
+    ]
+    front = _front(proposed, trials, objectives_of(manifest))
     return RunRecord(
         directory=directory,
         manifest=manifest,
-        trials=tuple(sorted(trials, key=lambda trial: _rank_key(trial, maximize))),
+        trials=tuple(sorted(trials, key=lambda trial: _rank_key(trial, objectives_of(manifest), front))),
         study=study,
         floor=_read(directory.floor) if directory.floor.exists() else None,
-        finalists=_read(directory.finalists) if directory.finalists.exists() else None,
+        finalists=finalists,
         confirmed=_confirmed(directory),
         refit=_read(directory.refit_record) if directory.refit_record.exists() else None,
         infeasible=Counter(trial.user_attrs[INFEASIBLE] for trial in proposed if INFEASIBLE in trial.user_attrs),
+        front=front,
     )
+
+
+def objectives_of(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a run looks for, the metric first."""
+    return tuple(manifest.get("objectives") or [manifest["metric"]])
 
 
 def _confirmed(directory: RunDirectory) -> dict[int, tuple[float, ...]]:
@@ -158,16 +184,24 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _record(trial: FrozenTrial, maximize: bool) -> TrialRecord:
+def _record(trial: FrozenTrial, objectives: Sequence[str], measured: Mapping[str, Any]) -> TrialRecord:
     values = trial.intermediate_values
     attributes = trial.user_attrs
+    score = (max if mode(objectives[0]) == "max" else min)(values.values()) if values else None
+    reached = attributes.get(REACHED, [] if score is None else [score])
+    latency = measured.get(str(trial.number), {}).get("latency")
+    if latency:
+        alone = latency["1"]["p50"]
+        reached = [alone if name == LATENCY else value for name, value in zip(objectives, reached, strict=False)]
     return TrialRecord(
         number=trial.number,
         status=STATUSES[trial.state],
         family=attributes.get("family", ""),
-        score=(max if maximize else min)(values.values()) if values else None,
+        score=score,
         values=dict(values),
+        reached=tuple(reached),
         parameters=attributes.get("parameters"),
+        bytes=attributes.get("bytes"),
         train_seconds=attributes.get("train_seconds"),
         accumulation=attributes.get("accumulation", 1),
         reason=attributes.get("reason", ""),
@@ -177,7 +211,28 @@ def _record(trial: FrozenTrial, maximize: bool) -> TrialRecord:
     )
 
 
-def _rank_key(trial: TrialRecord, maximize: bool) -> tuple[int, float, int]:
-    group = {"completed": 0, "stopped": 0, "running": 1, "failed": 2}[trial.status]
-    score = float("inf") if trial.score is None else -trial.score if maximize else trial.score
-    return group, score, trial.number
+def _front(proposed: Sequence[FrozenTrial], trials: Sequence[TrialRecord], objectives: Sequence[str]) -> frozenset[int]:
+    """The trials that no other beats in all objectives, as the search saw them and as they were measured alone.
+
+    All that are on the front of the search are finalists. Measured alone they are compared with each other only, as the
+    latencies of others are of another kind.
+    """
+    if len(objectives) < 2:
+        return frozenset()
+    seen = {trial.number: point(objectives, trial.user_attrs[REACHED]) for trial in proposed if _counts(trial)}
+    front = pareto_front(seen.values())
+    alone = {trial.number: point(objectives, trial.reached) for trial in trials if seen.get(trial.number) in front}
+    left = pareto_front(alone.values())
+    return frozenset(number for number, each in alone.items() if each in left)
+
+
+def _counts(trial: FrozenTrial) -> bool:
+    return trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and REACHED in trial.user_attrs
+
+
+def _rank_key(trial: TrialRecord, objectives: Sequence[str], front: frozenset[int]) -> tuple[Any, ...]:
+    group = {"completed": 1, "stopped": 1, "running": 2, "failed": 3}[trial.status]
+    if trial.number in front:
+        return 0, point(objectives, trial.reached), trial.number
+    first = point(objectives[:1], trial.reached[:1]) if trial.reached else (float("inf"),)
+    return group, first, trial.number

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from rich.console import Group
@@ -10,27 +11,32 @@ from rich.table import Table
 from rich.text import Text
 
 from automl.results.leaderboard import FLOOR, beside, rows
-from automl.results.study import ENSEMBLE, RunRecord
+from automl.results.study import ENSEMBLE, LATENCY, RunRecord
 from automl.results.verdict import verdict
+from automl.space.objectives import METRICS, mode
 
 
 def render_table(record: RunRecord, top: int) -> Group:
     """The leaderboard for a terminal of 80 columns or more; only the last column's words may wrap."""
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("rank", "trial", "family", "validation", "test", "epochs", "time"):
+    columns = _columns(record)
+    for name in list(columns)[:-1]:
         table.add_column(name, justify="left" if name == "family" else "right", no_wrap=True)
     table.add_column("status", overflow="fold", min_width=17)
     ended = rows(record)
     for row in ended[:top]:
-        table.add_row(*map(Text, _cells(row)))
+        table.add_row(*(Text(cell(row)) for cell in columns.values()))
     for row in beside(record):
-        cells = _cells(row)
         if row["status"] == FLOOR:
-            cells[2], cells[7] = "linear", "TF-IDF + logistic"
+            names = {"family": "linear", "status": "TF-IDF + logistic"}
         else:
-            cells[2], cells[7] = ENSEMBLE, f"average of {averaged(row['config'])}"
-        table.add_row(*map(Text, cells), style="cyan" if row["status"] == FLOOR else "green")
+            names = {"family": ENSEMBLE, "status": f"average of {averaged(row['config'])}"}
+        cells = [Text(names.get(name) or cell(row)) for name, cell in columns.items()]
+        table.add_row(*cells, style="cyan" if row["status"] == FLOOR else "green")
     metric = f"{record.metric}, {'more' if record.maximize else 'less'} is better; test is measured for the best only"
+    if record.front:
+        others = ", ".join(f"{name} ({'more' if mode(name) == 'max' else 'less'})" for name in record.objectives)
+        metric = f"* the front: no other trial is as good in all of {others} and better in one; {metric}"
     notes = [Text(metric, style="dim")]
     if error := record.manifest.get("floor_error"):
         notes.append(Text(f"no linear floor: {error}"))
@@ -42,17 +48,36 @@ def render_table(record: RunRecord, top: int) -> Group:
     return Group(table, *notes, *([Text(said)] if said else []))
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
-    return [
-        _number(row["rank"], "d"),
-        _number(row["trial"], "d"),
-        row["family"],
-        _number(row["score"], ".4f"),
-        _number(row["test_score"], ".4f"),
-        _number(row["epochs"], "d"),
-        "" if row["train_seconds"] is None else duration(row["train_seconds"]),
-        status_text(row),
-    ]
+Cell = Callable[[dict[str, Any]], str]
+
+
+def _columns(record: RunRecord) -> dict[str, Cell]:
+    """The columns' titles, and what of a row stands in them; other objectives take the place of epochs and time."""
+    further = {name: partial(_further, name) for name in record.objectives[1:]}
+    trained: dict[str, Cell] = {
+        "epochs": lambda row: _number(row["epochs"], "d"),
+        "time": lambda row: "" if row["train_seconds"] is None else duration(row["train_seconds"]),
+    }
+    return {
+        "rank": lambda row: ("* " if row["front"] else "") + _number(row["rank"], "d"),
+        "trial": lambda row: _number(row["trial"], "d"),
+        "family": lambda row: row["family"],
+        "validation": lambda row: _number(row["score"], ".4f"),
+        **further,
+        "test": lambda row: _number(row["test_score"], ".4f"),
+        **({} if further else trained),
+        "status": status_text,
+    }
+
+
+def _further(name: str, row: dict[str, Any]) -> str:
+    value = (row["objectives"] or {}).get(name)
+    return "" if value is None else objective_text(name, value)
+
+
+def objective_text(name: str, value: float) -> str:
+    """`0.9134` of a metric, `1.27` milliseconds, `48,201` parameters or bytes."""
+    return f"{value:.4f}" if name in METRICS else f"{value:.2f}" if name == LATENCY else f"{value:,.0f}"
 
 
 def _confirmed_text(row: dict[str, Any]) -> str:
@@ -106,10 +131,11 @@ def _number(value: Any, form: str) -> str:
 
 def markdown(record: RunRecord, lines: list[dict[str, Any]]) -> str:
     """The rows `lines` as a Markdown table, and the verdict."""
-    header = ["rank", "trial", "family", f"validation {record.metric}", "test", "epochs", "time", "status"]
+    columns = _columns(record)
+    header = [f"validation {record.metric}" if name == "validation" else name for name in columns]
     text = [f"# Leaderboard of {record.directory.name}", "", f"| {' | '.join(header)} |", "|" + " --- |" * len(header)]
     for line in lines:
-        cells = [" ".join(cell.replace("|", "\\|").replace("<", "&lt;").split()) for cell in _cells(line)]
-        text.append(f"| {' | '.join(cells)} |")
+        cells = [cell(line).replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*") for cell in columns.values()]
+        text.append(f"| {' | '.join(' '.join(cell.split()) for cell in cells)} |")
     said = verdict(record)
     return "\n".join([*text, "", said]).rstrip() + "\n"

@@ -64,7 +64,8 @@ def search(
     """
     costs = Costs(prepared, prepared_from)
     beginning = read_beginning(spec, run.warm_start)
-    ledger = Ledger(open_study(run, mode=spec.search.mode), spec, judge_of(spec, costs), beginning)
+    journal = open_study(run, modes=spec.search.modes)
+    ledger = Ledger(journal, spec, judge_of(spec, costs), beginning)
     usage = Usage.resumed(read_json(run.manifest)["used"])
     stop = Stop(spec, ledger, usage, StopFile(run.path, run.url))
     stop.stop_file.clear()

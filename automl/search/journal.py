@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ from typing import Any
 import optuna
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import BaseJournalBackend
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from automl.space import UserError
-from automl.training.database import database_of
+from automl.training.database import database_of, study_directions
 from automl.training.run_directory import STUDY_NAME, RunDirectory
 
 
@@ -28,13 +29,15 @@ class Journal:
     a file as it was before the commit.
     """
 
-    def __init__(self, storage: BaseStorage, name: str, direction: str, file: _JournalFile | None = None) -> None:
+    def __init__(
+        self, storage: BaseStorage, name: str, directions: Sequence[StudyDirection], file: _JournalFile | None = None
+    ) -> None:
         self._file = file
         self._storage = storage
         self.study = optuna.create_study(
             storage=self._storage,
             study_name=name,
-            direction=optuna.study.StudyDirection[direction.upper()],
+            directions=directions,
             load_if_exists=True,
         )
         self._study_id = self._storage.get_study_id_from_name(name)
@@ -62,10 +65,10 @@ class Journal:
             for name, attribute in attributes.items():
                 self._storage.set_trial_user_attr(self._ids[number], name, attribute)
 
-    def end(self, number: int, state: TrialState, value: float | None) -> None:
-        """Write how a trial ended."""
+    def end(self, number: int, state: TrialState, values: Sequence[float] | None) -> None:
+        """Write how a trial ended, and its value of each objective."""
         with _database_faults():
-            self._storage.set_trial_state_values(self._ids[number], state, None if value is None else [value])
+            self._storage.set_trial_state_values(self._ids[number], state, values)
 
     def commit(self, *, durable: bool = False) -> None:
         """Write everything since the last commit; raises OSError where there is no room."""
@@ -129,32 +132,36 @@ class _JournalFile(BaseJournalBackend):
             os.fsync(self._file.fileno())
 
 
-def open_study(run: RunDirectory, *, mode: str) -> Journal:
+def open_study(run: RunDirectory, *, modes: Sequence[str]) -> Journal:
     """Open the study of a run for its driver: in the database that its manifest names, else its journal file."""
     database = database_of(run)
     if database is None:
-        return open_journal(run.journal, mode=mode)
-    return Journal(database.connect(), database.name, "maximize" if mode == "max" else "minimize")
+        return open_journal(run.journal, mode=modes[0], further=modes[1:])
+    return Journal(database.connect(), database.name, study_directions(modes))
 
 
-def open_journal(path: Path, *, mode: str) -> Journal:
+def open_journal(path: Path, *, mode: str, further: Sequence[str] = ()) -> Journal:
     """Open the journal at `path`, making it where there is none. Only the holder of the run's lock may call this.
 
-    Raises UserError where the file holds a study with another direction, or is no journal.
+    `mode` is `max` or `min`, that of the first objective; `further` are those of others. Raises UserError where the
+    file holds a study with other directions, or is no journal.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    direction = "maximize" if mode == "max" else "minimize"
+    directions = study_directions((mode, *further))
     if path.exists():
         cut_torn_tail(path)
     try:
         file = _JournalFile(path)
-        journal = Journal(JournalStorage(file), STUDY_NAME, direction, file)
+        journal = Journal(JournalStorage(file), STUDY_NAME, directions, file)
     except OSError:
         raise
     except Exception as error:  # Optuna checks nothing of what it replays, so a damaged line raises anything
         raise UserError(f"{path} is damaged: {type(error).__name__}: {error}") from error
-    if journal.study.direction.name.lower() != direction:
-        raise UserError(f"{path} holds a study to {journal.study.direction.name.lower()}, this run is to {direction}")
+    if journal.study.directions != directions:
+        held, wanted = (
+            ", ".join(direction.name.lower() for direction in each) for each in (journal.study.directions, directions)
+        )
+        raise UserError(f"{path} holds a study to {held}, this run is to {wanted}")
     return journal
 
 

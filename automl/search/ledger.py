@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import math
 import sys
-from bisect import insort
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
@@ -19,14 +18,14 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState
 from automl.search.feasibility import Judge, judge_of, mark
 from automl.search.journal import Journal
 from automl.search.proposals import Beginning, History, propose
-from automl.search.standing import Progress, Proposal
+from automl.search.ranking import Ranking
+from automl.search.standing import Progress, Proposal, Streaks
 from automl.search.stopping import StoppingRule, stopping_rule
 from automl.space import SearchSpec, suggest
 from automl.space.grid import grid_size
 from automl.space.starting_points import start_points
-from automl.training.run_directory import INFEASIBLE
+from automl.training.run_directory import INFEASIBLE, REACHED
 
-MAX_INFEASIBLE = 1000  # proposals in a row that do not meet the constraints; then there will be no more trials
 INFEASIBLE_AT_ONCE = 50  # of them, before other trials are looked after again
 MAX_RESTARTS = 2  # how often a trial whose worker was lost is run again
 
@@ -51,20 +50,17 @@ class Ledger:
         warm = warm or Beginning()
         self._beginning = Beginning([*start_points(spec), *warm.points], warm.trials)
         self._grid = len(self._beginning.points) + grid_size(spec) if spec.search.sampler == "grid" else sys.maxsize
-        self._infeasible = 0
-        self._infeasible_in_a_row = 0
-        self.maximize = spec.search.mode == "max"
+        self._streaks = Streaks()
         self._rule: StoppingRule = stopping_rule(spec)
         self._count = 0
         self._states: Counter[TrialState] = Counter()
         self._open: dict[int, dict[int, float]] = {}  # the values after each epoch of trials that have not ended
+        self._reached: dict[int, list[float]] = {}  # of the same, all objectives at the best epoch, where several
         self._waiting: deque[int] = deque()  # open trials that no worker has
         self._restarts: Counter[int] = Counter()
         self._history = History(spec.search.sampler)
-        self._ranking: list[tuple[float, int]] = []  # trials that have ended with a score, best first
-        self._best: tuple[float, int] | None = None  # over the running trials too
-        self._since_best = 0
-        self._failures: list[str] = []
+        self._sought = spec.search.sought
+        self._ranking = Ranking(self._sought)
         for trial in journal.study.get_trials(deepcopy=False):
             self._recall(trial)
         self.progress = self._progress()
@@ -76,16 +72,18 @@ class Ledger:
         if INFEASIBLE in trial.user_attrs:
             self._note_infeasible(number)
             return
-        self._infeasible_in_a_row = 0
+        self._streaks.propose(feasible=True)
         self._states[trial.state] += 1
         if trial.state == TrialState.RUNNING:
             self._open[number] = dict(values)
             self._waiting.append(number)
             self._restarts[number] = trial.user_attrs.get("restarts", 0)
-            self._note_best(number, values)
+            if REACHED in trial.user_attrs:
+                self._reached[number] = trial.user_attrs[REACHED]
+            self._ranking.see(number, values)
         elif trial.state != TrialState.FAIL and values:
-            self._note_best(number, values)
-            self._note_end(number, values)
+            self._ranking.see(number, values)
+            self._note_end(number, values, trial.user_attrs.get(REACHED))
         reason = trial.user_attrs.get("reason", "")
         self._rule.restore(number, values, ended=trial.state.is_finished(), reason=reason)
 
@@ -110,7 +108,8 @@ class Ledger:
     def _propose(self) -> Proposal | None:
         """A new trial; None where what is proposed does not meet the constraints, which costs no trial."""
         number = self._count
-        seen = sorted([*self._history.numbers(), *self._open])
+        several = len(self._sought) > 1
+        seen = sorted({*self._history.numbers(), *self._open, *(self._ranking.front if several else ())})
         trial, config = propose(self.spec, number, [self.journal.trial(each) for each in seen], self._beginning)
         trial.user_attrs = {"family": next(iter(config["model"])), "config": config}
         feasible = mark(trial, self._judge(config))
@@ -118,7 +117,7 @@ class Ledger:
         self.journal.commit()
         self._count += 1
         if feasible:
-            self._infeasible_in_a_row = 0
+            self._streaks.propose(feasible=True)
             self._states[TrialState.RUNNING] += 1
             self._open[number] = {}
         else:
@@ -127,8 +126,7 @@ class Ledger:
         return Proposal(number, config, 0) if feasible else None
 
     def _note_infeasible(self, number: int) -> None:
-        self._infeasible += 1
-        self._infeasible_in_a_row += 1
+        self._streaks.propose(feasible=False)
         self._history.reject(number)
 
     def config(self, number: int) -> dict[str, Any]:
@@ -141,7 +139,8 @@ class Ledger:
     def record(self, number: int, result: Mapping[str, Any]) -> bool:
         """Write the result of one epoch and decide: true if the trial goes on.
 
-        `result` has epoch, the metric, parameters and train_seconds, or else `error`: why the trial failed.
+        `result` has epoch, the metric and all other objectives, parameters, bytes and train_seconds, or else `error`:
+        why the trial failed.
         """
         if number not in self._open:
             return False
@@ -153,11 +152,20 @@ class Ledger:
             self._note_figures(number, result)
             self.fail(number, f"the loss was not finite in epoch {epoch}")
             return False
+        reached = [result.get(name) for name in self._sought]
+        for name, each in zip(self._sought, reached, strict=True):
+            if each is None or not math.isfinite(each):
+                self._note_figures(number, result)
+                self.fail(number, f"its {name} after epoch {epoch} is no number: {each}")
+                return False
         values = self._open[number]
         if epoch not in values:
             values[epoch] = float(value)
+            if len(reached) > 1 and self._best_epoch(values) == epoch:
+                self._reached[number] = [float(each) for each in reached if each is not None]
+                self.journal.note(number, **{REACHED: self._reached[number]})  # first: a write may be torn after it
             self.journal.report(number, epoch, values[epoch])
-            self._note_best(number, values)
+            self._ranking.see(number, values)
         ended = self._settle(number, epoch, result)
         if not ended:
             self.journal.commit()
@@ -180,7 +188,7 @@ class Ledger:
     def fail(self, number: int, reason: str) -> None:
         """Write that a trial failed and why."""
         if number in self._open:
-            self._failures.append(reason)
+            self._streaks.fail(reason)
             self._close(number, TrialState.FAIL, reason)
 
     def restart(self, number: int, reason: str) -> bool:
@@ -219,23 +227,31 @@ class Ledger:
             self._waiting.remove(number)
         if reason:
             self.journal.note(number, reason=reason)
-        # A stopped trial's value is its last one, as Optuna has it; a completed one's is its score.
-        last = values[max(values)] if values else None
-        value = self._score(values) if state == TrialState.COMPLETE else last if state == TrialState.PRUNED else None
-        self.journal.end(number, state, value)
+        reached = self._reached.pop(number, None)
+        self.journal.end(number, state, None if state == TrialState.FAIL else reached or self._value(values, state))
         self.journal.commit(durable=True)
         self._states[TrialState.RUNNING] -= 1
         self._states[state] += 1
         if state == TrialState.FAIL:
-            self._forget_best(number)
+            self._ranking.forget(number, self._open.items())
         else:
-            self._failures.clear()
-            self._note_end(number, values)
+            self._streaks.succeed()
+            self._note_end(number, values, reached)
         self.progress = self._progress()
+
+    def _value(self, values: Mapping[int, float], state: TrialState) -> list[float] | None:
+        """A stopped trial's value is its last one, as Optuna has it; a completed one's is its score."""
+        if not values:
+            return None
+        return [self._ranking.score(values) if state == TrialState.COMPLETE else values[max(values)]]
+
+    def _note_end(self, number: int, values: Mapping[int, float], reached: Sequence[float] | None) -> None:
+        key = self._ranking.end(number, values, reached or [self._ranking.score(values)])
+        self._history.end(number, key)
 
     def _note_figures(self, number: int, result: Mapping[str, Any]) -> None:
         figures = {"epochs": int(result["epoch"]), "train_seconds": float(result["train_seconds"])}
-        self.journal.note(number, **figures, parameters=int(result["parameters"]))
+        self.journal.note(number, **figures, parameters=int(result["parameters"]), bytes=int(result["bytes"]))
         if result.get("accumulation", 1) > 1:
             self.journal.note(number, accumulation=int(result["accumulation"]))
 
@@ -257,74 +273,47 @@ class Ledger:
         """Trials that may still be proposed."""
         if self.exhausted():
             return 0
-        return max(0, min(self.spec.search.trials - (self._count - self._infeasible), self._grid - self._count))
+        return max(0, min(self.spec.search.trials - (self._count - self._streaks.infeasible), self._grid - self._count))
 
     def exhausted(self) -> str:
         """Why nothing more can be proposed before the budget is used; nothing where that is not so."""
-        if self._infeasible_in_a_row < MAX_INFEASIBLE:
-            return ""
-        return f"none of the last {self._infeasible_in_a_row:,} proposals met the constraints"
+        return self._streaks.exhausted()
 
     def leaders(self, count: int) -> list[int]:
-        """The `count` best trials that have ended without failing, best first."""
-        return [number for _, number in self._ranking[:count]]
+        """The `count` best trials that have ended without failing: those on the Pareto front first, then by score."""
+        return self._ranking.leaders(count)
+
+    def finalists(self) -> list[int]:
+        """The leaders whose weights are kept: with several objectives at least the whole front."""
+        several = len(self._sought) > 1
+        return self.leaders(max(self.spec.search.finalists, len(self._ranking.front) if several else 0))
 
     def best_epoch(self, number: int) -> int:
         """The epoch at which a trial reached its score."""
-        values = self.journal.trial(number).intermediate_values
-        score = self._score(values)
+        return self._best_epoch(self.journal.trial(number).intermediate_values)
+
+    def _best_epoch(self, values: Mapping[int, float]) -> int:
+        score = self._ranking.score(values)
         return min(epoch for epoch, value in values.items() if value == score)
 
     def same_failure(self) -> tuple[str, int] | None:
         """The cause and count of the last trials' failures, where all that failed in a row failed of one cause."""
-        if self._failures and len(set(self._failures)) == 1:
-            return self._failures[0], len(self._failures)
-        return None
+        return self._streaks.same_failure()
 
     def since_best(self) -> int:
-        """Trials that have ended since the best score so far was reached."""
-        return self._since_best
-
-    # -- scores
-
-    def _score(self, values: Mapping[int, float]) -> float:
-        """The best value of a trial over its epochs: that of the epoch whose weights are kept."""
-        return max(values.values()) if self.maximize else min(values.values())
-
-    def _rank_key(self, score: float) -> float:
-        return -score if self.maximize else score
-
-    def _note_best(self, number: int, values: Mapping[int, float]) -> None:
-        if not values:
-            return
-        key = self._rank_key(self._score(values))
-        if self._best is None or (key, number) < self._best:
-            self._best = (key, number)
-            self._since_best = 0
-
-    def _forget_best(self, number: int) -> None:
-        """A trial that failed does not count, even if it was the best while it ran."""
-        if self._best is not None and self._best[1] == number:
-            self._best = self._ranking[0] if self._ranking else None
-            for other, values in self._open.items():
-                self._note_best(other, values)
-
-    def _note_end(self, number: int, values: Mapping[int, float]) -> None:
-        key = self._rank_key(self._score(values))
-        insort(self._ranking, (key, number))
-        self._history.end(number, key)
-        self._since_best += 1
+        """Trials that have ended since the best score so far was reached, or the front changed."""
+        return self._ranking.since_best
 
     def _progress(self) -> Progress:
-        key, number = self._best or (None, None)
+        key, number = self._ranking.best or (None, None)
         return Progress(
             budget=min(self.spec.search.trials, self._grid),
             running=self.running(),
             completed=self._states[TrialState.COMPLETE],
             stopped=self._states[TrialState.PRUNED],
             failed=self._states[TrialState.FAIL],
-            best=None if key is None else self._rank_key(key),
+            best=None if key is None else self._ranking.key(key),
             best_number=number,
             best_family=None if number is None else self.journal.trial(number).user_attrs["family"],
-            infeasible=self._infeasible,
+            infeasible=self._streaks.infeasible,
         )

@@ -63,6 +63,7 @@ def create_manifest(
         "prepared": str(prepared.path),
         "metric": spec.search.metric,
         "mode": spec.search.mode,
+        "objectives": list(spec.search.sought),
         "rungs": list(spec.search.early_stopping.rungs()),
         "max_epochs": spec.search.max_epochs,
         "budget": budget(spec),

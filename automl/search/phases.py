@@ -104,6 +104,7 @@ def _assignment(drive: Drive, proposal: Proposal, folder: TrialDirectory, traini
         seed=drive.spec.search.seed,
         training_seed=training_seed,
         metric=drive.spec.search.metric,
+        measure_latency="latency_ms" in drive.spec.search.sought,
         maximize=drive.spec.search.mode == "max",
         folder=str(folder.path.resolve()),
         url=folder.url,
@@ -129,7 +130,7 @@ def _weight_keeper(drive: Drive) -> Callable[[int], None]:
     def on_close(number: int) -> None:
         drive.publisher.discard(run.trial(number), run.trial(number).checkpoint)
         kept.add(number)
-        leaders = set(ledger.leaders(drive.spec.search.finalists))
+        leaders = set(ledger.finalists())
         for other in kept - leaders:
             drive.publisher.discard(run.trial(other), run.trial(other).weights)
         kept.intersection_update(leaders)

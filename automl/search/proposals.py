@@ -12,13 +12,13 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.storages import InMemoryStorage
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from automl.search.sampler import IMPUTED, NO_HISTORY, WHOLE_HISTORY, StartSampler, make_sampler, space_of
 from automl.space import SearchSpec, suggest
 from automl.space.suggest import middle
-from automl.training.run_directory import INFEASIBLE
+from automl.training.database import study_directions
+from automl.training.run_directory import INFEASIBLE, REACHED
 
 BEST, LATEST = 25, 100  # ended trials that a sampler learns from: its cost for a proposal grows with their number
 WHOLE = 2000  # the same of samplers that need all generations
@@ -68,48 +68,57 @@ class _HistoryStorage(InMemoryStorage):
         return [trial for trial in self._history if states is None or trial.state in states]
 
 
-def ask(sampler: optuna.samplers.BaseSampler, mode: str, number: int, history: Sequence[FrozenTrial]) -> optuna.Trial:
-    """Trial `number` as `sampler` starts it after `history`, to be asked for parameters; `mode` is max or min."""
-    storage = _HistoryStorage(as_seen(history, mode))
-    direction = StudyDirection.MAXIMIZE if mode == "max" else StudyDirection.MINIMIZE
-    study = optuna.create_study(storage=storage, sampler=sampler, direction=direction)
+def ask(
+    sampler: optuna.samplers.BaseSampler, modes: Sequence[str], number: int, history: Sequence[FrozenTrial]
+) -> optuna.Trial:
+    """Trial `number` as `sampler` starts it after `history`, to be asked for parameters.
+
+    `modes` are max or min of each objective.
+    """
+    storage = _HistoryStorage(as_seen(history, modes))
+    study = optuna.create_study(storage=storage, sampler=sampler, directions=study_directions(modes))
     trial = study.ask()
     storage.get_trial(trial._trial_id).number = number  # constant liars leave out the trial that asks, by its number
     return trial
 
 
-def as_seen(history: Sequence[FrozenTrial], mode: str) -> list[FrozenTrial]:
+def as_seen(history: Sequence[FrozenTrial], modes: Sequence[str]) -> list[FrozenTrial]:
     """The trials as the sampler is to see them.
 
-    One that was stopped counts with its score, the best of its epochs: of pruned trials Optuna takes those that ran
-    longest for the best, and any that ran all epochs for better than any that did not; then the first trials, which
-    nothing could stop yet, count as good for a long time. A proposal that did not meet the constraints counts with the
-    worst score there is, as some samplers look at scores alone, and with how far off it was.
+    One that was stopped counts with its score, the best of its epochs (with several objectives all of them at that
+    epoch): of pruned trials Optuna takes those that ran longest for the best, and any that ran all epochs for better
+    than any that did not; then the first trials, which nothing could stop yet, count as good for a long time. A
+    proposal that did not meet the constraints counts with the worst score there is, as some samplers look at scores
+    alone, and with how far off it was.
     """
-    seen = [_ranked(trial, mode) for trial in history]
-    scores = [trial.value for trial in seen if trial.state == TrialState.COMPLETE and trial.value is not None]
-    worst = (min(scores) if mode == "max" else max(scores)) if scores else 0.0
+    seen = [_ranked(trial, modes) for trial in history]
+    scores = [trial.values for trial in seen if trial.state == TrialState.COMPLETE and trial.values]
+    worst = [
+        (min(column) if mode == "max" else max(column)) if column else 0.0
+        for mode, column in zip(modes, zip(*scores, strict=True) if scores else [()] * len(modes), strict=True)
+    ]
     constrained = any(INFEASIBLE in trial.user_attrs for trial in seen)
     return [_with_constraint(trial, worst) for trial in seen] if constrained else seen
 
 
-def _ranked(trial: FrozenTrial, mode: str) -> FrozenTrial:
+def _ranked(trial: FrozenTrial, modes: Sequence[str]) -> FrozenTrial:
     if trial.state != TrialState.PRUNED or not trial.intermediate_values:
         return trial
     seen = copy.copy(trial)
     values = trial.intermediate_values.values()
-    seen.state, seen.value = TrialState.COMPLETE, max(values) if mode == "max" else min(values)
+    best = [max(values) if modes[0] == "max" else min(values)]
+    seen.state, seen.values = TrialState.COMPLETE, trial.user_attrs.get(REACHED, best)
     return seen
 
 
-def _with_constraint(trial: FrozenTrial, worst: float) -> FrozenTrial:
+def _with_constraint(trial: FrozenTrial, worst: Sequence[float]) -> FrozenTrial:
     """The same with one constraint in the place of all: samplers expect the same ones of every trial."""
     seen = copy.copy(trial)
     amounts = [amount for amount in trial.constraints.values() if amount > 0]
     others = {name: value for name, value in trial.system_attrs.items() if not name.startswith("constraints")}
     seen.system_attrs = {**others, "constraints:met": sum(amounts) if amounts else -1.0}
     if INFEASIBLE in trial.user_attrs:
-        seen.state, seen.value = TrialState.COMPLETE, worst
+        seen.state, seen.values = TrialState.COMPLETE, list(worst)
     return seen
 
 
@@ -144,7 +153,7 @@ def propose(
         space = space_of(spec)
         middles = {name: middle(each) for name, each in space.items()}
         history = [_complete(trial, space, middles) for trial in history]
-    trial = ask(sampler, spec.search.mode, number, history)
+    trial = ask(sampler, spec.search.modes, number, history)
     config = suggest(spec, trial)
     return trial.storage.get_trial(trial._trial_id), config
 

@@ -19,7 +19,8 @@ from automl.space import SearchSpec, parameters
 from automl.space.search_section import Search
 from automl.space.suggest import distribution, middle
 
-# Chosen by benchmarks/samplers.py; see docs/decisions.md. `group` models each branch of a conditional space jointly.
+# For one objective (for several, Optuna's own settings). Chosen by benchmarks/samplers.py; see docs/decisions.md.
+# `group` models each branch of a conditional space jointly.
 TPE: dict[str, Any] = {"multivariate": True, "group": True, "constant_liar": True}
 STARTUP_TRIALS = 10  # of tpe and gp, drawn at random before a model of the scores is worth something
 WHOLE_HISTORY = ("cmaes", "nsga2")  # they learn from generations, and these from those before
@@ -52,6 +53,10 @@ def make_sampler(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # group, GPSampler
         warnings.simplefilter("ignore", FutureWarning)  # gamma, which Optuna 6 takes away
+        if search.sampler == "tpe" and len(search.sought) > 1:
+            return optuna.samplers.TPESampler(
+                seed=seed, n_startup_trials=STARTUP_TRIALS + rejected, multivariate=False, constant_liar=True
+            )
         if search.sampler == "tpe":
             settings = {"n_startup_trials": STARTUP_TRIALS + rejected, "gamma": lambda _: good_trials(number + known)}
             return optuna.samplers.TPESampler(seed=seed, **(TPE | settings | changes))

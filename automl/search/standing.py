@@ -15,6 +15,43 @@ class Proposal:
     epochs: int
 
 
+MAX_INFEASIBLE = 1000  # proposals in a row that do not meet the constraints; then there will be no more trials
+
+
+class Streaks:
+    """What went wrong in a row: proposals that did not meet the constraints, and trials that failed."""
+
+    def __init__(self) -> None:
+        self.infeasible = 0  # in all
+        self._in_a_row = 0
+        self._failures: list[str] = []
+
+    def propose(self, *, feasible: bool) -> None:
+        """A proposal met the constraints, or did not."""
+        self.infeasible += not feasible
+        self._in_a_row = 0 if feasible else self._in_a_row + 1
+
+    def fail(self, reason: str) -> None:
+        """A trial failed."""
+        self._failures.append(reason)
+
+    def succeed(self) -> None:
+        """A trial ended without failing."""
+        self._failures.clear()
+
+    def exhausted(self) -> str:
+        """Why nothing more can be proposed; nothing where that is not so."""
+        if self._in_a_row < MAX_INFEASIBLE:
+            return ""
+        return f"none of the last {self._in_a_row:,} proposals met the constraints"
+
+    def same_failure(self) -> tuple[str, int] | None:
+        """The cause and count of the last trials' failures, where all that failed in a row failed of one cause."""
+        if self._failures and len(set(self._failures)) == 1:
+            return self._failures[0], len(self._failures)
+        return None
+
+
 @dataclass(frozen=True)
 class Progress:
     """How far a search is."""

@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import sys
+import time
 from collections.abc import Callable
 from contextlib import chdir
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from automl.data import Prepared, prepare
@@ -23,6 +25,7 @@ from automl.search.stop_file import StopFile
 from automl.search.watchdog import PREPARING
 from automl.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, save_weights
 from automl.training.fit import Training, start, train_epoch
+from automl.training.latency import latencies
 from automl.training.run_directory import TrialDirectory, write_json
 from automl.training.shard import ALONE, Shard
 
@@ -49,6 +52,7 @@ class Assignment:
     url: str | None = None  # of the trial's folder in a store, where nodes share no file system
     run_url: str | None = None
     shared_cache: str | None = None  # the URL where prepared data is kept for all nodes
+    measure_latency: bool = False
     family_folder: str | None = None  # where a family of the user's own lies
     stall_timeout: float | None = None
     workers: int = 1
@@ -71,7 +75,7 @@ class RunningTrial:
     folder: TrialDirectory
     training: Training
     lines: list[dict[str, Any]]
-    parameters: int
+    costs: dict[str, float]  # of the network: parameters, bytes and, where it is an objective, latency_ms
     alive: Callable[[float], None]
     stop_file: StopFile
     note: str = ""
@@ -81,8 +85,9 @@ class RunningTrial:
     def next_epoch(self) -> dict[str, Any]:
         """The next epoch that the study does not hold: trained now, or read where a killed run had written it.
 
-        Gives the epoch's metrics line with train_seconds (of all epochs), parameters and, of a GPU, gpu_memory (the
-        share in use), or `interrupted` where the stop file is there, or `error` where the metric is no number.
+        Gives the epoch's metrics line with train_seconds (of all epochs), parameters, bytes (of the weights),
+        latency_ms where it is asked for and, of a GPU, gpu_memory (the share in use), or `interrupted` where the stop
+        file is there, or `error` where the metric is no number.
         """
         known = self.assignment.epochs_known
         if known < self.training.epoch:
@@ -110,7 +115,7 @@ class RunningTrial:
 
     def _result(self, epoch: int) -> dict[str, Any]:
         seconds = sum(line["seconds"] for line in self.lines[:epoch])
-        result = {**self.lines[epoch - 1], "train_seconds": seconds, "parameters": self.parameters}
+        result = {**self.lines[epoch - 1], "train_seconds": seconds, **self.costs}
         if self.training.device.type == "cuda":
             free, total = torch.cuda.mem_get_info(self.training.device)
             result["gpu_memory"] = 1 - free / total  # PyTorch keeps what it once had: this is the peak so far
@@ -171,13 +176,26 @@ def begin(
         folder=folder,
         training=training,
         lines=lines,
-        parameters=count_parameters(training.module),
+        costs=_costs(training, assignment),
         alive=alive,
         stop_file=assignment.stop_file(),
         note=note,
         best=max((sign * line[assignment.metric] for line in lines), default=None),
         seconds_at_checkpoint=sum(line["seconds"] for line in lines),
     )
+
+
+def _costs(training: Training, assignment: Assignment) -> dict[str, float]:
+    """What the network of a trial costs; its latency in CPU time of the thread, as other trials run beside it."""
+    module = training.module
+    weights = module.state_dict().values()
+    found: dict[str, float] = {
+        "parameters": count_parameters(module),
+        "bytes": sum(weight.numel() * weight.element_size() for weight in weights),
+    }
+    if assignment.measure_latency and training.shard.rank == 0:
+        found["latency_ms"] = round(float(np.median(latencies(module, training.validation, clock=time.thread_time))), 4)
+    return found
 
 
 def _restore(

@@ -14,10 +14,11 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 from automl.search.proposals import Beginning
 from automl.search.sampler import space_of
 from automl.space import SearchSpec, UserError, suggest
-from automl.training.run_directory import INFEASIBLE, RunDirectory, read_json, write_json
+from automl.space.objectives import pareto_front, point
+from automl.training.run_directory import INFEASIBLE, REACHED, RunDirectory, read_json, write_json
 from automl.training.study_file import load_study
 
-BEST = 3  # configurations of a run with other data or another metric that are tried first
+BEST = 3  # configurations of a run with other data or other objectives that are tried first
 MOST_TRIALS = 100  # of all earlier runs, the best, that a sampler begins with
 LEARNING = ("tpe", "gp")  # the others keep their own generations or learn nothing
 
@@ -25,13 +26,13 @@ LEARNING = ("tpe", "gp")  # the others keep their own generations or learn nothi
 @dataclass(frozen=True)
 class _Found:
     params: dict[str, Any]
-    score: float
+    values: list[float]  # of the objectives
 
 
 def gather(spec: SearchSpec, fingerprint: str, path: Path) -> list[str]:
     """Read the runs of `warm_start` and write to `path` what the search begins with; gives a sentence for each.
 
-    Trials count with their score where the run searched the same data for the same metric and this search's sampler
+    Trials count with their score where the run searched the same data for the same objectives and this search's sampler
     learns from trials; otherwise the best of them are tried again first. What does not lie in this space, with all
     that it fixes, is dropped. Raises UserError where a run cannot be read.
     """
@@ -43,11 +44,12 @@ def gather(spec: SearchSpec, fingerprint: str, path: Path) -> list[str]:
         if not run.manifest.is_file():
             raise UserError(f"search.warm_start: {name} is no run directory")
         manifest = read_json(run.manifest)
-        ended = [trial for trial in load_study(run).trials if _score(trial, manifest["mode"]) is not None]
+        sought = manifest.get("objectives", [manifest["metric"]])
+        ended = [trial for trial in load_study(run).trials if _values(trial, manifest["mode"])]
         inside = [trial for trial in ended if _lies_in(spec, trial)]
-        found = [_Found(dict(trial.params), float(_score(trial, manifest["mode"]) or 0.0)) for trial in inside]
-        found.sort(key=lambda each: each.score, reverse=manifest["mode"] == "max")
-        same = manifest["data"]["fingerprint"] == fingerprint and manifest["metric"] == spec.search.metric
+        found = [_Found(dict(trial.params), _values(trial, manifest["mode"])) for trial in inside]
+        found = _ordered(sought, found)
+        same = manifest["data"]["fingerprint"] == fingerprint and tuple(sought) == spec.search.sought
         if same and spec.search.sampler in LEARNING:
             used = found[:MOST_TRIALS]
             trials += used
@@ -55,14 +57,14 @@ def gather(spec: SearchSpec, fingerprint: str, path: Path) -> list[str]:
         else:
             used = found[:BEST]
             points += [each.params for each in used]
-            why = f"{spec.search.sampler} does not learn from them" if same else "data or metric differ"
+            why = f"{spec.search.sampler} does not learn from them" if same else "data or objectives differ"
             what = f"its best {len(used)} configurations first, as {why}"
         outside = len(ended) - len(inside)
         said.append(f"{name}: {what}" + (f"; {outside} trials lie outside this space" if outside else ""))
-    trials.sort(key=lambda each: each.score, reverse=spec.search.mode == "max")
+    trials = _ordered(spec.search.sought, trials)
     content = {
         "points": points,
-        "trials": [{"params": each.params, "score": each.score} for each in trials[:MOST_TRIALS]],
+        "trials": [{"params": each.params, "values": each.values} for each in trials[:MOST_TRIALS]],
         "notes": said,
     }
     write_json(path, content)
@@ -79,7 +81,7 @@ def read_beginning(spec: SearchSpec, path: Path) -> Beginning:
         trial = create_trial(
             params=found["params"],
             distributions={name: space[name] for name in found["params"]},
-            value=found["score"],
+            values=found["values"],
             state=TrialState.COMPLETE,
         )
         trial.number = trial._trial_id = -position  # before all of this run's own
@@ -87,12 +89,21 @@ def read_beginning(spec: SearchSpec, path: Path) -> Beginning:
     return Beginning(content["points"], trials)
 
 
-def _score(trial: FrozenTrial, mode: str) -> float | None:
-    """A trial's best epoch, as on the leaderboard; None where it failed, still runs or was never run."""
+def _values(trial: FrozenTrial, mode: str) -> list[float]:
+    """A trial's objectives at its best epoch, as on the leaderboard; none where it failed, still runs or never ran."""
     if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or INFEASIBLE in trial.user_attrs:
-        return None
+        return []
     values: Sequence[float] = list(trial.intermediate_values.values())
-    return (max(values) if mode == "max" else min(values)) if values else None
+    best = [max(values) if mode == "max" else min(values)] if values else []
+    return list(trial.user_attrs.get(REACHED, best))
+
+
+def _ordered(sought: Sequence[str], found: Sequence[_Found]) -> list[_Found]:
+    """Those on the Pareto front first, then by the first objective."""
+    points = [point(sought, each.values) for each in found]
+    front = pareto_front(points)
+    order = sorted(range(len(found)), key=lambda each: (points[each] not in front, points[each]))
+    return [found[each] for each in order]
 
 
 def _lies_in(spec: SearchSpec, trial: FrozenTrial) -> bool:

@@ -13,6 +13,8 @@ def sampler_fault(spec: SearchSpec) -> str:
     if spec.search.sampler == "grid" and (names := continuous(spec)):
         return f"grid tries every combination; give a step or a choice to {_some(names)}"
     if spec.search.sampler == "cmaes":
+        if len(spec.search.sought) > 1:
+            return "cmaes follows one objective; take tpe, gp or nsga2 for several"
         searched = parameters(spec)
         chosen = [parameter.name for parameter in searched if isinstance(parameter.range, Choice)]
         if chosen:

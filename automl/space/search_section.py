@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, Strict, model_validator
@@ -11,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from automl.space.early_stopping import Asha, EarlyStopping
 from automl.space.limits import Condition, Limits
-from automl.space.objectives import Metric, mode
+from automl.space.objectives import METRICS, Metric, Objective, mode
 from automl.space.ranges import Number, Whole
 from automl.space.sections import Section
 from automl.space.wording import shown
@@ -68,6 +69,12 @@ class Search(Section):
         description="On validation; maximised, but loss (log loss) and calibration_error are minimised. micro_f1 is "
         "accuracy where each row has one label.",
     )
+    objectives: Annotated[list[Objective], Field(max_length=4)] = Field(
+        default_factory=list,
+        description="Several at once, as in [accuracy, latency_ms]: the leaderboard begins with the trials that no "
+        "other beats in all of them. The first is a metric; it decides which trials are stopped early and which "
+        "epoch's weights are kept. latency_ms is for one text on one CPU thread.",
+    )
     trials: Annotated[Whole, Field(ge=1)] = Field(20, description="How many trials.")
     time_budget: Annotated[str | None, BeforeValidator(_duration)] = Field(
         None, description="How long, e.g. 90s, 20m, 1h30m; the search ends with whichever comes first."
@@ -116,6 +123,42 @@ class Search(Section):
     )
     seed: Annotated[Whole, Field(ge=0, le=2**31 - 1)] = Field(0, description="Of everything random.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _first_is_the_metric(cls, value: Any) -> Any:
+        """`metric` need not be said again where there are `objectives`."""
+        if isinstance(value, dict) and isinstance(value.get("objectives"), list) and value["objectives"]:
+            return {"metric": value["objectives"][0], **value} if value["objectives"][0] in METRICS else value
+        return value
+
+    @model_validator(mode="after")
+    def _objectives(self) -> Search:
+        if not self.objectives:
+            return self
+        first, twice = self.objectives[0], [name for name, count in Counter(self.objectives).items() if count > 1]
+        if first not in METRICS:
+            why = (
+                "the first of the objectives is a metric, as it decides which trials are stopped early; {first} is none"
+            )
+            raise PydanticCustomError("objectives", why, {"first": first, "setting": "objectives"})
+        if twice:
+            raise PydanticCustomError(
+                "objectives", "{name} is named more than once", {"name": twice[0], "setting": "objectives"}
+            )
+        if self.metric != first:
+            raise PydanticCustomError(
+                "objectives",
+                "metric is {metric} and the first of the objectives {first}; leave metric out or put it first",
+                {"metric": self.metric, "first": first, "setting": "metric"},
+            )
+        if self.ensemble and len(self.objectives) > 1:
+            raise PydanticCustomError(
+                "objectives",
+                "an ensemble is as slow and large as all its members together; with several objectives leave it out",
+                {"setting": "ensemble"},
+            )
+        return self
+
     @model_validator(mode="after")
     def _one_best_model(self) -> Search:
         if self.refit and self.ensemble:
@@ -123,6 +166,16 @@ class Search(Section):
                 "refit", "refit makes the best model of the winner alone and ensemble of several; give one of them"
             )
         return self
+
+    @property
+    def sought(self) -> tuple[str, ...]:
+        """What the search looks for: the metric, and what other objectives there are."""
+        return tuple(self.objectives) or (self.metric,)
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """`max` or `min` of each of them."""
+        return tuple(mode(objective) for objective in self.sought)
 
     @property
     def finalists(self) -> int:

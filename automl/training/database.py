@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import optuna
 import sqlalchemy
 from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
 
 from automl.space import UserError
 from automl.training.run_directory import RunDirectory, read_json
@@ -51,18 +53,21 @@ class Database:
             reason = str(error.__cause__ or error).strip().splitlines()[0]
             raise UserError(f"cannot use the database {self.described()['database']}: {reason}") from error
 
-    def create(self, mode: str) -> None:
-        """Make the study; raises UserError where there is one of its name."""
+    def create(self, modes: Sequence[str]) -> None:
+        """Make the study of objectives that are `max` or `min`; raises UserError where there is one of its name."""
         try:
-            optuna.create_study(
-                storage=self.connect(), study_name=self.name, direction="maximize" if mode == "max" else "minimize"
-            )
+            optuna.create_study(storage=self.connect(), study_name=self.name, directions=study_directions(modes))
         except optuna.exceptions.DuplicatedStudyError as error:
             raise UserError(f"the database has a study {self.name!r} already; give the run another --output") from error
 
     def delete(self) -> None:
         """Remove the study."""
         optuna.delete_study(study_name=self.name, storage=self.connect())
+
+
+def study_directions(modes: Sequence[str]) -> list[StudyDirection]:
+    """Optuna's directions of objectives that are `max` or `min`."""
+    return [StudyDirection.MAXIMIZE if mode == "max" else StudyDirection.MINIMIZE for mode in modes]
 
 
 def database_of(run: RunDirectory) -> Database | None:

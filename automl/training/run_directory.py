@@ -14,6 +14,7 @@ from automl.data.store import Store
 
 STUDY_NAME = "search"
 WEIGHTS = "model.safetensors"
+REACHED = "objectives"  # the attribute of a trial with several objectives: their values at its best epoch
 INFEASIBLE = "infeasible"  # the attribute of a proposal that was never run: which condition it did not meet
 
 

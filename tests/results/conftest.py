@@ -35,7 +35,8 @@ def record_trials(run: RunDirectory, *, trials: int, epochs: int, reasons: dict[
                 ledger.fail(number, reasons[number])
                 break
             score = round(0.5 + 0.45 * quality * (1 - math.exp(-epoch / 2)), 6)
-            line = {"epoch": epoch, "accuracy": score, "parameters": 4_000 * (number + 1), "train_seconds": 9.5 * epoch}
+            costs = {"parameters": 4_000 * (number + 1), "bytes": 16_000 * (number + 1)}
+            line = {"epoch": epoch, "accuracy": score, "train_seconds": 9.5 * epoch, **costs}
             if not ledger.record(number, line):
                 break
     used = {"trials": ledger.progress.finished, "seconds": 305.2}

@@ -34,7 +34,7 @@ def spec_with(sampler: str = "random") -> SearchSpec:
 
 
 def result(epoch: int, value: float) -> dict[str, Any]:
-    return {"epoch": epoch, "accuracy": value, "train_seconds": 1.0 * epoch, "parameters": 10}
+    return {"epoch": epoch, "accuracy": value, "train_seconds": 1.0 * epoch, "parameters": 10, "bytes": 40}
 
 
 def curve(number: int) -> list[float]:

@@ -22,7 +22,7 @@ UNIT = FloatDistribution(0.0, 1.0)
 
 
 def propose(search: Search, number: int, history: list[FrozenTrial]) -> optuna.Trial:
-    return ask(make_sampler(search, number), search.mode, number, history)
+    return ask(make_sampler(search, number), search.modes, number, history)
 
 
 def test_a_history_holds_the_best_and_the_latest() -> None:

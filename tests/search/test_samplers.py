@@ -18,7 +18,8 @@ from optuna.trial import TrialState
 
 from automl.models import FAMILIES
 from automl.search.journal import open_journal
-from automl.search.ledger import MAX_INFEASIBLE, Ledger
+from automl.search.ledger import Ledger
+from automl.search.standing import MAX_INFEASIBLE
 from automl.space import Choice, SearchSpec, SpaceError, parameters, parse, suggest
 from automl.space.constraints import constraints_of
 from automl.space.grid import continuous, grid_point, grid_size, shuffled
@@ -62,14 +63,20 @@ def rewritten(sampler: str, written: Any) -> Any:
     "sampler", [pytest.param(name, marks=pytest.mark.slow if name == "gp" else ()) for name in SAMPLERS]
 )
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
-@given(made=families, seed=st.integers(0, 1000), constrained=st.booleans())
+@given(
+    made=families,
+    seed=st.integers(0, 1000),
+    constrained=st.booleans(),
+    objectives=st.sampled_from([["accuracy"], ["accuracy", "latency_ms"], ["loss", "parameters", "auroc"]]),
+)
 def test_proposals_lie_inside_and_survive_the_journal(
-    sampler: str, made: dict[str, Made], seed: int, constrained: bool
+    sampler: str, made: dict[str, Made], seed: int, constrained: bool, objectives: list[str]
 ) -> None:
     made = {name: fit_for(sampler, each) for name, each in made.items()}
     if sampler == "cmaes":
         made = dict(list(made.items())[:1])
-    search: dict[str, Any] = {"sampler": sampler, "trials": TRIALS, "seed": seed}
+        objectives = objectives[:1]
+    search: dict[str, Any] = {"sampler": sampler, "trials": TRIALS, "seed": seed, "objectives": objectives}
     if constrained:
         search["constraints"] = half_open(made_spec(made))
     try:
@@ -82,7 +89,7 @@ def test_proposals_lie_inside_and_survive_the_journal(
     scores = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "study.journal"
-        ledger = Ledger(open_journal(path, mode="max"), spec)
+        ledger = Ledger(open_journal(path, mode=spec.search.mode, further=spec.search.modes[1:]), spec)
         configs = {}
         while ledger.remaining():
             proposal = ledger.next()
@@ -90,11 +97,13 @@ def test_proposals_lie_inside_and_survive_the_journal(
                 continue
             configs[proposal.number] = proposal.config
             for epoch in range(1, spec.search.max_epochs + 1):
-                result = {"epoch": epoch, "accuracy": scores.random(), "train_seconds": 1.0, "parameters": 1}
+                result: dict[str, Any] = {"epoch": epoch, "train_seconds": 1.0, "parameters": 1, "bytes": 4}
+                result |= {name: scores.random() for name in objectives}
                 if not ledger.record(proposal.number, result):
                     break
-        again = Ledger(open_journal(path, mode="max"), spec)
+        again = Ledger(open_journal(path, mode=spec.search.mode, further=spec.search.modes[1:]), spec)
         assert again.progress == ledger.progress
+        assert again.finalists() == ledger.finalists()
         whole = len(configs) == TRIALS
         assert whole or ledger.exhausted() or (sampler == "grid" and ledger.progress.infeasible < grid_size(spec))
         for number, config in configs.items():
@@ -176,7 +185,7 @@ def play(text: str, folder: Path, sampler: str = "") -> Ledger:
         proposal = ledger.next()
         if proposal is None:
             continue
-        result = {"epoch": 1, "accuracy": score(proposal.config), "train_seconds": 1.0, "parameters": 1}
+        result = {"epoch": 1, "accuracy": score(proposal.config), "train_seconds": 1.0, "parameters": 1, "bytes": 4}
         ledger.record(proposal.number, result)
     return ledger
 

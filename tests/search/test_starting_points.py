@@ -45,7 +45,8 @@ def play(ledger: Ledger) -> list[dict[str, Any]]:
         configs.append(proposal.config)
         score = 0.9 - abs(proposal.config["training"]["optimizer"]["adamw"]["learning_rate"] - 0.003) * 10
         ledger.record(
-            proposal.number, {"epoch": 1, "accuracy": score, "loss": 1.0, "train_seconds": 1.0, "parameters": 1}
+            proposal.number,
+            {"epoch": 1, "accuracy": score, "loss": 1.0, "train_seconds": 1.0, "parameters": 1, "bytes": 4},
         )
     return configs
 
