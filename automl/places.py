@@ -27,10 +27,7 @@ def shared_cache() -> str | None:
 
 def run_directory(place: str | Path) -> RunDirectory:
     """The directory of a run to be driven, which need not exist; of a URL, the copy that its driver works on."""
-    if not is_url(str(place)):
-        return RunDirectory(Path(place))
-    url = str(place).rstrip("/")
-    return RunDirectory(_copy("driven", url), url)
+    return _copied("driven", str(place)) if is_url(str(place)) else RunDirectory(Path(place))
 
 
 def open_run(place: str | Path, *, models: bool = False, drive: bool = False) -> RunDirectory:
@@ -42,9 +39,7 @@ def open_run(place: str | Path, *, models: bool = False, drive: bool = False) ->
     if is_url(str(place)):
         from automl.search.publishing import fetch_run
 
-        directory = run_directory(place)
-        if not drive:
-            directory = RunDirectory(_copy("read", str(directory.url)), directory.url)
+        directory = _copied("driven" if drive else "read", str(place))
         fetch_run(directory, models=models)
     else:
         directory = RunDirectory(Path(place).resolve())
@@ -70,6 +65,11 @@ def model_folder(place: str | Path) -> Path:
     for name in names:
         store.get(name, folder / name.removeprefix(best))
     return folder
+
+
+def _copied(purpose: str, url: str) -> RunDirectory:
+    url = url.rstrip("/")
+    return RunDirectory(_copy(purpose, url), url)
 
 
 def _copy(purpose: str, url: str) -> Path:

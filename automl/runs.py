@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import re
 import shutil
@@ -201,6 +200,7 @@ def _search(
     from automl.search.engine import search
     from automl.search.manifest import update_manifest
     from automl.search.publishing import fetch_run
+    from automl.search.reasons import FULL, not_written
 
     outcome = search(
         spec,
@@ -218,9 +218,9 @@ def _search(
         fetch_run(directory, models=True)
         finish(directory)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno not in FULL:
             raise
-        return RunResult(directory.path, "interrupted", outcome.reason or f"the disk is full: {error}", directory.url)
+        return RunResult(directory.path, "interrupted", outcome.reason or not_written(error), directory.url)
     except UserError:  # what ended the search, a database that does not answer, is still in the way
         if outcome.status != "interrupted":
             raise

@@ -6,6 +6,7 @@ import errno
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -64,20 +65,21 @@ class Store:
 
     def has(self, name: str) -> bool:
         """Whether there is a file of this name."""
-        there, root = _open(self.url)
-        kind = self._patiently(lambda: there.get_file_info(f"{root}/{name}")).type
-        return bool(kind == pyarrow.fs.FileType.File)
+        return bool(self._look(name).type == pyarrow.fs.FileType.File)
 
     def size(self, name: str) -> int:
         """The bytes of a file; 0 where there is none."""
-        there, root = _open(self.url)
-        return int(self._patiently(lambda: there.get_file_info(f"{root}/{name}")).size or 0)
+        return int(self._look(name).size or 0)
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
-        if self.has(name):
-            there, root = _open(self.url)
+        there, root = _open(self.url)
+        with suppress(FileNotFoundError):
             self._patiently(lambda: there.delete_file(f"{root}/{name}"))
+
+    def _look(self, name: str) -> pyarrow.fs.FileInfo:
+        there, root = _open(self.url)
+        return self._patiently(lambda: there.get_file_info(f"{root}/{name}"))
 
     def _patiently(self, ask: Callable[[], T]) -> T:
         """Ask until there is an answer; raises OSError where there is none for two minutes."""

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from automl.space import UserError
 from automl.space.objectives import mode, pareto_front, point
 from automl.training.run_directory import INFEASIBLE, REACHED, RunDirectory, read_json
-from automl.training.study_file import load_study
+from automl.training.study_file import load_study, objectives_of, reached_by
 
 MANIFEST_VERSION = 1
 ENSEMBLE = "ensemble"
@@ -148,11 +148,6 @@ def read_run(directory: RunDirectory) -> RunRecord:
     )
 
 
-def objectives_of(manifest: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a run looks for, the metric first."""
-    return tuple(manifest.get("objectives") or [manifest["metric"]])
-
-
 def _confirmed(directory: RunDirectory) -> dict[int, tuple[float, ...]]:
     trials = _read(directory.confirmed)["trials"] if directory.confirmed.exists() else {}
     return {
@@ -188,7 +183,7 @@ def _record(trial: FrozenTrial, objectives: Sequence[str], measured: Mapping[str
     values = trial.intermediate_values
     attributes = trial.user_attrs
     score = (max if mode(objectives[0]) == "max" else min)(values.values()) if values else None
-    reached = attributes.get(REACHED, [] if score is None else [score])
+    reached = reached_by(trial, mode(objectives[0]))
     latency = measured.get(str(trial.number), {}).get("latency")
     if latency:
         alone = latency["1"]["p50"]

@@ -13,6 +13,7 @@ from rich.text import Text
 from automl.results.leaderboard import FLOOR, beside, rows
 from automl.results.study import ENSEMBLE, LATENCY, RunRecord
 from automl.results.verdict import verdict
+from automl.space.durations import duration_text
 from automl.space.objectives import METRICS, mode
 
 
@@ -115,14 +116,7 @@ def averaged(made_of: Mapping[str, Any]) -> str:
 
 def duration(seconds: float) -> str:
     """Seconds as `0.4s`, `45s`, `3m 05s` or `2h 05m`."""
-    whole = round(seconds)
-    if whole < 10:
-        return f"{seconds:.1f}s"
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m {whole % 60:02d}s"
-    return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+    return f"{seconds:.1f}s" if round(seconds) < 10 else duration_text(seconds)
 
 
 def _number(value: Any, form: str) -> str:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from automl.search.standing import Progress
+from automl.space.durations import duration_text
 
 PLAIN_SECONDS = 5.0
 
@@ -29,21 +30,11 @@ class Status:
     message: str = ""
 
 
-def duration(seconds: float) -> str:
-    """Seconds as `45s`, `3m 05s` or `2h 05m`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m {whole % 60:02d}s"
-    return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
-
-
 def plain_line(status: Status) -> str:
     """Everything in one line, for logs."""
     progress = status.progress
     parts = [
-        f"{duration(status.seconds)}{_of_time(status)}",
+        f"{duration_text(status.seconds)}{_of_time(status)}",
         f"{progress.finished}/{progress.budget} trials",
         f"{progress.running} running, {progress.completed} completed, {progress.stopped} stopped, "
         f"{progress.failed} failed" + (f", {progress.infeasible} infeasible" if progress.infeasible else ""),
@@ -71,7 +62,7 @@ def panel(status: Status) -> Table:
     table.add_row("", f"{progress.completed} completed, {progress.stopped} stopped early, {progress.failed} failed")
     if progress.infeasible:
         table.add_row("", f"{progress.infeasible} more proposals did not meet the constraints")
-    table.add_row("time", f"{duration(status.seconds)}{_of_time(status)}")
+    table.add_row("time", f"{duration_text(status.seconds)}{_of_time(status)}")
     table.add_row("best", _best(status))
     floor = "being trained" if status.floor is None else f"{status.floor:.4f} {status.metric}"
     table.add_row("linear floor", floor)
@@ -83,7 +74,9 @@ def panel(status: Status) -> Table:
 def _of_time(status: Status) -> str:
     if not status.time_budget:
         return ""
-    return f" of {duration(status.time_budget)} ({duration(max(0.0, status.time_budget - status.seconds))} left)"
+    return (
+        f" of {duration_text(status.time_budget)} ({duration_text(max(0.0, status.time_budget - status.seconds))} left)"
+    )
 
 
 def _best(status: Status) -> str:

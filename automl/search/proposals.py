@@ -18,7 +18,8 @@ from automl.search.sampler import IMPUTED, NO_HISTORY, WHOLE_HISTORY, StartSampl
 from automl.space import SearchSpec, suggest
 from automl.space.suggest import middle
 from automl.training.database import study_directions
-from automl.training.run_directory import INFEASIBLE, REACHED
+from automl.training.run_directory import INFEASIBLE
+from automl.training.study_file import reached_by
 
 BEST, LATEST = 25, 100  # ended trials that a sampler learns from: its cost for a proposal grows with their number
 WHOLE = 2000  # the same of samplers that need all generations
@@ -105,9 +106,7 @@ def _ranked(trial: FrozenTrial, modes: Sequence[str]) -> FrozenTrial:
     if trial.state != TrialState.PRUNED or not trial.intermediate_values:
         return trial
     seen = copy.copy(trial)
-    values = trial.intermediate_values.values()
-    best = [max(values) if modes[0] == "max" else min(values)]
-    seen.state, seen.values = TrialState.COMPLETE, trial.user_attrs.get(REACHED, best)
+    seen.state, seen.values = TrialState.COMPLETE, reached_by(trial, modes[0])
     return seen
 
 

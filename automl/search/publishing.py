@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from automl.data.store import Store
 from automl.search.stop_file import NAME as STOP_FILE
 from automl.space import UserError
-from automl.training.run_directory import RunDirectory, TrialDirectory, read_json, write_json
+from automl.training.run_directory import TRIALS, WEIGHTS, RunDirectory, TrialDirectory, read_json, write_json
 
 PUBLISH_SECONDS = 5.0
 MOST_OF_THE_TIME = 0.05  # that publishing may take: a journal is copied whole
@@ -48,7 +48,7 @@ class Publisher:
         if self.run.url is None:
             return
         store = Store(self.run.url)
-        for path in _own_files(self.run.path):
+        for path in _own_files(self.run):
             name = path.relative_to(self.run.path).as_posix()
             with suppress(FileNotFoundError):  # replaced or removed meanwhile
                 state = path.stat()
@@ -107,27 +107,21 @@ def fetch_run(run: RunDirectory, *, models: bool) -> None:
     store = Store(run.url)
     for name in store.names():
         inside = name.split("/")
-        wanted = len(inside) == 1 or (models and (inside[0] not in ("trials",) or inside[-1] == "model.safetensors"))
+        wanted = len(inside) == 1 or (models and (inside[0] != TRIALS or inside[-1] == WEIGHTS))
         if not wanted or name in (LEASE, STOP_FILE):
             continue
         path = run.path / name
-        if path == run.journal and path.exists() and not _is_longer(store, name, path):
+        if path == run.journal and path.exists() and store.size(name) <= path.stat().st_size:
             continue
         store.get(name, path)
 
 
-def _is_longer(store: Store, name: str, path: Path) -> bool:
-    """Whether the store's file is longer than the one here."""
-    return store.size(name) > path.stat().st_size
-
-
-def _own_files(folder: Path) -> Iterator[Path]:
+def _own_files(run: RunDirectory) -> Iterator[Path]:
     """The files that the driver writes and readers want, the journal first."""
-    first = folder / "study.journal"
-    if first.exists():
-        yield first
-    for entry in sorted(folder.iterdir()):
-        if entry.name.startswith(".") or entry.suffix == ".lock" or entry.name in ("trials", first.name, LEASE):
+    if run.journal.exists():
+        yield run.journal
+    for entry in sorted(run.path.iterdir()):
+        if entry.name.startswith(".") or entry.suffix == ".lock" or entry.name in (TRIALS, run.journal.name, LEASE):
             continue
         if entry.is_dir():
             yield from (path for path in sorted(entry.rglob("*")) if path.is_file())

@@ -15,7 +15,7 @@ from automl.space import UserError
 LONGEST = 500  # characters of a reason
 DISK_FULL = "the disk is full"
 NOT_WRITTEN = (DISK_FULL, "the run cannot be written")  # why a search ends that can go on once that is mended
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _ALLOCATION = re.compile(r"tried to allocate (\d+) bytes")
 
 
@@ -33,7 +33,7 @@ def result_of(error: BaseException, folder: str, *, halved: bool = False) -> dic
 
 def not_written(error: OSError) -> str:
     """Why what the driver had to write is not written."""
-    return f"{NOT_WRITTEN[error.errno not in _FULL]}: {error.strerror if error.errno == errno.EIO else error}"
+    return f"{NOT_WRITTEN[error.errno not in FULL]}: {error.strerror if error.errno == errno.EIO else error}"
 
 
 def first_line(error: BaseException) -> str:

@@ -15,8 +15,8 @@ from automl.search.proposals import Beginning
 from automl.search.sampler import space_of
 from automl.space import SearchSpec, UserError, suggest
 from automl.space.objectives import pareto_front, point
-from automl.training.run_directory import INFEASIBLE, REACHED, RunDirectory, read_json, write_json
-from automl.training.study_file import load_study
+from automl.training.run_directory import INFEASIBLE, RunDirectory, read_json, write_json
+from automl.training.study_file import load_study, objectives_of, reached_by
 
 BEST = 3  # configurations of a run with other data or other objectives that are tried first
 MOST_TRIALS = 100  # of all earlier runs, the best, that a sampler begins with
@@ -44,12 +44,12 @@ def gather(spec: SearchSpec, fingerprint: str, path: Path) -> list[str]:
         if not run.manifest.is_file():
             raise UserError(f"search.warm_start: {name} is no run directory")
         manifest = read_json(run.manifest)
-        sought = manifest.get("objectives", [manifest["metric"]])
+        sought = objectives_of(manifest)
         ended = [trial for trial in load_study(run).trials if _values(trial, manifest["mode"])]
         inside = [trial for trial in ended if _lies_in(spec, trial)]
         found = [_Found(dict(trial.params), _values(trial, manifest["mode"])) for trial in inside]
         found = _ordered(sought, found)
-        same = manifest["data"]["fingerprint"] == fingerprint and tuple(sought) == spec.search.sought
+        same = manifest["data"]["fingerprint"] == fingerprint and sought == spec.search.sought
         if same and spec.search.sampler in LEARNING:
             used = found[:MOST_TRIALS]
             trials += used
@@ -93,9 +93,7 @@ def _values(trial: FrozenTrial, mode: str) -> list[float]:
     """A trial's objectives at its best epoch, as on the leaderboard; none where it failed, still runs or never ran."""
     if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or INFEASIBLE in trial.user_attrs:
         return []
-    values: Sequence[float] = list(trial.intermediate_values.values())
-    best = [max(values) if mode == "max" else min(values)] if values else []
-    return list(trial.user_attrs.get(REACHED, best))
+    return reached_by(trial, mode)
 
 
 def _ordered(sought: Sequence[str], found: Sequence[_Found]) -> list[_Found]:

@@ -14,6 +14,7 @@ from automl.data.store import Store
 
 STUDY_NAME = "search"
 WEIGHTS = "model.safetensors"
+TRIALS = "trials"  # the folder with a folder for each trial
 REACHED = "objectives"  # the attribute of a trial with several objectives: their values at its best epoch
 INFEASIBLE = "infeasible"  # the attribute of a proposal that was never run: which condition it did not meet
 
@@ -104,7 +105,7 @@ class RunDirectory:
 
     def trial(self, number: int) -> TrialDirectory:
         """The folder of trial `number`."""
-        return self._inside(f"trials/{number}")
+        return self._inside(f"{TRIALS}/{number}")
 
     def refitted(self) -> TrialDirectory:
         """The folder `refit`, as that of a trial."""
@@ -115,13 +116,13 @@ class RunDirectory:
 
     def trials(self) -> Iterator[tuple[int, TrialDirectory]]:
         """Every trial folder there is, as (number, folder)."""
-        for folder in sorted((self.path / "trials").glob("[0-9]*")):
+        for folder in sorted((self.path / TRIALS).glob("[0-9]*")):
             if folder.name.isdigit():
                 yield int(folder.name), self.trial(int(folder.name))
 
     def has_begun(self) -> bool:
         """Whether a trial has begun."""
-        return (self.path / "trials").exists() or (self.url is not None and bool(Store(self.url).names("trials")))
+        return (self.path / TRIALS).exists() or (self.url is not None and bool(Store(self.url).names(TRIALS)))
 
     def remove(self) -> None:
         """Remove the run, here and in its store."""
@@ -132,7 +133,7 @@ class RunDirectory:
 
     def with_weights(self) -> set[int]:
         """Numbers of the trials whose weights are kept, here or in the store."""
-        names = Store(self.url).names("trials") if self.url else []
+        names = Store(self.url).names(TRIALS) if self.url else []
         there = {name.split("/")[1] for name in names if name.count("/") == 2 and name.endswith(WEIGHTS)}
         return {int(number) for number in there if number.isdigit()} | {
             number for number, folder in self.trials() if folder.weights.exists()

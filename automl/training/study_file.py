@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from io import UnsupportedOperation
 from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
+from optuna.trial import FrozenTrial
 
 from automl.space import UserError
 from automl.training.database import database_of
-from automl.training.run_directory import STUDY_NAME, RunDirectory
+from automl.training.run_directory import REACHED, STUDY_NAME, RunDirectory
 
 
 def load_study(run: RunDirectory) -> optuna.Study:
@@ -34,6 +35,18 @@ def load_study(run: RunDirectory) -> optuna.Study:
         return optuna.load_study(study_name=STUDY_NAME, storage=JournalStorage(_Snapshot(journal.read_bytes())))
     except Exception as error:  # Optuna checks nothing of what it replays, so a damaged line raises anything
         raise UserError(f"{journal} is damaged: {type(error).__name__}: {error}") from error
+
+
+def objectives_of(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a run looks for, the metric first."""
+    return tuple(manifest.get("objectives") or [manifest["metric"]])
+
+
+def reached_by(trial: FrozenTrial, mode: str) -> list[float]:
+    """A trial's objectives at its best epoch, the first of which is to be `max` or `min`; none before its first."""
+    values = trial.intermediate_values.values()
+    best = [max(values) if mode == "max" else min(values)] if values else []
+    return list(trial.user_attrs.get(REACHED, best))
 
 
 class _Snapshot(BaseJournalBackend):

@@ -5,9 +5,13 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from automl.results import read_run
+from automl.space import UserError
+from automl.training.run_directory import RunDirectory
 from tests.conftest import make_texts, write_jsonl, write_space
 
 
@@ -36,3 +40,11 @@ def start_automl(arguments: Sequence[str | Path], folder: Path) -> subprocess.Po
         start_new_session=True,
         env={**os.environ},
     )
+
+
+def ended(run: RunDirectory) -> dict[int, Any]:
+    """The trials that have ended, as the study has them now."""
+    try:
+        return {trial.number: trial for trial in read_run(run).trials if trial.status != "running"}
+    except UserError:
+        return {}

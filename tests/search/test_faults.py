@@ -15,23 +15,11 @@ import pytest
 from filelock import FileLock
 
 import automl
-from automl.results import read_run
 from automl.training.run_directory import RunDirectory
 from tests.conftest import write_space
-from tests.search.conftest import start_automl
+from tests.search.conftest import ended, start_automl
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
-
-
-def ended(run: RunDirectory) -> dict[int, Any]:
-    """Trials that have ended, as the journal has them now."""
-    if not run.journal.exists():
-        return {}
-    try:
-        trials = read_run(run).trials
-    except automl.UserError:
-        return {}
-    return {trial.number: trial for trial in trials if trial.status != "running"}
 
 
 def wait_for(run: RunDirectory, count: int, process: subprocess.Popen[str]) -> dict[int, Any]:

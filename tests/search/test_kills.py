@@ -14,24 +14,14 @@ from typing import Any
 
 import pytest
 
-from automl.results import read_run
-from automl.space import UserError
 from automl.training.run_directory import RunDirectory
 from tests.conftest import write_space
-from tests.search.conftest import start_automl
+from tests.search.conftest import ended, start_automl
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 KILLS = int(os.environ.get("AUTOML_KILLS", "3"))  # 20 in the long form
 TRIALS, EPOCHS = 10, 4
-
-
-def ended(run: RunDirectory) -> dict[int, Any]:
-    """What the journal says of the trials that have ended."""
-    try:
-        return {trial.number: trial for trial in read_run(run).trials if trial.status != "running"}
-    except UserError:
-        return {}
 
 
 def family(process: int) -> dict[int, str]:

@@ -23,7 +23,7 @@ from automl.data.store import Store
 from automl.places import open_run
 from automl.results import read_run
 from automl.space import UserError
-from tests.search.conftest import start_automl
+from tests.search.conftest import ended, start_automl
 
 BUCKET = "s3://bucket"
 
@@ -138,14 +138,14 @@ def test_a_killed_run_goes_on_from_the_store_alone(
         time.sleep(1)
         assert process.poll() is None, process.communicate()
         if Store(place).has("study.journal"):
-            before = {trial.number: trial for trial in read_run(open_run(place)).trials if trial.status != "running"}
+            before = ended(open_run(place))
     refused = start_automl(["resume", place], tmp_path)
     _, err = refused.communicate(timeout=60)
     assert refused.returncode == 2
     assert "another process is driving" in err
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    before = {trial.number: trial for trial in read_run(open_run(place)).trials if trial.status != "running"}
+    before = ended(open_run(place))
     assert 3 <= len(before) < trials
 
     another_machine(monkeypatch, tmp_path / "elsewhere")
