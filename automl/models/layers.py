@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 from torch import Tensor, nn
 
 from automl.models.embedding import Subwords, Vectors, drop_mask
-from automl.space import Choice, FloatRange, IntRange, Searchable, Section
+from automl.space import Choice, FloatRange, IntRange, Searchable, Section, extremes
 
 Activation = Literal["relu", "gelu", "silu", "tanh"]
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -67,27 +67,14 @@ class TextFamily(Section):
 
     @model_validator(mode="after")
     def _some_vector(self) -> TextFamily:
-        least = _least(self.embedding)
+        least = min(extremes(self.embedding))
         if least < 1 and self.vectors is None:
             raise PydanticCustomError("embedding", "embedding is at least 1 where there are no vectors from a file")
         if least < 1 and self.subwords is not None:
             raise PydanticCustomError("embedding", "subwords need an embedding of at least 1")
-        if self.subwords is not None and _least(self.subwords.longest) < _most(self.subwords.shortest):
+        if self.subwords is not None and min(extremes(self.subwords.longest)) < max(extremes(self.subwords.shortest)):
             raise PydanticCustomError("subwords", "the longest n-grams of subwords are shorter than the shortest")
         return self
-
-
-def _least(value: Any) -> int:
-    return int(min(_values(value)))
-
-
-def _most(value: Any) -> int:
-    return int(max(_values(value)))
-
-
-def _values(value: Any) -> Sequence[Any]:
-    """A fixed number, the numbers of a choice, or the ends of a range."""
-    return value.choice if isinstance(value, Choice) else value.ends if isinstance(value, IntRange) else [value]
 
 
 def token_mask(lengths: Tensor, longest: int) -> Tensor:

@@ -19,7 +19,7 @@ from automl.models.layers import (
     last_states,
     token_mask,
 )
-from automl.space import Choice, Each, IntRange, Searchable, SearchableList
+from automl.space import Choice, Each, IntRange, Searchable, SearchableList, extremes
 
 Cell = Literal["lstm", "gru"]
 
@@ -51,20 +51,26 @@ class Rnn(TextFamily):
         hidden: Any = self.hidden
         if isinstance(hidden, Each) and hidden.per not in ("layers", self.layers):
             raise PydanticCustomError("layers", "expected per: layers", {"setting": "hidden.per"})
-        options = hidden.choice if isinstance(hidden, Choice) and not isinstance(hidden, Each) else [hidden]
-        lengths = {len(option) for option in options if isinstance(option, list)}
-        if lengths - {self.layers}:
+        wrong = [length for option in extremes(hidden) for length in _lengths(option) if length != self.layers]
+        if wrong:
             raise PydanticCustomError(
                 "layers",
                 "a list of {count} does not fit layers, which {layers}; fix layers, or write {example}",
                 {
-                    "count": min(lengths - {self.layers}),
+                    "count": min(wrong),
                     "layers": f"is {self.layers}" if isinstance(self.layers, int) else "is searched",
                     "example": "{per: layers, int: [low, high]}",
                     "setting": "hidden",
                 },
             )
         return self
+
+
+def _lengths(hidden: Any) -> list[int]:
+    """How long a list of sizes may be; nothing for one that counts for all layers, or that has a size for each."""
+    if isinstance(hidden, Each):
+        return [] if isinstance(hidden.per, str) else extremes(hidden.per)
+    return [len(hidden)] if isinstance(hidden, list) else []
 
 
 class TextRnn(nn.Module):

@@ -11,6 +11,7 @@ import math
 import sys
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
@@ -27,6 +28,7 @@ from automl.space.starting_points import start_points
 from automl.training.run_directory import INFEASIBLE, REACHED
 
 INFEASIBLE_AT_ONCE = 50  # of them, before other trials are looked after again
+RUNNING_SEEN = 100  # the latest of the running trials, which a sampler keeps its distance from
 MAX_RESTARTS = 2  # how often a trial whose worker was lost is run again
 
 
@@ -109,7 +111,8 @@ class Ledger:
         """A new trial; None where what is proposed does not meet the constraints, which costs no trial."""
         number = self._count
         several = len(self._sought) > 1
-        seen = sorted({*self._history.numbers(), *self._open, *(self._ranking.front if several else ())})
+        running = islice(reversed(self._open), RUNNING_SEEN)
+        seen = sorted({*self._history.numbers(), *running, *(self._ranking.front if several else ())})
         trial, config = propose(self.spec, number, [self.journal.trial(each) for each in seen], self._beginning)
         trial.user_attrs = {"family": next(iter(config["model"])), "config": config}
         feasible = mark(trial, self._judge(config))

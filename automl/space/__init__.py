@@ -4,7 +4,7 @@ from automl.space.constraints import Constraints, constraints_of
 from automl.space.describe import describe_range, space_json, space_tree
 from automl.space.errors import Problem, SpaceError, UserError, nearest
 from automl.space.extends import resolved_text
-from automl.space.ranges import Choice, Each, FloatRange, IntRange
+from automl.space.ranges import Choice, Each, FloatRange, IntRange, extremes
 from automl.space.reading import load, parse
 from automl.space.searchable import Searchable, SearchableList, SearchableLists
 from automl.space.sections import Alternatives, Section
@@ -29,6 +29,7 @@ __all__ = [
     "UserError",
     "constraints_of",
     "describe_range",
+    "extremes",
     "json_schema",
     "load",
     "nearest",

@@ -82,9 +82,9 @@ class SpaceNames(Names):
         elif isinstance(value, Alternatives):
             self.kinds[path] = TEXT
             self.alternatives[path] = self._options[path] = list(type(value).model_fields)
-        elif isinstance(value, Each):
-            self.kinds[path], self._entries[path] = LIST, _kind_of(value.entry())
         else:
+            if isinstance(value, Each):
+                self._entries[path] = _kind_of(value.entry())
             self.kinds[path] = _kind_of(value)
             if self.kinds[path] == TEXT:
                 self._options[path] = list(value.choice) if isinstance(value, Choice) else [value]
@@ -145,6 +145,8 @@ def _absent(kind: type[BaseModel], path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _kind_of(value: Any) -> str:
+    if isinstance(value, Each):
+        return LIST
     if isinstance(value, FloatRange | IntRange):
         return NUMBER
     if isinstance(value, Choice):

@@ -50,7 +50,13 @@ def describe_range(value: Range) -> str:
         scale = ", log" if value.log else f", step {value.step:.10g}" if value.step else ""
         return f"{low:.10g} to {high:.10g}{scale}"
     assert isinstance(value, Choice)
-    return "one of " + ", ".join(json.dumps(option, ensure_ascii=False).strip('"') for option in value.choice)
+    return "one of " + ", ".join(_describe_option(option) for option in value.choice)
+
+
+def _describe_option(option: Any) -> str:
+    if isinstance(option, Range):
+        return f"({describe_range(option)})"
+    return json.dumps(option, ensure_ascii=False).strip('"')
 
 
 def space_json(spec: SearchSpec) -> dict[str, Any]:

@@ -117,6 +117,7 @@ def _path_in_file(document: Document, location: Sequence[str | int]) -> Key:
                 path.append(word)
             continue
         path.append(part)
+        inside_range = inside_range and not isinstance(part, int)  # a range may be an option of a choice
         here = here[part] if part in known else None  # a key that is missing
     return tuple(path)
 

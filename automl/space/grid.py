@@ -8,7 +8,7 @@ from typing import Any
 from automl.space.ranges import Choice, Each, FloatRange, IntRange, Range
 from automl.space.sections import Alternatives, Section
 from automl.space.spec import SearchSpec, searched_sections
-from automl.space.suggest import choice_options, entry_name, parameters
+from automl.space.suggest import choice_options, entry_name, option_name, parameters
 
 Values = dict[str, Any]
 
@@ -44,18 +44,12 @@ def shuffled(index: int, size: int, seed: int) -> int:
     return (index * step + seed) % size
 
 
-def _options(value: Range) -> list[Any]:
-    """What a parameter may be, as Optuna names it; one value for a continuous one."""
+def _count(value: Any) -> int:
+    """Configurations of a range that is no list; 1 of a value and of a continuous range."""
     if isinstance(value, Choice):
-        return list(choice_options(value))
-    assert isinstance(value, FloatRange | IntRange)
-    return [_step(value, position) for position in range(_count(value))]
-
-
-def _count(value: Range) -> int:
-    if isinstance(value, Choice):
-        return len(value.choice)
-    assert isinstance(value, FloatRange | IntRange)
+        return sum(_size(option) for option in value.choice)
+    if not isinstance(value, FloatRange | IntRange):
+        return 1
     step = value.step or (1 if isinstance(value, IntRange) else None)
     return 1 if step is None else round((value.ends[1] - value.ends[0]) / step) + 1
 
@@ -63,13 +57,6 @@ def _count(value: Range) -> int:
 def _step(value: FloatRange | IntRange, position: int) -> float:
     step = value.step or (1 if isinstance(value, IntRange) else 0)
     return min(value.ends[0] + position * step, value.ends[1])  # 0.1 + 6 * 0.1 is more than 0.7
-
-
-def _option(value: Range, position: int) -> Any:
-    if isinstance(value, Choice):
-        return list(choice_options(value))[position]
-    assert isinstance(value, FloatRange | IntRange)
-    return _step(value, position)
 
 
 def _size(value: Any) -> int:
@@ -107,8 +94,10 @@ def _with_lists(lists: list[tuple[str, Each]], count: int) -> int:
 
 
 def _whole(value: Any) -> list[int]:
-    """The values of a setting that counts."""
-    return [int(option) for option in _options(value)] if isinstance(value, Range) else [value]
+    """The value of a setting that counts in each of its configurations."""
+    if isinstance(value, Choice):
+        return [each for option in value.choice for each in _whole(option)]
+    return [int(_step(value, index)) for index in range(_count(value))] if isinstance(value, IntRange) else [value]
 
 
 def _decode(value: Any, path: str, index: int, found: Values) -> None:
@@ -119,8 +108,13 @@ def _decode(value: Any, path: str, index: int, found: Values) -> None:
         if isinstance(value.per, Range):
             found[f"{path}.per"] = counts[position]
         _decode_entries(value, path, counts[position], index, found)
-    elif isinstance(value, Range):
-        found[path] = _option(value, index)
+    elif isinstance(value, Choice):
+        options = choice_options(value)
+        position, index = _locate(index, [_size(option) for option in options.values()])
+        found[path] = list(options)[position]
+        _decode(value.choice[position], option_name(path, position), index, found)
+    elif isinstance(value, FloatRange | IntRange):
+        found[path] = _step(value, index)
     elif isinstance(value, Alternatives):
         named = value.named()
         position, index = _locate(index, [_size(section) for section in named.values()])
@@ -136,8 +130,7 @@ def _decode(value: Any, path: str, index: int, found: Values) -> None:
                 sizes = [_with_lists(lists[name], count) for count in counts]
                 index, here = divmod(index, sum(sizes))
                 position, here = _locate(here, sizes)
-                if isinstance(inner, Range):
-                    found[f"{path}.{name}"] = _option(inner, position)
+                _decode(inner, f"{path}.{name}", position, found)
                 for list_name, each in lists[name]:
                     here, entries = divmod(here, _count(each.entry()) ** counts[position])
                     _decode_entries(each, f"{path}.{list_name}", counts[position], entries, found)
@@ -150,7 +143,7 @@ def _decode_entries(value: Each, path: str, count: int, index: int, found: Value
     entry = value.entry()
     for position in range(count):
         index, here = divmod(index, _count(entry))
-        found[entry_name(path, position)] = _option(entry, here)
+        _decode(entry, entry_name(path, position), here, found)
 
 
 def _locate(index: int, sizes: list[int]) -> tuple[int, int]:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from typing import Annotated, Any
+from typing import Annotated, Any, Union
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
     Strict,
     Tag,
+    TypeAdapter,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
+
+from automl.space.errors import closest, nearest
 
 Number = Annotated[float, Strict()]
 Whole = Annotated[int, Strict()]
@@ -56,10 +60,39 @@ class IntRange(Range):
         return self
 
 
-class Choice(Range):
-    """One of several values: numbers, strings, booleans, null or lists."""
+def _option(value: Any) -> Any:
+    """An option of a choice: a value as it is, or a range that is drawn from where it is chosen."""
+    word = _option_word(value)
+    if word == "fixed":
+        keys = value if isinstance(value, dict) else {}
+        wrong = next((key for key in keys if closest(str(key), RANGES, cutoff=0.65)), None)
+        if wrong is not None:
+            context = {"word": repr(wrong), "hint": nearest(str(wrong), RANGES)}
+            raise PydanticCustomError("range", "unknown range {word}{hint}", context)
+        return value
+    if word == "choice":
+        raise PydanticCustomError("range", "a choice inside a choice: write its values into the outer one")
+    if isinstance(value, dict) and isinstance(value.get("per"), str):
+        example = "{per: 3, int: [1, 7]}"
+        raise PydanticCustomError(
+            "range", "a list inside a choice says its own length, as in {example}", {"example": example}
+        )
+    return _OPTION.validate_python(value)
 
-    choice: list[Any] = Field(min_length=1, description="The values to choose from.")
+
+def _option_word(value: Any) -> str:
+    if not isinstance(value, dict):
+        return "fixed"
+    kinds = LISTS if "per" in value else RANGES
+    return next((word for word in kinds if word.removeprefix("list of ") in value), "fixed")
+
+
+class Choice(Range):
+    """One of several values: numbers, strings, booleans, null, lists, or ranges to draw from where they are chosen."""
+
+    choice: list[Annotated[Any, BeforeValidator(_option)]] = Field(
+        min_length=1, description="The values to choose from; a range among them is drawn from where it is chosen."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Choice:
@@ -112,10 +145,14 @@ class EachChoice(Each, Choice):
 # What a setting may be instead of fixed, by the word that tells it in the file (and in pydantic's locations).
 RANGES: dict[str, type[Range]] = {"float": FloatRange, "int": IntRange, "choice": Choice}
 LISTS: dict[str, type[Range]] = {"list of float": EachFloat, "list of int": EachInt, "list of choice": EachChoice}
+_BRANCHES: Any = Union[tuple(Annotated[kind, Tag(word)] for word, kind in (RANGES | LISTS).items())]  # noqa: UP007
+_OPTION: TypeAdapter[Any] = TypeAdapter(Annotated[_BRANCHES, Discriminator(_option_word)])
 
 
 def choice_key(value: Any) -> str:
-    """A text that tells apart what Python takes for equal (1, 1.0 and true)."""
+    """A text that tells apart what Python takes for equal (1, 1.0 and true); of a range the way it is written."""
+    if isinstance(value, Range):
+        value = value.model_dump(by_alias=True, exclude_defaults=True)
     return json.dumps(value, sort_keys=True)
 
 
@@ -144,11 +181,21 @@ def _check_ends(low: float, high: float, log: bool, step: float | None) -> None:
 
 def whole_ends(value: Any) -> tuple[int, int] | None:
     """The least and the greatest of a setting's values where all are whole numbers, else None."""
-    if isinstance(value, Each):
-        return None
-    if isinstance(value, IntRange):
-        return value.ends
-    options = value.choice if isinstance(value, Choice) else [value]
-    if all(isinstance(option, int) and not isinstance(option, bool) for option in options):
-        return min(options), max(options)
+    values = extremes(value)
+    if all(isinstance(each, int) and not isinstance(each, bool) for each in values):
+        return min(values), max(values)
     return None
+
+
+def extremes(value: Any) -> list[Any]:
+    """The values between which all of a setting lie: itself where it is fixed, all of a choice, the ends of a range.
+
+    A list of ranges is given as it is.
+    """
+    if isinstance(value, Each):
+        return [value]
+    if isinstance(value, FloatRange | IntRange):
+        return list(value.ends)
+    if isinstance(value, Choice):
+        return [each for option in value.choice for each in extremes(option)]
+    return [value]

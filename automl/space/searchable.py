@@ -98,12 +98,20 @@ class _Within:
                 raise ValidationError.from_exception_data(word, wrong)
         return value
 
+    def option(self, value: Range) -> Any:
+        """A range inside a choice."""
+        if isinstance(value, Each) and self.inside is None:
+            raise PydanticCustomError("range", "per makes a list, and this is a single value")
+        return self(value)
+
     def _checked(self, values: Sequence[Any], word: str) -> tuple[list[Any], list[Any]]:
         """The values as the setting takes them, and an error for each that it does not take, placed at the value."""
         taken, wrong = [], []
         for position, value in enumerate(values):
             try:
-                taken.append(self.fixed.validate_python(value))
+                taken.append(self.option(value) if isinstance(value, Range) else self.fixed.validate_python(value))
+            except PydanticCustomError as error:
+                wrong.append({"type": error, "loc": (word, word, position), "input": value})
             except ValidationError as error:
                 found = error.errors(include_url=False)[0]
                 kind = "out_of_bounds" if found["type"] in BOUNDS else "out_of_type"

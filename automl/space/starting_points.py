@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,7 +11,7 @@ from automl.space.errors import listing, nearest
 from automl.space.ranges import Choice, Each, FloatRange, IntRange, Range, choice_key
 from automl.space.sections import Alternatives, Section
 from automl.space.spec import SearchSpec, searched_sections
-from automl.space.suggest import choice_options, entry_name, middle_config
+from automl.space.suggest import choice_options, entry_name, middle_config, option_name
 from automl.space.wording import shown
 
 Values = dict[str, Any]
@@ -66,12 +65,21 @@ def _take(value: Any, given: Any, path: str, place: Key, found: Values, faults: 
             _take(named[chosen], given[chosen] or {}, f"{path}.{chosen}", (*place, chosen), found, faults)
     elif isinstance(value, Section):
         _take_section(value, given, path, place, found, faults)
+    elif isinstance(value, Each):
+        _take_list(value, given, path, place, found, faults)
+    elif isinstance(value, Range) and not _is_in(value, given):
+        faults.append((place, f"{path}: {shown(given)} is not in the range"))
+    elif isinstance(value, Choice):
+        keys = [choice_key(option) for option in value.choice]
+        # The value itself comes before one that only equals it, as 1.0 does 1, and that before a range that it is in.
+        fitting = [position for position, option in enumerate(value.choice) if _is_in(option, given)]
+        exact = choice_key(given)
+        best = min(fitting, key=lambda each: (isinstance(value.choice[each], Range), keys[each] != exact))
+        found[path] = list(choice_options(value))[best]
+        _take(value.choice[best], given, option_name(path, best), place, found, faults)
     elif isinstance(value, Range):
-        if not _is_in(value, given):
-            faults.append((place, f"{path}: {shown(given)} is not in the range"))
-        else:
-            found[path] = _as_parameter(value, given)
-    elif json.dumps(value) != json.dumps(given):
+        found[path] = given
+    elif not _is_in(value, given):
         faults.append((place, f"{path}: is fixed to {shown(value)}; got {shown(given)}"))
 
 
@@ -89,32 +97,39 @@ def _take_section(value: Section, given: Any, path: str, place: Key, found: Valu
         if not isinstance(setting, Each):
             _take(setting, inner, f"{path}.{name}", (*place, name), found, faults)
             continue
-        if not isinstance(inner, list) or not inner:
-            faults.append(((*place, name), f"{path}.{name}: expected a list; got {shown(inner)}"))
-            continue
-        count_name = setting.per if isinstance(setting.per, str) else ""
-        length = given.get(count_name, len(inner))
-        if length != len(inner):
-            faults.append(((*place, name), f"{path}.{name}: expected {length} entries; got {len(inner)}"))
-        counted = getattr(value, count_name) if count_name else setting.per
-        _take(counted, len(inner), f"{path}.{count_name or f'{name}.per'}", (*place, name), found, faults)
-        for position, entry in enumerate(inner):
-            inside = (*place, name, position)
-            _take(setting.entry(), entry, entry_name(f"{path}.{name}", position), inside, found, faults)
+        if isinstance(setting.per, str) and isinstance(inner, list):
+            length = given.get(setting.per, len(inner))
+            if length != len(inner):
+                faults.append(((*place, name), f"{path}.{name}: expected {length} entries; got {len(inner)}"))
+            if inner:
+                _take(getattr(value, setting.per), len(inner), f"{path}.{setting.per}", (*place, name), found, faults)
+        _take_list(setting, inner, f"{path}.{name}", (*place, name), found, faults)
 
 
-def _is_in(value: Range, given: Any) -> bool:
+def _take_list(value: Each, given: Any, path: str, place: Key, found: Values, faults: list[Fault]) -> None:
+    """Note the entries of a list, and its length where no other setting says it."""
+    if not isinstance(given, list) or not given:
+        faults.append((place, f"{path}: expected a list; got {shown(given)}"))
+        return
+    if not isinstance(value.per, str):
+        _take(value.per, len(given), f"{path}.per", place, found, faults)
+    for position, entry in enumerate(given):
+        _take(value.entry(), entry, entry_name(path, position), (*place, position), found, faults)
+
+
+def _is_in(value: Any, given: Any) -> bool:
+    """Whether a fixed value or a range may be `given`."""
+    if isinstance(value, Each):
+        entry = value.entry()
+        counted = isinstance(given, list) and _is_in(value.per, len(given))
+        return counted and all(_is_in(entry, each) for each in given)
     if isinstance(value, Choice):
-        return choice_key(given) in map(choice_key, value.choice)
-    assert isinstance(value, FloatRange | IntRange)
+        return any(_is_in(option, given) for option in value.choice)
+    if not isinstance(value, FloatRange | IntRange):
+        numbers = [isinstance(each, int | float) and not isinstance(each, bool) for each in (value, given)]
+        return bool(value == given) if all(numbers) else choice_key(value) == choice_key(given)
     if isinstance(given, bool) or not isinstance(given, int if isinstance(value, IntRange) else int | float):
         return False
     low, high = value.ends
     steps = (given - low) / value.step if value.step else 0
     return bool(low <= given <= high and abs(steps - round(steps)) < 1e-6)
-
-
-def _as_parameter(value: Range, given: Any) -> Any:
-    if not isinstance(value, Choice):
-        return given
-    return next(key for key, option in choice_options(value).items() if choice_key(option) == choice_key(given))

@@ -56,7 +56,8 @@ def _resolved(trial: optuna.trial.BaseTrial, value: Any, path: str, count: int =
         return trial.suggest_int(path, *value.ends, log=value.log, step=value.step or 1)
     if isinstance(value, Choice):
         options = choice_options(value)
-        return options[trial.suggest_categorical(path, list(options))]
+        chosen = trial.suggest_categorical(path, list(options))
+        return _resolved(trial, options[chosen], option_name(path, list(options).index(chosen)))
     if isinstance(value, Alternatives):
         named = value.named()
         names = list(named)
@@ -76,8 +77,16 @@ def entry_name(path: str, position: int) -> str:
     return f"{path}[{position}]"
 
 
+def option_name(path: str, position: int) -> str:
+    """The parameter of a range that is option `position`, from 0, of a choice."""
+    return entry_name(f"{path}.choice", position)
+
+
 def choice_options(value: Choice) -> dict[Any, Any]:
-    """What Optuna chooses from, to what is meant: scalars as they are, else (lists; 1 beside true) their JSON text."""
+    """What Optuna chooses from, to what is meant: scalars as they are, else their JSON text.
+
+    Else is where there are lists or ranges among them, or 1 beside true.
+    """
     scalars = all(option is None or isinstance(option, bool | int | float | str) for option in value.choice)
     if scalars and len(set(value.choice)) == len(value.choice):
         return {option: option for option in value.choice}
@@ -107,10 +116,14 @@ def _parameters(value: Any, path: str, when: tuple[Condition, ...], length: Any 
         name, (least, most) = length
         for position in range(most):
             condition = when if position < least else (*when, (name, position + 1))
-            yield Parameter(entry_name(path, position), value.entry(), condition)
+            yield from _parameters(value.entry(), entry_name(path, position), condition)
     elif isinstance(value, Range):
         assert isinstance(value, FloatRange | IntRange | Choice)
         yield Parameter(path, value, when)
+        if isinstance(value, Choice):
+            for position, (key, option) in enumerate(choice_options(value).items()):
+                if isinstance(option, Range):
+                    yield from _parameters(option, option_name(path, position), (*when, (path, key)))
     elif isinstance(value, Alternatives):
         named = value.named()
         if len(named) > 1:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from automl.space.ranges import Choice, FloatRange, IntRange, Whole
+from automl.space.ranges import FloatRange, Whole, extremes
 from automl.space.searchable import Searchable
 from automl.space.sections import Alternatives, Fraction, Positive, Rate, Section
 
@@ -170,10 +170,7 @@ class Training(Section):
 
     @model_validator(mode="after")
     def _batch_in_epoch(self) -> Training:
-        batch: Any = self.batch_size
-        largest = (
-            batch.ends[1] if isinstance(batch, IntRange) else max(batch.choice) if isinstance(batch, Choice) else batch
-        )
+        largest = max(extremes(self.batch_size))
         if self.rows_per_epoch is not None and self.rows_per_epoch < largest:
             raise PydanticCustomError(
                 "epoch",

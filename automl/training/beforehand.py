@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from automl.data.vectors import vector_dimension
-from automl.space import Choice, SearchSpec, Section
+from automl.space import SearchSpec, Section, extremes
 from automl.training.transfer import read_earlier
 
 
 def check_files(spec: SearchSpec) -> None:
     """Raise UserError where files that model and training may name are missing, or are not what they should be."""
     if spec.training.init_from is not None:
-        for source in _options(spec.training.init_from.model):
+        for source in extremes(spec.training.init_from.model):
             read_earlier(str(source))
     for family in spec.model.named().values():
         vectors = getattr(family, "vectors", None)
         if isinstance(vectors, Section):
             settings = vectors.model_dump()
-            for source in _options(getattr(vectors, "source", None)):
+            for source in extremes(getattr(vectors, "source", None)):
                 vector_dimension({**settings, "source": source})
 
 
@@ -28,8 +28,3 @@ def vectors_of(model: Mapping[str, Any]) -> int:
     ((_, settings),) = model.items()
     vectors = settings.get("vectors")
     return vector_dimension(vectors) if isinstance(vectors, Mapping) else 0
-
-
-def _options(value: Any) -> list[Any]:
-    """What a setting may be: the values of a choice, or the one that is fixed."""
-    return list(value.choice) if isinstance(value, Choice) else [value]

@@ -52,12 +52,13 @@ def alive(process: int) -> bool:
         return False
 
 
-def target(driver: int, kind: str) -> int | None:
-    """A process of a run to kill."""
+def target(driver: int, kind: str, generator: random.Random) -> int | None:
+    """A process of a run to kill: any one of its kind."""
     if kind == "driver":
         return driver
     word = "raylet/raylet" if kind == "raylet" else "ray::"
-    return next((process for process, command in family(driver).items() if word in command.split(" ")[0]), None)
+    found = [process for process, command in family(driver).items() if word in command.split(" ")[0]]
+    return generator.choice(found) if found else None
 
 
 def check_whole(run: RunDirectory) -> None:
@@ -87,7 +88,7 @@ def test_killed_at_random_moments_again_and_again(slow_data: Path, tmp_path: Pat
     for kill in range(KILLS):
         time.sleep(generator.uniform(1, 9))
         kind = ("worker", "raylet", "driver")[kill % 3]
-        if process.poll() is None and (victim := target(process.pid, kind)) is not None:
+        if process.poll() is None and (victim := target(process.pid, kind, generator)) is not None:
             os.kill(victim, signal.SIGKILL)
         if kind == "driver":
             process.communicate()
@@ -132,7 +133,7 @@ def test_trials_of_a_lost_node_move_and_finish(slow_data: Path, tmp_path: Path) 
 def test_a_command_that_is_killed_leaves_no_process_behind(slow_data: Path, tmp_path: Path) -> None:
     space = write_space(tmp_path / "space.yaml", slow_data, trials=TRIALS, epochs=EPOCHS)
     process: subprocess.Popen[str] = start_automl(["run", space, "--output", tmp_path / "run"], tmp_path)
-    while target(process.pid, "worker") is None:
+    while target(process.pid, "worker", random.Random(0)) is None:
         assert process.poll() is None, process.communicate()
         time.sleep(0.2)
     # Ray's agents spend another minute on telling the dead raylet's news to a dead server.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 import statistics
 import tempfile
 from itertools import pairwise, product
@@ -33,7 +34,7 @@ TRIALS = 14
 def half_open(spec: SearchSpec) -> list[str]:
     """A constraint that leaves out the upper half of one parameter."""
     for parameter in parameters(spec):
-        if not isinstance(parameter.range, Choice) and ".per" not in parameter.name:
+        if not isinstance(parameter.range, Choice) and not re.search("[.](per|choice)", parameter.name):
             low, high = parameter.range.ends
             return [f"{parameter.name} <= {(low + high) / 2:.6f}"]
     return []
@@ -53,6 +54,13 @@ def rewritten(sampler: str, written: Any) -> Any:
     if sampler == "cmaes" and "choice" in written:
         per = written.get("per")
         return written["choice"][0] if per is None else [written["choice"][0]] * 2
+    if "choice" in written:  # ranges among its options
+        options = [rewritten(sampler, option) for option in written["choice"]]
+        options = [
+            option["choice"][0] if isinstance(option, dict) and "choice" in option and "per" not in option else option
+            for option in options
+        ]
+        return written | {"choice": options}
     names = list(written)
     if sampler == "cmaes" and names and set(names) <= set("ABCfgh"):  # alternatives
         names = names[:1]
@@ -110,10 +118,10 @@ def test_proposals_lie_inside_and_survive_the_journal(
             assert not any(constraints.violations(config).values())
             assert json.dumps(again.config(number)) == json.dumps(config)
             trial = again.journal.trial(number)
-            active = [parameter for parameter in parameters(spec) if is_active(parameter, config)]
+            active = [parameter for parameter in parameters(spec) if is_active(parameter, config, trial.params)]
             assert list(trial.params) == [parameter.name for parameter in active]
             for parameter in active:
-                check_inside(parameter, config)
+                check_inside(parameter, config, trial.params)
             assert all(amount <= 0 for amount in trial.constraints.values())
         for trial in again.journal.study.trials:
             if trial.number not in configs:
@@ -134,10 +142,10 @@ def test_a_grid_has_every_configuration_once(made: dict[str, Made], seed: int) -
     for index in order:
         point = grid_point(spec, index)
         config = suggest(spec, Fixed(point))
-        active = [parameter for parameter in parameters(spec) if is_active(parameter, config)]
+        active = [parameter for parameter in parameters(spec) if is_active(parameter, config, point)]
         assert point.keys() == {parameter.name for parameter in active}
         for parameter in active:
-            check_inside(parameter, config)
+            check_inside(parameter, config, point)
         configs.add(json.dumps(config))
     assert len(configs) == size
 

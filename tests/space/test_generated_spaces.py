@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ from automl.space import (
     parse,
     suggest,
 )
+from automl.space.ranges import Range
+from automl.space.suggest import choice_options
 
 Whole = Searchable[Annotated[int, Field(ge=1)]]
 Real = Searchable[Annotated[float, Field(ge=0)]]
@@ -42,7 +45,14 @@ class Made:
 
 
 whole_settings = st.sampled_from(
-    [3, {"int": [1, 9]}, {"int": [1, 1000], "log": True}, {"int": [2, 10], "step": 4}, {"choice": [1, 5]}]
+    [
+        3,
+        {"int": [1, 9]},
+        {"int": [1, 1000], "log": True},
+        {"int": [2, 10], "step": 4},
+        {"choice": [1, 5]},
+        {"choice": [1, {"int": [3, 9]}, {"int": [20, 40], "step": 10}]},
+    ]
 )
 real_settings = st.sampled_from(
     [
@@ -52,10 +62,20 @@ real_settings = st.sampled_from(
         {"float": [0.1, 0.7], "step": 0.1},
         {"int": [0, 3]},
         {"choice": [0, 1e-3]},
+        {"choice": [0, {"float": [1e-3, 1], "log": True}, {"float": [2, 3], "step": 0.5}]},
     ]
 )
 mixed_settings = st.sampled_from(
-    ["a", True, 1, None, {"choice": [1, True, 1.0, "1", None]}, {"choice": ["a", "b"]}, {"choice": [False, True]}]
+    [
+        "a",
+        True,
+        1,
+        None,
+        {"choice": [1, True, 1.0, "1", None]},
+        {"choice": ["a", "b"]},
+        {"choice": [False, True]},
+        {"choice": [None, {"float": [0.1, 5.0]}, "auto"]},
+    ]
 )
 list_settings = st.sampled_from(
     [
@@ -63,10 +83,17 @@ list_settings = st.sampled_from(
         {"choice": [[1], [1, 2], []]},
         {"per": 2, "int": [1, 9], "log": True},
         {"per": {"int": [1, 3]}, "choice": [1, 2, 5]},
+        {"choice": [[1], {"per": {"int": [1, 3]}, "int": [2, 9]}, {"per": 2, "choice": [1, {"int": [10, 12]}]}]},
     ]
 )
 counted_settings = st.sampled_from(
-    [7, {"per": "n", "int": [1, 9]}, {"per": "n", "float": [0, 1], "step": 0.25}, {"per": "n", "choice": [1, 2]}]
+    [
+        7,
+        {"per": "n", "int": [1, 9]},
+        {"per": "n", "float": [0, 1], "step": 0.25},
+        {"per": "n", "choice": [1, 2]},
+        {"per": "n", "choice": [0, {"float": [1, 2]}]},
+    ]
 )
 plain_settings = st.one_of(
     whole_settings.map(lambda written: Made(Whole, written)),
@@ -95,7 +122,7 @@ def alternatives(sections: dict[str, Made], unused: bool) -> Made:
 def sections(inner: st.SearchStrategy[Made]) -> st.SearchStrategy[Made]:
     counted = st.builds(
         lambda count, each: {"each": Made(SearchableList[float], each), "n": Made(Whole, count)},
-        st.sampled_from([2, {"int": [1, 4]}, {"choice": [1, 3]}]),
+        st.sampled_from([2, {"int": [1, 4]}, {"choice": [1, 3]}, {"choice": [1, {"int": [3, 4]}]}]),
         counted_settings,
     )
     fields = st.dictionaries(st.sampled_from("pqrs"), inner, max_size=3)
@@ -120,30 +147,36 @@ def made_spec(made: dict[str, Made], search: dict[str, Any] | None = None) -> Se
 
 
 def value_at(config: dict[str, Any], path: str) -> Any:
+    """What a parameter is in a configuration; of a range inside a choice, what was chosen."""
     value: Any = config
-    for name in path.replace("[", ".").replace("]", "").split("."):
+    for name in re.sub(r"[.]choice\[\d+\]", "", path).replace("[", ".").replace("]", "").split("."):
         if name == "per":
             return len(value)
         value = value[int(name) if isinstance(value, list) else name]
     return value
 
 
-def is_active(parameter: Parameter, config: dict[str, Any]) -> bool:
+def is_active(parameter: Parameter, config: dict[str, Any], params: dict[str, Any]) -> bool:
     for name, chosen in parameter.when:
+        if isinstance(chosen, str):
+            if params.get(name) != chosen:
+                return False
+            continue
         try:
             value = value_at(config, name)
         except KeyError:  # among alternatives that were not chosen
             return False
-        if value < chosen if isinstance(chosen, int) else next(iter(value)) != chosen:
+        if value < chosen:
             return False
     return True
 
 
-def check_inside(parameter: Parameter, config: dict[str, Any]) -> None:
+def check_inside(parameter: Parameter, config: dict[str, Any], params: dict[str, Any]) -> None:
     value, searched = value_at(config, parameter.name), parameter.range
     if isinstance(searched, Choice):
+        option = choice_options(searched)[params[parameter.name]]
         chosen = next(iter(value)) if isinstance(value, dict) else value
-        assert json.dumps(chosen) in [json.dumps(option) for option in searched.choice]
+        assert isinstance(option, Range) or json.dumps(chosen) == json.dumps(option)
     else:
         low, high = searched.ends
         assert low <= value <= high
@@ -162,10 +195,10 @@ def test_proposals_are_what_the_file_describes(made: dict[str, Made], seed: int)
     assert json.loads(json.dumps(config, allow_nan=False)) == config
     described = parameters(spec)
     assert len({parameter.name for parameter in described}) == len(described)
-    active = [parameter for parameter in described if is_active(parameter, config)]
+    active = [parameter for parameter in described if is_active(parameter, config, trial.params)]
     assert list(trial.params) == [parameter.name for parameter in active]
     for parameter in active:
-        check_inside(parameter, config)
+        check_inside(parameter, config, trial.params)
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
