@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help quickstart test test-slow lint clean
+.PHONY: help quickstart local-cluster test test-slow lint clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make quickstart   install, then search tweet-sentiment models and print the leaderboard (3 to 5 minutes)"
+	@echo "make local-cluster a head and two workers on this machine, to submit searches to; Ctrl-C ends it"
 	@echo "make test         install the development tools, then lint, types, layering and tests"
 	@echo "make test-slow    the tests that take long: killed processes, real searches, all of search_spaces/"
 	@echo "make clean        remove the virtual environment, example data and runs"
@@ -18,6 +19,9 @@ quickstart: $(VENV)/.installed data/tweets/train.parquet
 
 data/tweets/train.parquet: | $(VENV)/.installed
 	$(BIN)/automl examples tweets --output data/tweets
+
+local-cluster: $(VENV)/.installed-dev
+	$(BIN)/python -m automl.cluster.local
 
 test: lint
 	$(BIN)/pytest -m 'not slow'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from automl import verbs
+from automl.cluster import commands as cluster_commands
 from automl.space import UserError
 
 app = typer.Typer(
@@ -118,10 +120,25 @@ def resume(
     run: Run,
     trials: Trials = None,
     time_budget: TimeBudget = None,
-    address: Address = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="A Ray cluster (HOST:PORT), or, for a run that was submitted, its dashboard (http://HOST:PORT).",
+        ),
+    ] = None,
+    runs: Annotated[
+        str | None, typer.Option(metavar="PLACE", envvar="AUTOML_RUNS", help="Where submitted runs lie.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Go on with an interrupted run; --trials or --time-budget give a finished one more budget."""
+    if address is not None and address.startswith(("http://", "https://")):
+        asked = {"--trials": trials, "--time-budget": time_budget}
+        cluster_commands.resume_job(
+            run, address, runs, [str(each) for pair in asked.items() if pair[1] is not None for each in pair]
+        )
+        return
     _conclude(verbs.resume(run, trials=trials, time_budget=time_budget, address=address, quiet=quiet))
 
 
@@ -224,10 +241,16 @@ def _print_json(content: object) -> None:
     print(json.dumps(content, indent=2, ensure_ascii=False))
 
 
-def main() -> None:
-    """Run the command; a mistake of the user is one clear message and exit code 2, a fault of the machine 1."""
+cluster_commands.add_to(app)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command with `arguments`, those of the process by default.
+
+    A mistake of the user is one clear message and exit code 2, a fault of the machine 1.
+    """
     try:
-        app(prog_name="automl")
+        app(arguments, prog_name="automl")
     except UserError as error:
         print(f"automl: {error}", file=sys.stderr)
         sys.exit(WRONG_USE)

@@ -88,16 +88,16 @@ def _ray_tune(folder: Path, trials: int, *, reuse_actors: bool, optuna_search: b
 @app.command()
 def ours(folder: Folder, trials: int) -> None:
     """The whole engine: journal, run directory, live view; every trial reports three times."""
-    _ours(folder, trials, "{none: {max_epochs: 3}}")
+    search_null_trials(folder, trials, "{none: {max_epochs: 3}}")
 
 
 @app.command()
 def ours_asha(folder: Folder, trials: int) -> None:
     """The same with trials stopped early."""
-    _ours(folder, trials, "{asha: {max_epochs: 3, grace_period: 1, reduction_factor: 2}}")
+    search_null_trials(folder, trials, "{asha: {max_epochs: 3, grace_period: 1, reduction_factor: 2}}")
 
 
-def _ours(folder: Path, trials: int, early_stopping: str) -> None:
+def search_null_trials(folder: Path, trials: int, early_stopping: str, address: str | None = None) -> None:
     """A search whose workers train nothing; goes on with the run in `folder` where there is one."""
     import null_trial
 
@@ -136,7 +136,7 @@ def _ours(folder: Path, trials: int, early_stopping: str) -> None:
             publisher=publisher,
             prepared_from=settings,
             cache=data / "cache",
-            address=None,
+            address=address,
             worker=null_trial.NullWorker,
         )
     if outcome.status != "finished":

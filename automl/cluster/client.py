@@ -1,0 +1,100 @@
+"""Ray's Job API at an address, with the cluster's token."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from automl.space import UserError
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
+
+STOP_SECONDS = 600  # that a stopped driver has for writing the leaderboard and packing the best model
+ENDED = ("STOPPED", "SUCCEEDED", "FAILED")
+
+
+def connect(address: str) -> JobSubmissionClient:
+    """The Job API at `address`, http(s)://HOST:PORT; raises UserError where nobody answers or the token is refused.
+
+    The token is Ray's own: RAY_AUTH_TOKEN, the file that RAY_AUTH_TOKEN_PATH names, or ~/.ray/auth_token.
+    """
+    found = re.fullmatch(
+        r"(?P<scheme>https?)://(?P<host>[^\s:/@]+|\[[0-9a-fA-F:.]+\])(?::(?P<port>\d{1,5}))?/?", address
+    )
+    if found is None:
+        raise UserError(f"--address {address}: expected the cluster's dashboard, as in http://127.0.0.1:8265")
+    port = int(found["port"] or (443 if found["scheme"] == "https" else 80))
+    try:  # Ray's client would wait for minutes
+        socket.create_connection((found["host"].strip("[]"), port), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(f"no Ray cluster answers at {address}: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        from ray.job_submission import JobSubmissionClient
+
+        with refusals(address):
+            return JobSubmissionClient(address, headers=_authorization())
+    except RuntimeError as error:
+        if "ray[default]" not in str(error):
+            raise
+        raise UserError("the Job API of Ray needs: pip install 'automl[cluster]'") from error
+
+
+@contextmanager
+def refusals(address: str) -> Iterator[None]:
+    """Within the block, what a cluster refuses is a UserError of one sentence."""
+    try:
+        yield
+    except (RuntimeError, ConnectionError) as error:
+        text = str(error)
+        if "Authentication required" in text or "401" in text:
+            raise UserError(
+                f"the cluster at {address} wants its token: put it into the file that RAY_AUTH_TOKEN_PATH names, "
+                "or into ~/.ray/auth_token"
+            ) from error
+        if "Authentication failed" in text or "403" in text:
+            raise UserError(f"the cluster at {address} refuses this token; it has another one") from error
+        if isinstance(error, ConnectionError):
+            raise UserError(f"the Ray cluster at {address} does not answer: {text.splitlines()[0]}") from error
+        raise
+
+
+def start_job(
+    client: JobSubmissionClient, command: Sequence[str], folder: Path, job: str, metadata: Mapping[str, str]
+) -> None:
+    """Start `python -m COMMAND` on the cluster's head, in a copy of `folder`; it takes no CPU and no GPU."""
+    client.submit_job(
+        entrypoint=shlex.join(["python", "-m", *command]),
+        submission_id=job,
+        runtime_env={"working_dir": str(folder), "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}},
+        metadata=dict(metadata),
+    )
+
+
+def nodes_and_resources(client: JobSubmissionClient) -> dict[str, Any]:
+    """How many nodes are alive, and CPUs and GPUs used and there; empty where the cluster does not say."""
+    response = client._do_request("GET", "/api/cluster_status")
+    if response.status_code != 200:
+        return {}
+    report = response.json()["data"]["clusterStatus"]["loadMetricsReport"]
+    usage = report["usage"]
+    nodes = sum(1 for _ in report.get("usageByNode") or {}) or len(report.get("nodeTypes") or [])
+    found = {"nodes": nodes}
+    for name in ("CPU", "GPU"):
+        used, there = usage.get(name, (0.0, 0.0))
+        found |= {f"{name.lower()}s_used": used, f"{name.lower()}s": there}
+    return found
+
+
+def _authorization() -> dict[str, str]:
+    token = os.environ.get("RAY_AUTH_TOKEN", "")
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
+    if not token and path.is_file():
+        token = path.read_text(encoding="utf-8").strip()
+    return {"Authorization": f"Bearer {token}"} if token else {}

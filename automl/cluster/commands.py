@@ -1,0 +1,138 @@
+"""The part of the `automl` command that talks to a Ray cluster."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from automl.cluster import service
+from automl.cluster.render import jobs_table, status_text
+from automl.cluster.service import Cluster
+
+FAILED = 1
+
+Address = Annotated[
+    str,
+    typer.Option(
+        metavar="URL",
+        envvar="AUTOML_ADDRESS",
+        help="The cluster's dashboard, e.g. http://127.0.0.1:8265; its token is Ray's (RAY_AUTH_TOKEN_PATH).",
+    ),
+]
+Runs = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PLACE",
+        envvar="AUTOML_RUNS",
+        help="Where runs lie, as the cluster sees it: a path or a URL [what the cluster's head says].",
+    ),
+]
+Name = Annotated[str, typer.Argument(metavar="RUN", help="A run's name, as submit printed it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands `submit`, `jobs`, `status`, `logs`, `stop` and `fetch`."""
+    for command in (submit, jobs, status, logs, stop, fetch):
+        app.command()(command)
+
+
+def submit(
+    space: Annotated[Path, typer.Argument(metavar="SPACE", help="The search-space file (YAML).")],
+    address: Address,
+    runs: Runs = None,
+    name: Annotated[str | None, typer.Option(help="The run's name [the file's name, the time and two bytes].")] = None,
+    owner: Annotated[str | None, typer.Option(help="Whose run it is [your login name].")] = None,
+    label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label; repeatable.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="How many trials.")] = None,
+    time_budget: Annotated[str | None, typer.Option(metavar="TIME", help="How long, e.g. 90s, 20m, 1h30m.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY.PATH=VALUE", help="Replace a value of the file; repeatable."),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Come back when the search has ended.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="The same, with what its driver writes.")] = False,
+) -> None:
+    """Start a search on a Ray cluster and print its name; the file and your own modules travel, data does not."""
+    asked = {"search.trials": trials, "search.time_budget": time_budget, "search.seed": seed}
+    replaced = [*(overrides or ()), *(f"{key}={value}" for key, value in asked.items() if value is not None)]
+    cluster = Cluster(address, runs)
+    started = service.submit(cluster, space, name=name, owner=owner, labels=label or (), overrides=replaced)
+    print(started, flush=True)
+    if follow:
+        _print_log(cluster, started)
+    if wait or follow:
+        _conclude(cluster, started)
+
+
+def jobs(address: Address, runs: Runs = None, as_json: AsJson = False) -> None:
+    """List the runs that were submitted, the latest first."""
+    found = service.jobs(Cluster(address, runs))
+    if as_json:
+        print(json.dumps([each.as_json() for each in found], indent=2))
+    else:
+        Console(highlight=False).print(jobs_table(found))
+
+
+def status(run: Name, address: Address, runs: Runs = None, as_json: AsJson = False) -> None:
+    """Show how far a run is: trials, the best so far, the budget, and what of the cluster is in use."""
+    cluster = Cluster(address, runs)
+    found, there = service.status(cluster, run), service.resources(cluster)
+    if as_json:
+        print(json.dumps({**found.as_json(), "cluster": there}, indent=2))
+    else:
+        Console(highlight=False).print(status_text(found, there))
+
+
+def logs(
+    run: Name,
+    address: Address,
+    runs: Runs = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Until the search ends.")] = False,
+) -> None:
+    """Print what a run's driver writes."""
+    _print_log(Cluster(address, runs), run, follow=follow)
+
+
+def stop(
+    run: Name,
+    address: Address,
+    runs: Runs = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Come back when the driver has ended.")] = False,
+) -> None:
+    """End a search in good order: what has run is ranked, the best model is packed; resume goes on with it."""
+    if not service.stop(Cluster(address, runs), run, wait=wait):
+        print(f"{run} was not running")
+
+
+def fetch(
+    run: Name,
+    address: Address,
+    runs: Runs = None,
+    output: Annotated[Path | None, typer.Option(metavar="FOLDER", help="The folder to make [runs/RUN].")] = None,
+) -> None:
+    """Copy a run to this machine, without its checkpoints: leaderboard, report, best model, journal, metrics."""
+    print(service.fetch(Cluster(address, runs), run, output or Path("runs") / run))
+
+
+def resume_job(run: str, address: str, runs: str | None, arguments: list[str]) -> None:
+    """Go on with a run as a new job and print its name."""
+    print(service.resume(Cluster(address, runs), run, arguments))
+
+
+def _print_log(cluster: Cluster, run: str, *, follow: bool = True) -> None:
+    for piece in service.logs(cluster, run, follow=follow):
+        print(piece, end="", flush=True)
+
+
+def _conclude(cluster: Cluster, run: str) -> None:
+    ended = service.wait(cluster, run)
+    if ended.state != "finished":
+        because = f": {ended.reason}" if ended.reason else ""
+        typer.echo(f"{run} is {ended.state}{because}", err=True)
+        raise typer.Exit(FAILED)

@@ -1,0 +1,82 @@
+"""Runs of a cluster as people read them, at 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from automl.cluster.status import RunStatus
+from automl.space.durations import duration_text
+
+STYLES = {"finished": "green", "running": "cyan", "failed": "red", "lost": "red", "interrupted": "yellow"}
+
+
+def jobs_table(found: Sequence[RunStatus]) -> Table | Text:
+    """A line for each run."""
+    if not found:
+        return Text("no run was submitted yet")
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("run", overflow="fold")
+    for name in ("owner", "state"):
+        table.add_column(name)
+    for name in ("trials", "age"):
+        table.add_column(name, justify="right")
+    for each in found:
+        table.add_row(Text(each.name), Text(each.owner), _state(each), _trials(each), _age(each.submitted))
+    return table
+
+
+def status_text(status: RunStatus, cluster: Mapping[str, Any]) -> Group:
+    """What one wants to know of a run, most important first."""
+    lines = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    lines.add_column(style="dim", no_wrap=True)
+    lines.add_column(overflow="fold")
+    lines.add_row("run", Text(status.name))
+    state = _state(status)
+    lines.add_row("state", state.append(f"  {status.reason}") if status.reason else state)
+    if status.best:
+        best = status.best
+        floor = "" if status.floor is None else f"; linear floor {status.floor:.4f}"
+        lines.add_row("best", f"{best['metric']} {best['score']:.4f}, trial {best['trial']}, {best['family']}{floor}")
+    if status.trials:
+        counts = [f"{count} {name}" for name, count in status.trials.items() if name != "budget" and count]
+        lines.add_row("trials", f"{_trials(status)}: {', '.join(counts) or 'none yet'}")
+    if status.used and status.budget:
+        lines.add_row("time", _used(status.used["seconds"], status.budget.get("time_budget_seconds")))
+        if status.used["gpu_hours"]:
+            asked = status.budget.get("gpu_hours")
+            lines.add_row("GPU hours", f"{status.used['gpu_hours']:.2f}{f' of {asked:g}' if asked else ''}")
+    lines.add_row("owner", Text(status.owner + "".join(f"  {key}={each}" for key, each in status.labels.items())))
+    lines.add_row("submitted", f"{status.submitted}, {_age(status.submitted)} ago")
+    lines.add_row("place", Text(status.place))
+    if cluster:
+        lines.add_row(
+            "cluster",
+            f"{cluster['nodes']} nodes; CPUs {cluster['cpus_used']:g} of {cluster['cpus']:g} in use, "
+            f"GPUs {cluster['gpus_used']:g} of {cluster['gpus']:g}",
+        )
+    return Group(lines)
+
+
+def _state(status: RunStatus) -> Text:
+    return Text(status.state, style=STYLES.get(status.state, ""))
+
+
+def _trials(status: RunStatus) -> str:
+    if not status.trials:
+        return "-"
+    ended = status.trials.get("ended", sum(status.trials.get(each, 0) for each in ("completed", "stopped", "failed")))
+    return f"{ended} of {status.trials['budget']}"
+
+
+def _used(seconds: float, budget: float | None) -> str:
+    return duration_text(seconds) + (f" of {duration_text(budget)}" if budget else "")
+
+
+def _age(submitted: str) -> str:
+    return duration_text((datetime.now(UTC) - datetime.fromisoformat(submitted)).total_seconds()) if submitted else "-"

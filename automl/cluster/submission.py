@@ -1,0 +1,98 @@
+"""What is known of a submitted search beside its run: who asked for what, and what it takes to go on with it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from automl.data.files import replace_atomically
+from automl.data.store import Store, is_url
+from automl.space import UserError
+from automl.training.run_directory import read_json, write_json
+
+FOLDER = ".submissions"  # beside the runs: a record and the packed files of each
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A search that was submitted; `arguments` are those of `automl run`, `jobs` the ids of its Ray jobs, in order."""
+
+    name: str
+    owner: str
+    labels: Mapping[str, str]
+    submitted: str  # ISO 8601, UTC
+    space: str  # the search-space file's name within the package
+    arguments: Sequence[str] = ()
+    jobs: Sequence[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """For files and programs."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The folder of all runs as a cluster sees it: a path that its nodes share, or the URL of a store."""
+
+    place: str
+
+    def run(self, name: str) -> str:
+        """The place of a run, by a name that has been checked."""
+        return f"{self.place.rstrip('/')}/{name}"
+
+    def names(self) -> list[str]:
+        """The names of all submitted runs."""
+        files = self._store().names() if is_url(self.place) else [path.name for path in self._folder().glob("*.json")]
+        return sorted(name.removesuffix(".json") for name in files if name.endswith(".json") and "/" not in name)
+
+    def record(self, name: str) -> Submission:
+        """What is known of a run; raises UserError where nothing is."""
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / "record.json" if is_url(self.place) else self._folder() / f"{name}.json"
+            if is_url(self.place):
+                self._store().get(f"{name}.json", path)
+            if not path.is_file():
+                raise UserError(f"no run {name} was submitted to {self.place}")
+            content = read_json(path)
+        known = Submission.__dataclass_fields__
+        return Submission(**{key: value for key, value in content.items() if key in known})
+
+    def write(self, submission: Submission) -> None:
+        """Keep the record."""
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / "record.json" if is_url(self.place) else self._folder() / f"{submission.name}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, submission.as_json())
+            if is_url(self.place):
+                self._store().put(path, f"{submission.name}.json")
+
+    def keep_files(self, name: str, folder: Path) -> None:
+        """Keep the packed files of a run, for it to be gone on with once the cluster has forgotten them."""
+        with tempfile.TemporaryDirectory() as scratch:
+            archive = Path(shutil.make_archive(str(Path(scratch) / name), "zip", folder))
+            if is_url(self.place):
+                self._store().put(archive, archive.name)
+            else:
+                with replace_atomically(self._folder() / archive.name) as temporary:
+                    shutil.copyfile(archive, temporary)
+
+    def unpack(self, name: str, folder: Path) -> None:
+        """Write the packed files of a run into `folder`; raises UserError where they are gone."""
+        with tempfile.TemporaryDirectory() as scratch:
+            archive = self._folder() / f"{name}.zip"
+            if is_url(self.place):
+                archive = Path(scratch) / f"{name}.zip"
+                self._store().get(archive.name, archive)
+            if not archive.is_file():
+                raise UserError(f"the files that {name} was submitted with are gone from {self.place}")
+            shutil.unpack_archive(archive, folder)
+
+    def _folder(self) -> Path:
+        return Path(self.place) / FOLDER
+
+    def _store(self) -> Store:
+        return Store(self.run(FOLDER))
