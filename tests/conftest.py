@@ -89,6 +89,15 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def slow_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Enough rows that an epoch takes a good part of a second, so that a search can be hit in its midst."""
+    folder = tmp_path_factory.mktemp("slow")
+    for seed, (split, rows) in enumerate({"train": 12_000, "validation": 300, "test": 300}.items()):
+        write_jsonl(folder / f"{split}.jsonl", make_texts(rows, seed, noise=0.3))
+    return folder
+
+
 def write_space(path: Path, data: Path, *, trials: int = 4, epochs: int = 4, extra: str = "") -> Path:
     path.write_text(SMALL_SPACE.format(folder=data, trials=trials, epochs=epochs) + extra, encoding="utf-8")
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shlex
@@ -38,6 +39,8 @@ def connect(address: str) -> JobSubmissionClient:
     try:
         from ray.job_submission import JobSubmissionClient
 
+        for name in ("dashboard.modules.dashboard_sdk", "_private.runtime_env.packaging"):  # they tell of every upload
+            logging.getLogger(f"ray.{name}").setLevel(logging.WARNING)
         with refusals(address):
             return JobSubmissionClient(address, headers=_authorization())
     except RuntimeError as error:
@@ -49,17 +52,21 @@ def connect(address: str) -> JobSubmissionClient:
 @contextmanager
 def refusals(address: str) -> Iterator[None]:
     """Within the block, what a cluster refuses is a UserError of one sentence."""
+    from ray.exceptions import AuthenticationError
+
     try:
         yield
-    except (RuntimeError, ConnectionError) as error:
+    except (AuthenticationError, RuntimeError, ConnectionError) as error:
         text = str(error)
-        if "Authentication required" in text or "401" in text:
+        if "Authentication required" in text:
             raise UserError(
                 f"the cluster at {address} wants its token: put it into the file that RAY_AUTH_TOKEN_PATH names, "
                 "or into ~/.ray/auth_token"
             ) from error
-        if "Authentication failed" in text or "403" in text:
+        if "Authentication failed" in text:
             raise UserError(f"the cluster at {address} refuses this token; it has another one") from error
+        if "No available agent" in text or "status code 504" in text:
+            raise UserError(f"the head of the cluster at {address} takes no jobs now; it may be starting") from error
         if isinstance(error, ConnectionError):
             raise UserError(f"the Ray cluster at {address} does not answer: {text.splitlines()[0]}") from error
         raise

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
+import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +25,7 @@ def write_request(folder: Path, submission: Submission, runs: str | None) -> Non
 
 
 def main(action: str) -> None:
-    """Become the command that runs the search which the file submission.json asks for, or that goes on with it."""
+    """Run the search that the file submission.json asks for, or go on with it; exits as the command does."""
     try:
         content = read_json(Path(REQUEST))
         runs, asked = cluster_runs(content["runs"]), Submission(**content["submission"])
@@ -38,7 +42,13 @@ def main(action: str) -> None:
     except UserError as error:
         print(f"automl: {error}", file=sys.stderr)
         sys.exit(2)
-    os.execv(sys.executable, [sys.executable, "-m", "automl", *command])
+    # Ray may replace a job's files while it runs, where several nodes share a machine; so it works on a copy. A stop
+    # comes to both processes, and the command answers it.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    with tempfile.TemporaryDirectory(prefix="automl-job-") as scratch:
+        folder = shutil.copytree(Path.cwd(), Path(scratch) / "files")
+        ended = subprocess.run([sys.executable, "-m", "automl", *command], cwd=folder, check=False)
+    sys.exit(ended.returncode)
 
 
 def _run(asked: Submission, runs: Runs) -> list[str]:

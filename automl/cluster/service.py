@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from automl.cluster.agent import answer_in, is_wanted, unpack, wanted
+from automl.cluster.agent import answer_in
+from automl.cluster.archive import is_wanted, unpack, wanted
 from automl.cluster.client import ENDED, connect, nodes_and_resources, refusals, start_job
 from automl.cluster.job import write_request
 from automl.cluster.names import labels_of, new_run_name, owner_name, run_name

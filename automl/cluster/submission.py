@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from automl.cluster.archive import archive
 from automl.data.files import replace_atomically
 from automl.data.store import Store, is_url
 from automl.space import UserError
@@ -71,25 +71,25 @@ class Runs:
                 self._store().put(path, f"{submission.name}.json")
 
     def keep_files(self, name: str, folder: Path) -> None:
-        """Keep the packed files of a run, for it to be gone on with once the cluster has forgotten them."""
+        """Keep the files that a run was submitted with, to go on with it once the cluster has forgotten them."""
+        content = archive(folder, sorted(path for path in folder.rglob("*") if path.is_file()))
         with tempfile.TemporaryDirectory() as scratch:
-            archive = Path(shutil.make_archive(str(Path(scratch) / name), "zip", folder))
+            path = Path(scratch if is_url(self.place) else self._folder()) / f"{name}.tar.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replace_atomically(path) as temporary:
+                temporary.write_bytes(content)
             if is_url(self.place):
-                self._store().put(archive, archive.name)
-            else:
-                with replace_atomically(self._folder() / archive.name) as temporary:
-                    shutil.copyfile(archive, temporary)
+                self._store().put(path, path.name)
 
-    def unpack(self, name: str, folder: Path) -> None:
-        """Write the packed files of a run into `folder`; raises UserError where they are gone."""
+    def files(self, name: str) -> bytes:
+        """The same again, as an archive; raises UserError where they are gone."""
         with tempfile.TemporaryDirectory() as scratch:
-            archive = self._folder() / f"{name}.zip"
+            path = Path(scratch if is_url(self.place) else self._folder()) / f"{name}.tar.gz"
             if is_url(self.place):
-                archive = Path(scratch) / f"{name}.zip"
-                self._store().get(archive.name, archive)
-            if not archive.is_file():
-                raise UserError(f"the files that {name} was submitted with are gone from {self.place}")
-            shutil.unpack_archive(archive, folder)
+                self._store().get(path.name, path)
+            if not path.is_file():
+                raise UserError(f"no run {name} was submitted to {self.place}")
+            return path.read_bytes()
 
     def _folder(self) -> Path:
         return Path(self.place) / FOLDER

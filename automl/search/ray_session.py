@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import TypeVar
 
 import ray
+import ray._private.ray_constants
 import torch
 from ray import PlacementGroupID
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
+from automl.search.growth import greatest_resources
 from automl.search.resources import Capacity
 from automl.space import UserError
 from automl.training.run_directory import TrialDirectory
@@ -39,6 +42,7 @@ _ENVIRONMENT = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 
+_OWN_TOKEN = secrets.token_hex(32)  # Ray would write one into the user's home
 _ahead = False  # whether `ray_beside` has started a Ray that no session has taken over
 
 
@@ -125,7 +129,7 @@ def ray_session(address: str | None) -> Iterator[Capacity]:
         for name in ("ray", "ray.tune", "ray.train"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
-            there = ray.cluster_resources()
+            there = ray.cluster_resources() if address is None else _with_growth(ray.cluster_resources())
             known = ("CPU", "GPU", "memory", "object_store_memory")
             other = {
                 name: amount for name, amount in there.items() if name not in known and not name.startswith("node:")
@@ -135,13 +139,26 @@ def ray_session(address: str | None) -> Iterator[Capacity]:
             ray.shutdown()
 
 
+def _with_growth(there: Mapping[str, float]) -> dict[str, float]:
+    """The resources of a cluster, counting nodes that its autoscaler may still start.
+
+    Ray Tune asks for all that a search has a use for, so that the autoscaler hears of it.
+    """
+    most = greatest_resources()
+    return {name: max(there.get(name, 0.0), most.get(name, 0.0)) for name in {*there, *most}}
+
+
 def _start(address: str | None) -> None:
     os.environ.update({name: os.environ.get(name, value) for name, value in _ENVIRONMENT.items()})
     here = local_capacity()
     try:
         if address is None:
+            os.environ.pop("RAY_AUTH_MODE", None)  # then Ray asks for a token, and takes this one
+            os.environ["RAY_AUTH_TOKEN"] = _OWN_TOKEN
+            ray._private.ray_constants.ENABLE_RAY_CLUSTER = False  # else loopback becomes the address of the network
             ray.init(
                 address="local",
+                _node_ip_address="127.0.0.1",  # nobody else is to reach it
                 num_cpus=int(here.cpus),
                 num_gpus=int(here.gpus),
                 include_dashboard=False,
@@ -150,6 +167,10 @@ def _start(address: str | None) -> None:
                 object_store_memory=OBJECT_STORE_BYTES,
             )
         else:
+            ray._private.ray_constants.ENABLE_RAY_CLUSTER = True
+            if os.environ.get("RAY_AUTH_TOKEN") == _OWN_TOKEN:
+                del os.environ["RAY_AUTH_TOKEN"]
+                os.environ.pop("RAY_AUTH_MODE", None)
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
         where = "a local Ray" if address is None else f"the Ray cluster at {address}"

@@ -12,16 +12,7 @@ import pytest
 from automl.results import read_run
 from automl.space import UserError
 from automl.training.run_directory import RunDirectory
-from tests.conftest import make_texts, write_jsonl, write_space
-
-
-@pytest.fixture(scope="session")
-def slow_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Enough rows that an epoch takes a good part of a second, so that a search can be hit in its midst."""
-    folder = tmp_path_factory.mktemp("slow")
-    for seed, (split, rows) in enumerate({"train": 12_000, "validation": 300, "test": 300}.items()):
-        write_jsonl(folder / f"{split}.jsonl", make_texts(rows, seed, noise=0.3))
-    return folder
+from tests.conftest import write_space
 
 
 @pytest.fixture

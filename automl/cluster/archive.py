@@ -1,0 +1,38 @@
+"""Folders as one piece of bytes, and back."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+CHECKPOINTS = ("checkpoint.pt",)  # of no use but to go on with the run
+
+
+def archive(folder: Path, files: Iterable[Path]) -> bytes:
+    """Files of a folder as a tar, gzipped."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=3) as tar:
+        for path in files:
+            tar.add(path, arcname=path.relative_to(folder).as_posix(), recursive=False)
+    return buffer.getvalue()
+
+
+def wanted(place: Path) -> Iterator[Path]:
+    """The files of a run that whoever reads it wants."""
+    for path in sorted(place.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(place).parts)
+        if path.is_file() and not path.is_symlink() and not hidden and is_wanted(path.name):
+            yield path
+
+
+def is_wanted(name: str) -> bool:
+    """Whether a file of this name is more than a checkpoint or a lock."""
+    return name not in CHECKPOINTS and not name.endswith(".lock")
+
+
+def unpack(content: bytes, folder: Path) -> None:
+    """Write an archive's files into `folder`; raises tarfile.FilterError where one would lie outside of it."""
+    with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as tar:
+        tar.extractall(folder, filter="data")
