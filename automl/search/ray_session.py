@@ -17,6 +17,7 @@ import torch
 from ray import PlacementGroupID
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
+from automl.search.own_ray import enter_privacy, leave_privacy
 from automl.search.resources import Capacity
 from automl.space import UserError
 from automl.training.run_directory import TrialDirectory
@@ -107,7 +108,7 @@ def ray_beside(work: Callable[[], T], address: str | None) -> Iterator[T]:
         yield result.result()
     finally:
         _ahead = False
-        ray.shutdown()
+        _stop()
 
 
 @contextmanager
@@ -132,7 +133,12 @@ def ray_session(address: str | None) -> Iterator[Capacity]:
             }
             yield Capacity(cpus=there.get("CPU", 0.0), gpus=there.get("GPU", 0.0), other=other)
         finally:
-            ray.shutdown()
+            _stop()
+
+
+def _stop() -> None:
+    ray.shutdown()
+    leave_privacy()
 
 
 def _start(address: str | None) -> None:
@@ -140,6 +146,7 @@ def _start(address: str | None) -> None:
     here = local_capacity()
     try:
         if address is None:
+            enter_privacy()
             ray.init(
                 address="local",
                 num_cpus=int(here.cpus),
@@ -152,5 +159,6 @@ def _start(address: str | None) -> None:
         else:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
+        _stop()
         where = "a local Ray" if address is None else f"the Ray cluster at {address}"
         raise UserError(f"cannot start on {where}: {str(error).strip().splitlines()[0]}") from error
