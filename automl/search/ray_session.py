@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import sys
 import threading
 import time
@@ -14,12 +13,12 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from typing import TypeVar
 
 import ray
-import ray._private.ray_constants
 import torch
 from ray import PlacementGroupID
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from automl.search.growth import greatest_resources
+from automl.search.own_ray import enter_privacy, leave_privacy
 from automl.search.resources import Capacity
 from automl.space import UserError
 from automl.training.run_directory import TrialDirectory
@@ -42,7 +41,6 @@ _ENVIRONMENT = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 
-_OWN_TOKEN = secrets.token_hex(32)  # Ray would write one into the user's home
 _ahead = False  # whether `ray_beside` has started a Ray that no session has taken over
 
 
@@ -111,7 +109,7 @@ def ray_beside(work: Callable[[], T], address: str | None) -> Iterator[T]:
         yield result.result()
     finally:
         _ahead = False
-        ray.shutdown()
+        _stop()
 
 
 @contextmanager
@@ -136,7 +134,12 @@ def ray_session(address: str | None) -> Iterator[Capacity]:
             }
             yield Capacity(cpus=there.get("CPU", 0.0), gpus=there.get("GPU", 0.0), other=other)
         finally:
-            ray.shutdown()
+            _stop()
+
+
+def _stop() -> None:
+    ray.shutdown()
+    leave_privacy()
 
 
 def _with_growth(there: Mapping[str, float]) -> dict[str, float]:
@@ -153,12 +156,9 @@ def _start(address: str | None) -> None:
     here = local_capacity()
     try:
         if address is None:
-            os.environ.pop("RAY_AUTH_MODE", None)  # then Ray asks for a token, and takes this one
-            os.environ["RAY_AUTH_TOKEN"] = _OWN_TOKEN
-            ray._private.ray_constants.ENABLE_RAY_CLUSTER = False  # else loopback becomes the address of the network
+            enter_privacy()
             ray.init(
                 address="local",
-                _node_ip_address="127.0.0.1",  # nobody else is to reach it
                 num_cpus=int(here.cpus),
                 num_gpus=int(here.gpus),
                 include_dashboard=False,
@@ -167,11 +167,8 @@ def _start(address: str | None) -> None:
                 object_store_memory=OBJECT_STORE_BYTES,
             )
         else:
-            ray._private.ray_constants.ENABLE_RAY_CLUSTER = True
-            if os.environ.get("RAY_AUTH_TOKEN") == _OWN_TOKEN:
-                del os.environ["RAY_AUTH_TOKEN"]
-                os.environ.pop("RAY_AUTH_MODE", None)
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
+        _stop()
         where = "a local Ray" if address is None else f"the Ray cluster at {address}"
         raise UserError(f"cannot start on {where}: {str(error).strip().splitlines()[0]}") from error

@@ -1,0 +1,70 @@
+"""The Ray that a search starts: nobody outside this machine reaches it, and nobody without its token gets in."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import ray
+
+from automl.search.ray_session import ray_session
+from tests.search.test_kills import family
+
+pytestmark = pytest.mark.ray
+
+LISTENING = "0A"
+
+ENTER = """
+import sys, ray
+print(len(ray._raylet.GcsClient(address=sys.argv[1]).get_all_node_info(timeout=10)), "node")
+"""
+
+
+def listeners(processes: set[int]) -> set[str]:
+    """The addresses, as hexadecimal digits, on which these processes listen for TCP connections."""
+    sockets = set()
+    for process in processes:
+        for descriptor in Path(f"/proc/{process}/fd").glob("*"):
+            try:
+                sockets.add(str(descriptor.readlink()))
+            except OSError:
+                continue
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == LISTENING and f"socket:[{fields[9]}]" in sockets:
+                found.add(fields[1].partition(":")[0])
+    return found
+
+
+def enter(address: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """What comes of another process that asks the Ray at `address` for its nodes."""
+    return subprocess.run(
+        [sys.executable, "-c", ENTER, address],
+        env={**{name: value for name, value in os.environ.items() if "RAY_AUTH" not in name}, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_ray_of_our_own_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with ray_session(None):
+        assert ray.get(ray.remote(lambda: 7).remote(), timeout=60) == 7
+        address, token = ray.get_runtime_context().gcs_address, os.environ["RAY_AUTH_TOKEN"]
+        addresses = listeners(set(family(os.getpid())))
+        assert addresses
+        assert addresses <= {"0100007F", "0000000000000000FFFF00000100007F"}, addresses
+        wrong = enter(address, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="0" * 64)
+        assert wrong.returncode != 0 and wrong.stdout == ""
+        none = enter(address, RAY_AUTH_MODE="disabled")
+        assert none.returncode != 0 and none.stdout == ""
+        assert enter(address, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token).stdout == "1 node\n"
+    assert not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN"} & {*os.environ}
+    assert not (tmp_path / ".ray").exists()  # the token was on no disk
