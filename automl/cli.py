@@ -169,8 +169,8 @@ def predict(
     """Label rows: the same rows in the same order and format, with a label and probabilities."""
     skipped = verbs.predict(model, input, output=output, text=text)
     if skipped:
-        rows = "1 row has" if skipped == 1 else f"{skipped:,} rows have"
-        print(f"automl: {rows} no text and got no label", file=sys.stderr)
+        rows = "1 row" if skipped == 1 else f"{skipped:,} rows"
+        print(f"automl: {rows} got no label; prediction_error says why", file=sys.stderr)
 
 
 @app.command()

@@ -286,9 +286,9 @@ def test_five_new_sentences(command: Command, finished: RunDirectory, tmp_path: 
 def test_rows_without_text_are_counted_on_stderr(command: Command, finished: RunDirectory, tmp_path: Path) -> None:
     data = write_data(tmp_path, [("good", "x"), ("", "x"), (" ", "x")])
     said = command("predict", finished.path, data)
-    assert said.err == "automl: 2 rows have no text and got no label\n" and len(said.out.splitlines()) == 4
+    assert said.err == "automl: 2 rows got no label; prediction_error says why\n" and len(said.out.splitlines()) == 4
     write_data(tmp_path, [("good", "x"), ("", "x")])
-    assert command("predict", finished.path, data).err == "automl: 1 row has no text and got no label\n"
+    assert command("predict", finished.path, data).err == "automl: 1 row got no label; prediction_error says why\n"
 
 
 def test_what_cannot_be_predicted(command: Command, finished: RunDirectory, tmp_path: Path) -> None:

@@ -77,7 +77,11 @@ def column_names(path: Path) -> list[str]:
 
 def require_columns(path: Path, wanted: Sequence[str]) -> None:
     """Raise UserError where a table lacks one of the `wanted` columns, naming the nearest, or has it twice."""
-    there = column_names(path)
+    require_names(path, wanted, column_names(path))
+
+
+def require_names(path: Path, wanted: Sequence[str], there: Sequence[str]) -> None:
+    """The same of a table whose columns are known."""
     for name in wanted:
         if there.count(name) > 1:
             raise UserError(f"{path} has {there.count(name)} columns {name!r}; rename all but one")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import sys
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
-from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,38 +18,42 @@ import pyarrow.parquet
 
 from automl.data.columns import blank, label_column, text_column
 from automl.data.files import replace_atomically
-from automl.data.tables import column_names, find_files, open_text, read_batches, require_columns, table_format
+from automl.data.tables import find_files, read_batches, require_columns, table_format
 from automl.results.finalists import confusion_matrix
+from automl.results.input_rows import NOT_UTF8, Window, open_rows
 from automl.results.package import Model
 from automl.space import UserError
 from automl.training.metrics import compute_metrics
 
 LABEL = "predicted_label"
+ERROR = "prediction_error"
 PROBABILITY = "probability_"
 DIGITS = 6
 SHOWN_CLASSES = 10
 
-# Rows with their labels and probabilities [rows][classes], both None for a row without text.
-Labelled = tuple[pa.RecordBatch, list[str | None], list[list[float | None]]]
+# Rows with their labels and probabilities [rows][classes], both None for a row that has an error.
+Labelled = tuple[Window, list[str | None], list[list[float | None]]]
 
 
 def predict_file(model: Model, input: Path, output: Path | None, *, text: str | None = None) -> int:
     """Write the rows of `input` in their order, in its format, with a label and the probability of every class.
 
-    Rows without text get none. Every other column stays as it is. Writes to stdout where `output` is None. Gives the
-    number of rows without text. Raises UserError where the file or the column is missing, `output` is `input` or
-    another kind of file, or the columns to add are there already; then `output` is left as it was.
+    A row that cannot be used (no text, another type, a line that cannot be parsed) gets none, and the reason in the
+    column `prediction_error`. Every other column stays as it is. Rows pass through in windows, so memory does not grow
+    with the file. Writes to stdout where `output` is None. Gives the number of rows without a label. Raises UserError
+    where the file or the column is missing, `output` is `input` or another kind of file, or the columns to add are
+    there already; then `output` is left as it was.
     """
     (input,) = _single(input)
     column = text or model.text_column
-    require_columns(input, [column])
     kind = table_format(input)
-    added = [LABEL, *(f"{PROBABILITY}{name}" for name in model.classes)]
-    _require_free(input, added, column_names(input))
+    added = [LABEL, *(f"{PROBABILITY}{name}" for name in model.classes), ERROR]
+    names, windows = open_rows(input, column)
+    _require_free(input, added, names)
     if output is None:
         if kind in ("parquet", "arrow") and sys.stdout.isatty():
             raise UserError(f"{input.suffix} is no text; name a file with --output, or redirect stdout")
-        skipped = _write(model, input, column, added, sys.stdout.buffer)
+        skipped = _write(model, windows, kind, names, added, sys.stdout.buffer)
         sys.stdout.buffer.flush()
         return skipped
     if output.is_dir():
@@ -64,7 +66,7 @@ def predict_file(model: Model, input: Path, output: Path | None, *, text: str | 
         raise UserError(f"--output {output} is the input itself; name another file")
     opener: Any = gzip.open if output.suffix == ".gz" else open
     with replace_atomically(output) as temporary, opener(temporary, "wb") as sink:
-        return _write(model, input, column, added, sink)
+        return _write(model, windows, kind, names, added, sink)
 
 
 def evaluate_file(model: Model, data: str, *, text: str | None = None, label: str | None = None) -> dict[str, Any]:
@@ -138,46 +140,44 @@ def _unknown_label(path: Path, name: str, classes: Sequence[str]) -> str:
     return f"{path}: label {name!r} is none of the model's classes{hint} (they are {shown})"
 
 
-def _write(model: Model, input: Path, column: str, added: list[str], sink: IO[bytes]) -> int:
-    """Write the labelled rows of `input` to `sink`; gives the number of rows without text."""
-    kind = table_format(input)
+def _write(
+    model: Model, rows: Iterator[Window], kind: str, header: list[str], added: list[str], sink: IO[bytes]
+) -> int:
+    """Write the labelled rows to `sink`; gives the number of rows without a label."""
+    labelled = _labelled(model, rows)
     if kind == "jsonl":
-        return _write_json_lines(_labelled(model, input, column, [column]), input, added, sink)
-    rows = _labelled(model, input, column, None)
+        return _write_json_lines(labelled, added, sink)
     if kind in ("parquet", "arrow"):
-        return _write_columns(rows, added, pa.parquet.ParquetWriter if kind == "parquet" else pa.ipc.new_file, sink)
-    return _write_csv(rows, added, "\t" if kind == "tsv" else ",", sink)
+        return _write_columns(labelled, added, pa.parquet.ParquetWriter if kind == "parquet" else pa.ipc.new_file, sink)
+    return _write_csv(labelled, [*header, *added], "\t" if kind == "tsv" else ",", sink)
 
 
-def _labelled(model: Model, input: Path, column: str, columns: Sequence[str] | None) -> Iterator[Labelled]:
-    for batch in read_batches(input, columns):
-        texts = text_column(batch.column(column), f"{input}: column {column!r}")
-        usable = ~blank(texts)
-        found = iter(model.predict_probabilities(texts.filter(pa.array(usable)).to_pylist()))
+def _labelled(model: Model, windows: Iterator[Window]) -> Iterator[Labelled]:
+    for window in windows:
+        found = iter(model.predict_probabilities([text for text in window.texts if text is not None]))
         labels: list[str | None] = []
         probabilities: list[list[float | None]] = []
-        for has_text in usable:
-            row = next(found) if has_text else None
+        for text in window.texts:
+            row = None if text is None else next(found)
             labels.append(None if row is None else model.classes[int(row.argmax())])
             probabilities.append(
                 [None] * len(model.classes) if row is None else [round(float(share), DIGITS) for share in row]
             )
-        yield batch, labels, probabilities
+        yield window, labels, probabilities
 
 
-def _write_csv(rows: Iterator[Labelled], added: list[str], delimiter: str, sink: IO[bytes]) -> int:
+def _write_csv(rows: Iterator[Labelled], header: list[str], delimiter: str, sink: IO[bytes]) -> int:
     def line(cells: Sequence[str]) -> bytes:
-        return (delimiter.join(_csv_cell(cell, delimiter) for cell in cells) + "\n").encode()
+        text = delimiter.join(_csv_cell(cell, delimiter) for cell in cells) + "\n"
+        return text.encode("utf-8", "surrogateescape")
 
     skipped = 0
-    for number, (batch, labels, probabilities) in enumerate(rows):
-        if number == 0:
-            sink.write(line([*batch.schema.names, *added]))
+    sink.write(line(header))
+    for window, labels, probabilities in rows:
         skipped += labels.count(None)
-        values = [batch_column.to_pylist() for batch_column in batch.columns]
-        for row, label, shares in zip(zip(*values, strict=True), labels, probabilities, strict=True):
+        for row, label, shares, error in zip(window.rows, labels, probabilities, window.errors, strict=True):
             numbers = ["" if share is None else f"{share:.{DIGITS}f}" for share in shares]
-            sink.write(line([*row, label or "", *numbers]))
+            sink.write(line([*row, label or "", *numbers, error or ""]))
     return skipped
 
 
@@ -188,29 +188,32 @@ def _csv_cell(text: str, delimiter: str) -> str:
     return text
 
 
-def _write_json_lines(rows: Iterator[Labelled], input: Path, added: list[str], sink: IO[bytes]) -> int:
-    """Each line as it stands, with the added keys before its closing brace: numbers keep all their digits."""
+def _write_json_lines(rows: Iterator[Labelled], added: list[str], sink: IO[bytes]) -> int:
+    """Each line as it stands, with the added keys before its closing brace: numbers keep all their digits.
+
+    A line that is no JSON object becomes one, with the line as the text of its key `line`.
+    """
     skipped = 0
-    with io.TextIOWrapper(open_text(input), encoding="utf-8-sig") as file:
-        lines = (line.strip() for line in file if line.strip())
-        for batch, labels, probabilities in rows:
-            skipped += labels.count(None)
-            for line, label, shares in zip(islice(lines, batch.num_rows), labels, probabilities, strict=True):
-                keys = json.loads(line)
-                _require_free(input, added, keys)
-                extra = json.dumps(dict(zip(added, [label, *shares], strict=True)), ensure_ascii=False)
-                sink.write(f"{line[:-1].rstrip()}{', ' if keys else ''}{extra[1:]}\n".encode())
+    for window, labels, probabilities in rows:
+        skipped += labels.count(None)
+        for line, label, shares, error in zip(window.rows, labels, probabilities, window.errors, strict=True):
+            if error is not None and error.startswith("the line"):
+                line = json.dumps({"line": NOT_UTF8.sub("\ufffd", line)}, ensure_ascii=False)
+            empty = line[1:-1].strip() == ""
+            extra = json.dumps(dict(zip(added, [label, *shares, error], strict=True)), ensure_ascii=False)
+            sink.write(f"{line[:-1].rstrip()}{'' if empty else ', '}{extra[1:]}\n".encode("utf-8", "replace"))
     return skipped
 
 
 def _write_columns(rows: Iterator[Labelled], added: list[str], make_writer: Any, sink: IO[bytes]) -> int:
     skipped = 0
     writer: Any = None
-    for batch, labels, probabilities in rows:
+    for window, labels, probabilities in rows:
         skipped += labels.count(None)
-        table = pa.Table.from_batches([batch]).append_column(added[0], pa.array(labels, pa.string()))
-        for position, name in enumerate(added[1:]):
+        table = pa.Table.from_batches([window.rows]).append_column(added[0], pa.array(labels, pa.string()))
+        for position, name in enumerate(added[1:-1]):
             table = table.append_column(name, pa.array([row[position] for row in probabilities], pa.float64()))
+        table = table.append_column(added[-1], pa.array(window.errors, pa.string()))
         writer = writer or make_writer(sink, table.schema)
         writer.write_table(table)
     if writer is not None:

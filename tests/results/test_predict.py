@@ -23,7 +23,8 @@ from tests.conftest import make_texts, write_jsonl
 
 pytestmark = pytest.mark.ray
 
-ADDED = ["predicted_label", "probability_negative", "probability_positive"]
+SHARES = ["probability_negative", "probability_positive"]
+ADDED = ["predicted_label", *SHARES, "prediction_error"]
 TEXTS = ["a great flight", None, 'terrible, "awful"\nbad', "  ", "the gate was on monday", "good\rgreat"]
 
 
@@ -65,9 +66,10 @@ def test_text_tables_keep_every_cell(model: Model, finished: RunDirectory, tmp_p
     for row, (label, probabilities) in zip(found[1:], expected(model), strict=True):
         assert row[4] == (label or "")
         if probabilities is None:
-            assert row[5:] == ["", ""]
+            assert row[5:] == ["", "", "no text"]
         else:
-            assert [float(cell) for cell in row[5:]] == pytest.approx(probabilities, abs=2e-6)
+            assert row[7] == ""
+            assert [float(cell) for cell in row[5:7]] == pytest.approx(probabilities, abs=2e-6)
 
 
 def test_json_lines_keep_every_character(model: Model, finished: RunDirectory, tmp_path: Path) -> None:
@@ -87,9 +89,9 @@ def test_json_lines_keep_every_character(model: Model, finished: RunDirectory, t
     for line, before, (label, probabilities) in zip(found, lines, expected(model), strict=True):
         assert line.startswith(before[:-1] + ', "predicted_label": ')
         row = json.loads(line)
-        assert list(row)[-3:] == ADDED
+        assert list(row)[-4:] == ADDED and (row["prediction_error"] == "no text") is (label is None)
         assert row["predicted_label"] == label
-        shares = [row[name] for name in ADDED[1:]]
+        shares = [row[name] for name in SHARES]
         assert shares == ([None, None] if probabilities is None else pytest.approx(probabilities, abs=2e-6))
 
 
@@ -119,7 +121,7 @@ def test_columns_keep_their_types(model: Model, finished: RunDirectory, tmp_path
     assert (found.schema.metadata or {}).get(b"origin") == b"test"
     for label, shares, (wanted, probabilities) in zip(
         found["predicted_label"].to_pylist(),
-        zip(found[ADDED[1]].to_pylist(), found[ADDED[2]].to_pylist(), strict=True),
+        zip(found[SHARES[0]].to_pylist(), found[SHARES[1]].to_pylist(), strict=True),
         expected(model),
         strict=True,
     ):
@@ -138,8 +140,50 @@ def test_many_batches_keep_their_order(model: Model, finished: RunDirectory, tmp
     assert [row["predicted_label"] is None for row in found] == [row["text"] == "" for row in rows]
     some = [row for row in found if row["text"]][::11]
     probabilities = model.predict_probabilities([row["text"] for row in some])
-    kept = [[row[name] for name in ADDED[1:]] for row in some]
+    kept = [[row[name] for name in SHARES] for row in some]
     assert np.array(kept) == pytest.approx(probabilities, abs=2e-5)
+
+
+def test_a_bad_json_line_has_an_error_and_keeps_its_place(finished: RunDirectory, tmp_path: Path) -> None:
+    lines = [
+        b'{"text": "great", "n": 1}',
+        b'{"text": 3}',
+        b'{"text": "bad"',
+        b"[1, 2]",
+        b"{}",
+        b'{"text": "caf\xe9"}',
+        b'{"text": ["a"]}',
+        b'{"text": "great", "n": 2}',
+    ]
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_bytes(b"\n".join(lines))
+    assert automl.predict(finished.path, source, output=target) == 6
+    found = [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()]
+    assert [row["predicted_label"] for row in found] == ["positive", *[None] * 6, "positive"]
+    errors = [row["prediction_error"] for row in found]
+    assert errors[0] is None and errors[7] is None
+    assert errors[1] == "expected text, found 3" and errors[6] == 'expected text, found ["a"]'
+    assert errors[2].startswith("the line is not JSON: ") and errors[3] == "the line is not a JSON object"
+    assert errors[4] == "no text" and errors[5] == "the line is not UTF-8"
+    assert [row.get("line") for row in found[2:4]] == ['{"text": "bad"', "[1, 2]"] and found[7]["n"] == 2
+    source.write_text("nothing\nof JSON\n")
+    with pytest.raises(automl.UserError, match="is not JSON Lines"):
+        automl.predict(finished.path, source, output=target)
+    assert len(target.read_bytes().splitlines()) == len(lines)
+
+
+def test_a_bad_csv_row_has_an_error_and_keeps_its_bytes(finished: RunDirectory, tmp_path: Path) -> None:
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_bytes(b"text,n\ngreat,caf\xe9\ncaf\xe9,2\ngreat\ngreat,4,and,more\n\nawful,6\n")
+    assert automl.predict(finished.path, source, output=target) == 3
+    rows = [line.split(b",") for line in target.read_bytes().splitlines()]
+    assert [row[0] for row in rows] == [b"text", b"great", b"caf\xe9", b"great", b"great", b"awful"]
+    assert [row[1] for row in rows][:4] == [b"n", b"caf\xe9", b"2", b""] and b'"4,and,more"' in target.read_bytes()
+    assert rows[1][2] == b"positive" and rows[5][2] == b"negative" and rows[2][-1] == b"the text is not UTF-8"
+    assert b'"the row has 1 cells, expected 2"' in target.read_bytes()
+    source.write_bytes("text,n\ngreat,1\n".encode("utf-16"))
+    with pytest.raises(automl.UserError, match="not UTF-8"):
+        automl.predict(finished.path, source, output=target)
 
 
 def test_another_text_column_and_an_input_of_dictionary_type(finished: RunDirectory, tmp_path: Path) -> None:

@@ -1,0 +1,161 @@
+"""The rows of a file that a model is asked about: windows in order, each row with its text or what is wrong with it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from automl.data.columns import blank, text_column
+from automl.data.tables import BLOCK_BYTES, open_text, read_batches, require_names, table_format
+from automl.space import UserError
+
+WINDOW_ROWS = 8192  # enough to sort by length with little padding, few enough that memory stays flat
+WINDOW_CHARACTERS = 16 * 1024 * 1024
+NO_TEXT = "no text"
+NOT_UTF8 = re.compile("[\udc80-\udcff]")  # how bytes that are no UTF-8 are carried along (PEP 383)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Rows one after another: a record batch, the cells of each CSV row, or the lines of JSON Lines.
+
+    Of each row either the text is there or, in `errors`, why there is none.
+    """
+
+    rows: Any
+    texts: list[str | None]
+    errors: list[str | None]
+
+
+def open_rows(path: Path, column: str) -> tuple[list[str], Iterator[Window]]:
+    """The names of a table's columns and its rows, whose texts are in `column`, in windows of bounded size.
+
+    A row that cannot be used has an error: no text, another type than text, a line that cannot be parsed. Raises
+    UserError where the file cannot be read, has no rows or no such column, or where a typed column is not of text.
+    """
+    kind = table_format(path)
+    if kind in ("parquet", "arrow"):
+        windows = _column_windows(path, column)
+    else:
+        windows = _readable(path, _json_windows(path, column) if kind == "jsonl" else _csv_windows(path, column))
+    names = next(windows)
+    assert isinstance(names, list)
+    first = next(windows, None)
+    if first is None:
+        raise UserError(f"{path} has no rows")
+    return names, chain([first], windows)  # type: ignore[arg-type, list-item]
+
+
+def _column_windows(path: Path, column: str) -> Iterator[list[str] | Window]:
+    batches = read_batches(path)
+    first = next(batches, None)
+    names = [] if first is None else list(first.schema.names)
+    require_names(path, [column], names)
+    yield names
+    for whole in chain([first], batches):
+        for start in range(0, whole.num_rows, WINDOW_ROWS):
+            batch = whole.slice(start, WINDOW_ROWS)
+            texts = text_column(batch.column(column), f"{path}: column {column!r}")
+            missing = blank(texts)
+            yield Window(
+                batch,
+                [None if without else text for text, without in zip(texts.to_pylist(), missing, strict=True)],
+                [NO_TEXT if without else None for without in missing],
+            )
+
+
+def _csv_windows(path: Path, column: str) -> Iterator[list[str] | Window]:
+    csv.field_size_limit(BLOCK_BYTES)
+    delimiter = "\t" if table_format(path) == "tsv" else ","
+    with _decoded(path, newline="") as file:
+        reader = csv.reader(file, delimiter=delimiter)
+        names = next((row for row in reader if row), [])
+        if any(NOT_UTF8.search(name) or "\0" in name for name in names):
+            raise UserError(f"cannot read {path}: its first line is not UTF-8 text; convert it, for example with iconv")
+        require_names(path, [column], names)
+        yield names
+        place = names.index(column)
+        yield from _windows(_csv_row(row, len(names), place, delimiter) for row in reader if row)
+
+
+def _csv_row(cells: list[str], columns: int, place: int, delimiter: str) -> tuple[list[str], str | None, str | None]:
+    """A row made as wide as the header, its text and its error; what is too much goes into the last cell."""
+    if len(cells) != columns:
+        error = f"the row has {len(cells)} cells, expected {columns}"
+        padded = cells + [""] * (columns - len(cells))
+        return [*padded[: columns - 1], delimiter.join(padded[columns - 1 :])], None, error
+    text = cells[place]
+    if NOT_UTF8.search(text):
+        return cells, None, "the text is not UTF-8"
+    return (cells, text, None) if text.strip() else (cells, None, NO_TEXT)
+
+
+def _json_windows(path: Path, column: str) -> Iterator[list[str] | Window]:
+    with _decoded(path) as file:
+        windows = _windows(_json_row(line.strip(), column) for line in file if line.strip())
+        first = next(windows, None)
+        if first is None:
+            raise UserError(f"{path} has no rows")
+        names = list(dict.fromkeys(name for line in first.rows for name in _keys(line)))
+        if not names:
+            raise UserError(f"{path} is not JSON Lines: of its first line, {first.errors[0]}")
+        require_names(path, [column], names)
+        yield names
+        yield first
+        yield from windows
+
+
+def _json_row(line: str, column: str) -> tuple[str, str | None, str | None]:
+    if NOT_UTF8.search(line):
+        return line, None, "the line is not UTF-8"
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return line, None, f"the line is not JSON: {error}"
+    if not isinstance(row, dict):
+        return line, None, "the line is not a JSON object"
+    text = row.get(column)
+    if text is not None and not isinstance(text, str):
+        return line, None, f"expected text, found {json.dumps(text)[:40]}"
+    return (line, text, None) if text and text.strip() else (line, None, NO_TEXT)
+
+
+def _keys(line: str) -> Sequence[str]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return ()
+    return list(row) if isinstance(row, dict) else ()
+
+
+def _windows(rows: Iterator[tuple[Any, str | None, str | None]]) -> Iterator[Window]:
+    window, characters = Window([], [], []), 0
+    for row, text, error in rows:
+        window.rows.append(row)
+        window.texts.append(text)
+        window.errors.append(error)
+        characters += len(text or "")
+        if len(window.texts) == WINDOW_ROWS or characters > WINDOW_CHARACTERS:
+            yield window
+            window, characters = Window([], [], []), 0
+    if window.texts:
+        yield window
+
+
+def _decoded(path: Path, newline: str | None = None) -> io.TextIOWrapper:
+    return io.TextIOWrapper(open_text(path), encoding="utf-8-sig", errors="surrogateescape", newline=newline)
+
+
+def _readable(path: Path, windows: Iterator[list[str] | Window]) -> Iterator[list[str] | Window]:
+    try:
+        yield from windows
+    except (OSError, EOFError, csv.Error, zlib.error) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
