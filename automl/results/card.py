@@ -32,11 +32,12 @@ def model_card(
     for name in measured if columns else []:
         table.append(f"| {name} | {' | '.join(f'{figures[split][name]:.4f}' for split in columns)} |")
     rows = profile["rows"]
-    test = figures.get("test")
-    interval = ""
-    if test and rows.get("test"):
-        low, high = wilson_interval(test["accuracy"], rows["test"])
-        interval = f"\nTest accuracy has a 95 % interval of {low:.3f} to {high:.3f} ({rows['test']:,} rows, Wilson)."
+    intervals = [
+        f"{split.capitalize()} accuracy has a 95 % interval of {low:.3f} to {high:.3f} ({rows[split]:,} rows, Wilson)."
+        for split in columns
+        if rows.get(split) and "accuracy" in figures[split]
+        for low, high in [wilson_interval(figures[split]["accuracy"], rows[split])]
+    ]
     refitted = ""
     if record.refitted(best.number) and record.refit:
         refitted = (
@@ -58,8 +59,11 @@ def model_card(
 ## How good it is
 
 {chr(10).join(table)}
-{interval}
+
+{chr(10).join(intervals)}
 {verdict(record)}
+
+{_calibrated(config["temperature"], figures)}
 
 {refitted}The validation rows chose {chosen} among {len(ended)} and
 chose the best epoch, so the validation figures are optimistic. The test rows were used once, after the search.
@@ -87,7 +91,7 @@ Rows: {", ".join(f"{split} {count:,}" for split, count in rows.items())}; finger
 
 - It knows the classes above and no others, and gives one of them to any text in any language.
 - Words that the training texts do not have are unknown to it.
-- Its probabilities are not calibrated.
+- Its probabilities are calibrated for rows like the validation rows; for others they may be too sure.
 {_needs(members)}- Rows that are not like the training rows may be classified worse than the figures above say.
 
 ## How it was found
@@ -99,6 +103,21 @@ Run `{record.directory.name}`: {len(ended)} trials, {stopped} of them stopped ea
 
 {chr(10).join(_settings(one) for one in members)}
 """
+
+
+def _calibrated(temperature: float, figures: Mapping[str, Any]) -> str:
+    """What calibration has changed."""
+    before = figures.get("before_calibration")
+    if not before:
+        return "Its probabilities are not calibrated."
+    changes = [
+        f"{figures[split]['calibration_error']:.4f} on {split} ({before[split]['calibration_error']:.4f} before)"
+        for split in before
+    ]
+    return f"""Its probabilities are calibrated: logits are divided by a temperature of {temperature:.3f}, at which the
+log loss on validation is least (Guo et al. 2017). The expected calibration error is
+{" and ".join(changes)}.
+Which class is the most probable stays the same; figures in the table are those after calibration."""
 
 
 def _files(members: int, linear: str | None) -> str:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from torch import nn
 
 from automl.data import Prepared, prepare
+from automl.results.calibration import calibrate, fit_temperature
 from automl.results.study import ENSEMBLE, RunRecord, TrialRecord
 from automl.training.floor import load_linear
 from automl.training.inference import default_device, load_weights, one_thread, predict_probabilities
@@ -37,8 +38,9 @@ def measure_finalists(record: RunRecord) -> dict[str, Any]:
     "confusion_of": number or "ensemble", "split": ..., "confusion": [[...]]}`. Latency is that of batches of 1 and 32
     validation rows on one CPU thread, measured while nothing else of the run is at work. Rows of the confusion matrix
     are true classes, columns predicted ones, of the best model on test (validation where there is no test set). Of a
-    best trial that was refitted, `refit` holds what those weights reach on test. What has been measured before is not
-    measured again: it needs no data.
+    best trial that was refitted, `refit` holds what those weights reach on test. `calibration` is the temperature that
+    suits the best model on validation, with the figures that it has then (of the refitted weights on test). What has
+    been measured before is not measured again: it needs no data.
     """
     known = {"trials": {}, "ensemble": None, "confusion_of": None, **(record.finalists or {})}
     leaders = [trial for trial in record.ranked if record.directory.trial(trial.number).weights.exists()]
@@ -70,9 +72,13 @@ def measure_finalists(record: RunRecord) -> dict[str, Any]:
     best = members if averaged else leaders[:1]
     name = ENSEMBLE if averaged else best[0].number if best else None
     if name is not None and known["confusion_of"] == name and (name != ENSEMBLE or known["ensemble"] == ensemble):
-        content |= {part: known[part] for part in ("confusion_of", "split", "confusion")}
+        content |= {
+            part: known[part] for part in ("confusion_of", "split", "confusion", "calibration") if part in known
+        }
     else:
         content |= {"confusion_of": name, **_confusion(record, best, voice, linear_voice if averaged else None)}
+    if best and "calibration" not in content:
+        content["calibration"] = _calibration(record, best, voice, linear_voice if averaged else None)
     write_json(record.directory.finalists, content)
     return content
 
@@ -164,6 +170,28 @@ def _confusion(
             matrix = confusion_matrix(labels, probabilities.argmax(axis=1), probabilities.shape[1])
             return {"split": split, "confusion": matrix}
     return {"split": "validation", "confusion": None}
+
+
+def _calibration(
+    record: RunRecord, trials: list[TrialRecord], voice: Voice, linear: LinearVoice | None
+) -> dict[str, Any]:
+    """`temperature` of the best model, and its figures at it on validation and test.
+
+    Weights that were refitted have seen the validation rows, so they are given the temperature of those before.
+    """
+    validation = _together(trials, "validation", voice, linear)
+    assert validation is not None  # every prepared data set has them
+    temperature = fit_temperature(validation, prepared_data(record, trials[0].config).labels("validation"))
+    refitted = linear is None and len(trials) == 1 and record.refitted(trials[0].number)
+    test = voice(trials[0], "test", True) if refitted else _together(trials, "test", voice, linear)
+    said = {"validation": validation, "test": test}
+    return {
+        "temperature": temperature,
+        **{
+            split: _figures(record, trials[0], None if found is None else calibrate(found, temperature), split)
+            for split, found in said.items()
+        },
+    }
 
 
 def _figures(record: RunRecord, trial: TrialRecord, said: Probabilities, split: str) -> dict[str, float] | None:

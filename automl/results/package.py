@@ -14,9 +14,10 @@ from torch import nn
 
 from automl.data import Encoder, load_encoder
 from automl.data.files import replace_folder
+from automl.results.calibration import calibrate, calibration_figures
 from automl.results.card import model_card
 from automl.results.finalists import prepared_data, with_linear
-from automl.results.study import RunRecord
+from automl.results.study import ENSEMBLE, RunRecord
 from automl.space import UserError
 from automl.training.floor import Linear, load_linear
 from automl.training.inference import default_device, load_weights, predict_probabilities
@@ -44,9 +45,11 @@ class Model:
     """One, or those of an ensemble; members whose texts are prepared alike share an encoder."""
     linear: Linear | None = None
     """The other half of an ensemble."""
+    temperature: float = 1.0
+    """At which the probabilities are calibrated."""
 
     def predict_probabilities(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Probabilities float32 [texts, classes] of raw texts, those of the members averaged."""
+        """Calibrated probabilities float32 [texts, classes] of raw texts, those of the members averaged."""
         if not texts:
             return np.zeros((0, len(self.classes)), dtype=np.float32)
         rows = {id(encoder): encoder.encode(texts) for encoder, _ in self.members}
@@ -55,7 +58,9 @@ class Model:
             for encoder, module in self.members
         ]
         mean: npt.NDArray[np.float32] = np.mean(said, axis=0, dtype=np.float32)
-        return mean if self.linear is None else with_linear(mean, self.linear.predict_probabilities(texts))
+        if self.linear is not None:
+            mean = with_linear(mean, self.linear.predict_probabilities(texts))
+        return calibrate(mean, self.temperature)
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """The most probable label of each raw text, with the probabilities of all."""
@@ -89,6 +94,11 @@ def write_best_model(record: RunRecord) -> Path | None:
         figures |= {"test": figures["refit"]["test"], "test_before_refit": figures["test"]}
     figures.pop("refit", None)
     figures.pop("latency", None)
+    temperature = 1.0
+    if record.finalists.get("confusion_of") == (ENSEMBLE if record.ensemble else best.number):
+        calibrated = dict(record.finalists["calibration"])
+        temperature = calibrated.pop("temperature")
+        figures = {**figures, **calibrated, "before_calibration": calibration_figures(figures)}
     config = {
         "format_version": FORMAT_VERSION,
         "task": record.manifest["task"],
@@ -106,6 +116,7 @@ def write_best_model(record: RunRecord) -> Path | None:
             for trial, data in zip(members, prepared, strict=True)
         ],
         "linear": "linear" if linear else None,
+        "temperature": temperature,
     }
     with replace_folder(record.directory.best_model) as folder:
         for member, trial, data in zip(config["members"], members, prepared, strict=True):
@@ -149,7 +160,14 @@ def load_model(path: str | Path) -> Model:
         raise
     except Exception as error:  # the tokenizers library raises bare Exceptions
         raise UserError(f"the model in {folder} is damaged: {type(error).__name__}: {error}") from error
-    return Model(tuple(config["classes"]), config["text_column"], config["label_column"], members, linear)
+    return Model(
+        tuple(config["classes"]),
+        config["text_column"],
+        config["label_column"],
+        members,
+        linear,
+        config.get("temperature", 1.0),
+    )
 
 
 def _load_members(folder: Path, config: Mapping[str, Any]) -> tuple[tuple[Encoder, nn.Module], ...]:
