@@ -7,6 +7,7 @@ from automl.space import SpaceError, UserError
 from automl.verbs import (
     RunResult,
     check,
+    compress,
     evaluate,
     examples,
     leaderboard,
@@ -23,6 +24,7 @@ __all__ = [
     "SpaceError",
     "UserError",
     "check",
+    "compress",
     "evaluate",
     "examples",
     "leaderboard",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from automl.space import json_schema
 
 if TYPE_CHECKING:
     from automl.checking import Checked
+    from automl.results.compress import Variant
     from automl.results.package import Model
 
 
@@ -22,6 +23,7 @@ __all__ = [
     "Example",
     "RunResult",
     "check",
+    "compress",
     "evaluate",
     "examples",
     "format_leaderboard",
@@ -126,6 +128,27 @@ def evaluate(
     from automl.results.predict import evaluate_file
 
     return evaluate_file(load_model(model), str(data), text=text, label=label)
+
+
+def compress(
+    run: str | Path,
+    *,
+    output: str | Path | None = None,
+    tolerance: float = 0.005,
+    epochs: int = 5,
+    tell: Callable[[str], None] = lambda line: None,
+) -> list[Variant]:
+    """Make a run's best model smaller and faster, in several ways; gives what each costs and loses, the original first.
+
+    The models are written into folders of `output` (default `RUN/compressed`), whole or not at all. The recommended one
+    loses at most `tolerance` of the metric on validation. `tell` hears of the progress.
+    """
+    from automl.results.compress import compress as compressed
+    from automl.results.study import read_run
+
+    directory = open_run(run, models=True)
+    folder = directory.path / "compressed" if output is None else Path(output)
+    return compressed(read_run(directory), folder, tolerance=tolerance, epochs=epochs, tell=tell)
 
 
 def examples(name: str, *, output: str | Path | None = None) -> Path:

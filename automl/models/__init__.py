@@ -11,6 +11,7 @@ from automl.models.cnn import Cnn, TextCnn
 from automl.models.cnn_rnn import CnnRnn, TextCnnRnn
 from automl.models.dpcnn import Dpcnn, TextDpcnn
 from automl.models.embedding import NOTHING_KNOWN, Lexicon, lexicon_of
+from automl.models.pruning import can_be_narrowed, narrow
 from automl.models.rnn import Rnn, TextRnn
 from automl.models.rnn_cnn import RnnCnn, TextRnnCnn
 from automl.models.tcn import Tcn, TextTcn
@@ -59,10 +60,12 @@ __all__ = [
     "FAMILIES",
     "Lexicon",
     "build",
+    "can_be_narrowed",
     "count_parameters",
     "family_folder",
     "family_section",
     "find_family",
     "is_user_family",
     "lexicon_of",
+    "narrow",
 ]

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from automl.data import Rows, batches
 from automl.models import build, lexicon_of
 from automl.space import UserError
+from automl.training.packed_weights import unpack
 from automl.training.shard import ALONE, Shard
 
 CHECK_EVERY = 20  # steps between looks at the loss, the clock and whether to stop
@@ -87,7 +88,7 @@ def load_weights(config: Mapping[str, Any], *, vocabulary: int, classes: int, pa
     Raises UserError where the file is missing, damaged, or of another network.
     """
     try:
-        weights = load_file(path)
+        weights = unpack(load_file(path))
         module = build(config["model"], vocabulary=vocabulary, classes=classes, lexicon=lexicon_of(weights))
         module.load_state_dict(weights)
     except UserError:

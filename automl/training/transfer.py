@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from automl.data import load_encoder
 from automl.data.encode import token_texts
 from automl.space import UserError, nearest
+from automl.training.packed_weights import unpack
 from automl.training.run_directory import RunDirectory, read_json
 
 # Weights with a row for each word of a vocabulary, which is another one in another model.
@@ -45,7 +46,8 @@ def read_earlier(source: str) -> Earlier:
             f"init_from: there is no model {source}; expected a run, a best_model directory or a state dict"
         )
     try:
-        weights = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        packed = path.suffix == ".safetensors"
+        weights = unpack(load_file(path)) if packed else torch.load(path, "cpu", weights_only=True)
         words = token_texts(load_encoder(path.parent).tokenizer) if (path.parent / "tokenizer.json").is_file() else None
     except Exception as error:  # the libraries raise many kinds, and bare Exceptions
         raise UserError(f"init_from: cannot read {path}: {type(error).__name__}: {error}") from error

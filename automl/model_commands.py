@@ -1,0 +1,70 @@
+"""The part of the `automl` command that takes the best model elsewhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from automl import verbs
+
+if TYPE_CHECKING:
+    from automl.results.compress import Variant
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run directory.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command `compress`."""
+    app.command()(compress)
+
+
+def compress(
+    run: Run,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where to write the models [RUN/compressed].")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="How much of the metric the recommended model may lose on validation.")
+    ] = 0.005,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs that pruned models are trained on.")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Make the best model smaller and faster, in several ways; show what each costs and loses."""
+    variants = verbs.compress(run, output=output, tolerance=tolerance, epochs=epochs, tell=_tell)
+    if as_json:
+        print(json.dumps([asdict(variant) for variant in variants], indent=2))
+    else:
+        Console(highlight=False).print(_compressed(variants))
+    best = next(variant for variant in variants if variant.recommended)
+    if best.path is None:
+        _tell(f"none loses {tolerance:g} or less on validation")
+    else:
+        _tell(f"recommended: {best.path}")
+
+
+def _compressed(variants: Sequence[Variant]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("model")
+    for name in ("validation", "test", "KB", "smaller", "ms, 1 row", "faster", "32 rows", "faster"):
+        table.add_column(name, justify="right")
+    for variant in variants:
+        test = "" if variant.test is None else f"{variant.test:.4f}"
+        costs = [f"{variant.bytes / 1000:,.0f}", f"{variant.smaller:.1f}x"]
+        for size, took in variant.latency_ms.items():
+            costs += [f"{took:.2f}", f"{variant.faster[size]:.1f}x"]
+        style = "bold" if variant.recommended else ""
+        table.add_row(variant.name, f"{variant.validation:.4f}", test, *costs, style=style)
+    return table
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)

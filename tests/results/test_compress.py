@@ -1,0 +1,53 @@
+"""Compressed models: each is what its row says, and is used as any other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import automl
+from automl import cli
+from automl.training.run_directory import RunDirectory, read_json
+from tests.conftest import copy_run
+
+pytestmark = pytest.mark.ray
+
+
+def test_each_variant_is_a_model_as_good_as_its_row_says(
+    finished: RunDirectory, small_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copy_run(finished, tmp_path / "run")
+    cli.app(["compress", str(run.path), "--epochs", "2", "--json"], standalone_mode=False)
+    said = capsys.readouterr()
+    original, *variants = json.loads(said.out)
+    assert [original["name"], *(variant["name"] for variant in variants)] == [
+        "original",
+        "int8",
+        "pruned",
+        "half",
+        "quarter",
+    ]
+    best = read_json(run.leaderboard("json"))["trials"][0]
+    assert (original["validation"], original["test"]) == (best["score"], best["test_score"])
+    for variant in variants:
+        folder = run.path / "compressed" / variant["name"]
+        assert variant["path"] == str(folder) and variant["bytes"] == (folder / "model.safetensors").stat().st_size
+        for split in ("validation", "test"):
+            figures = automl.evaluate(folder, small_data / f"{split}.jsonl")["metrics"]
+            assert figures["accuracy"] == pytest.approx(variant[split], abs=1e-6)
+            assert figures == pytest.approx(read_json(folder / "metrics.json")[split], abs=1e-5)
+        assert variant["lost"] == pytest.approx(original["validation"] - variant["validation"])
+        assert variant["smaller"] == pytest.approx(original["bytes"] / variant["bytes"], abs=0.01)
+        assert any(tensor.dtype == torch.int8 for tensor in load_file(folder / "model.safetensors").values())
+    (recommended,) = [variant for variant in [original, *variants] if variant["recommended"]]
+    assert recommended["lost"] <= 0.005
+    assert said.err.splitlines()[-1] == (
+        f"recommended: {recommended['path']}" if recommended["path"] else "none loses 0.005 or less on validation"
+    )
+    (tmp_path / "new.csv").write_text("text\na great lovely flight\n")
+    assert automl.predict(run.path / "compressed" / "half", tmp_path / "new.csv", output=tmp_path / "out.csv") == 0
+    assert ",positive," in (tmp_path / "out.csv").read_text()
