@@ -10,21 +10,27 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from automl.data.encode import WORDS
+from automl.data.images import choose_encoder, read_images
+from automl.data.modalities import modality_of
 from automl.data.tables import find_files, read_batches, require_columns
 from automl.models.cost import Cost
-from automl.search.feasibility import GUESSED_LENGTH, Costs, judge_of
+from automl.search.feasibility import GUESSED_LENGTH, GUESSED_SHAPE, Costs, judge_of
 from automl.space import SearchSpec, UserError, parameters, sample_configs, space_json, space_tree
 from automl.space.advice import advice
+from automl.space.data_section import ImageData, TextData
 from automl.space.grid import continuous, grid_size
 from automl.space.objectives import mode
 from automl.training.beforehand import check_files
 
 DRAWN = 60  # configurations whose cost is looked at
+LOOKED_AT_IMAGES = 256  # the same for the size of images
 LOOKED_AT = 2000  # rows of the train data, for the length of its texts
 SPREAD = ("parameters", "training_memory", "flops")
 
@@ -93,7 +99,7 @@ class Checked:
         rows = {
             "parameters": ("parameters", ""),
             "training_memory": ("memory to train", "B"),
-            "flops": ("operations to label a text", ""),
+            "flops": (f"operations to label {'an image' if isinstance(self.spec.data, ImageData) else 'a text'}", ""),
         }
         for name, (words, unit) in rows.items():
             table.add_row(words, *(_short(value) + unit for value in self.spread[name]))
@@ -105,13 +111,16 @@ def check_space(spec: SearchSpec, samples: int) -> Checked:
 
     Raises UserError where data, or a file that model or training name, is missing. Nothing is written.
     """
+    kind = modality_of(type(spec.data).model_fields)
     for files in (spec.data.train, spec.data.validation, spec.data.test):
         for path in find_files(files) if isinstance(files, list) else []:
-            require_columns(path, [spec.data.text, spec.data.label])
+            require_columns(path, [getattr(spec.data, kind.name), spec.data.label])
     check_files(spec)
-    lengths = _text_lengths(spec)
+    lengths = _text_lengths(spec.data) if isinstance(spec.data, TextData) else []
     longest = _percentile(lengths, 0.99) if lengths else GUESSED_LENGTH
-    costs, judge = Costs(length=longest), judge_of(spec, Costs(length=longest))
+    shape = _image_shape(spec.data) if isinstance(spec.data, ImageData) else GUESSED_SHAPE
+    costs = Costs(length=longest, shape=shape)
+    judge = judge_of(spec, costs)
     drawn = sample_configs(spec, DRAWN, seed=spec.search.seed, feasible=False)
     met = [config for config in drawn if not any(judge(config).values())]
     shown = (met + [config for config in _more(spec, judge) if config not in met])[:samples]
@@ -132,12 +141,34 @@ def _more(spec: SearchSpec, judge: Any) -> list[dict[str, Any]]:
     return [config for config in found if not any(judge(config).values())]
 
 
-def _text_lengths(spec: SearchSpec) -> list[int]:
+def _image_shape(data: ImageData) -> tuple[int, int, int]:
+    """Height, width and channels of the first train images as they will be prepared, where the size is auto."""
+    found: list[bytes] = []
+    try:
+        for path in find_files(data.train):
+            for batch in read_batches(path, [data.image]):
+                column = batch.column(0).slice(0, LOOKED_AT_IMAGES)
+                inputs, unusable = read_images(column, f"{path}: column {data.image!r}")
+                usable = ~np.logical_or.reduce(list(unusable.values()))
+                found += inputs.filter(pa.array(usable)).to_pylist()
+                if len(found) >= LOOKED_AT_IMAGES:
+                    break
+            if len(found) >= LOOKED_AT_IMAGES:
+                break
+    except UserError:
+        pass  # preparing the data says what is wrong with its rows
+    if not found:
+        return GUESSED_SHAPE
+    encoder = choose_encoder({"size": "auto", "colour": data.colour}, found)
+    return encoder.size, encoder.size, encoder.channels
+
+
+def _text_lengths(data: TextData) -> list[int]:
     """Tokens of the first texts of the train data, roughly; nothing where they cannot be read."""
     pattern = re.compile(WORDS)
-    characters = set(spec.data.tokenizer.named()) == {"char"}
+    characters = set(data.tokenizer.named()) == {"char"}
     try:
-        texts = list(islice(_texts(find_files(spec.data.train), spec.data.text), LOOKED_AT))
+        texts = list(islice(_texts(find_files(data.train), data.text), LOOKED_AT))
     except UserError:
         return []  # preparing the data says what is wrong with its rows
     return [len(text) if characters else len(pattern.findall(text)) for text in texts]

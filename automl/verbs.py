@@ -44,6 +44,7 @@ class Example(StrEnum):
     """Data sets that `examples` writes."""
 
     tweets = "tweets"
+    digits = "digits"
 
 
 def check(space: str | Path, *, overrides: Sequence[str] = (), samples: int = 5) -> Checked:
@@ -153,8 +154,8 @@ def compress(
 
 def examples(name: str, *, output: str | Path | None = None) -> Path:
     """Write an example data set as Parquet into `output` (default `data/<name>`); gives the folder."""
-    from automl.data.examples import write_tweets
+    from automl.data.examples import write_digits, write_tweets
 
     folder = Path(output) if output else Path("data") / Example(name)
-    write_tweets(folder)
+    {Example.tweets: write_tweets, Example.digits: write_digits}[Example(name)](folder)
     return folder

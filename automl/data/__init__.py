@@ -9,13 +9,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from automl.data.batching import Batch, batches
     from automl.data.clean import clean_texts
+    from automl.data.dense import DenseRows
     from automl.data.encode import Encoder, Rows, join_rows, load_encoder
     from automl.data.prepared import Prepared, prepare
 
-__all__ = ["Batch", "Encoder", "Prepared", "Rows", "batches", "clean_texts", "join_rows", "load_encoder", "prepare"]
+__all__ = [
+    "Batch",
+    "DenseRows",
+    "Encoder",
+    "Prepared",
+    "Rows",
+    "batches",
+    "clean_texts",
+    "join_rows",
+    "load_encoder",
+    "prepare",
+]
 
 _HOMES = {
     "Batch": "batching",
+    "DenseRows": "dense",
     "Encoder": "encode",
     "Prepared": "prepared",
     "Rows": "encode",

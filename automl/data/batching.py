@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from automl.data.dense import DenseRows
 from automl.data.encode import Rows
 
 BUCKET_BATCHES = 50  # batches whose rows are sorted by length together: little padding, still well mixed
@@ -18,7 +19,10 @@ BUCKET_BATCHES = 50  # batches whose rows are sorted by length together: little 
 
 @dataclass(frozen=True)
 class Batch:
-    """tokens int64 [B, L] (0 is padding), lengths int64 [B], labels int64 [B], index int64 [B] (row numbers)."""
+    """tokens int64 [B, L] (0 is padding), lengths int64 [B], labels int64 [B], index int64 [B] (row numbers).
+
+    Of images, `tokens` holds their pixels, uint8 [B, height, width, channels], and every length is the height.
+    """
 
     tokens: Tensor
     lengths: Tensor
@@ -26,15 +30,23 @@ class Batch:
     index: Tensor
 
 
-def batches(rows: Rows, batch_size: int, *, shuffle: np.random.Generator | None, start: int = 0) -> Iterator[Batch]:
+def batches(
+    rows: Rows | DenseRows, batch_size: int, *, shuffle: np.random.Generator | None, start: int = 0
+) -> Iterator[Batch]:
     """Every row once, in batches of `batch_size` (one may be smaller).
 
     Rows are in random order, but those of a batch have about the same length; `shuffle` decides all of it. Without
     it they are sorted by length. The batches that would come before `start` rows have been drawn are left out.
     """
-    tokens, offsets, labels = (_tensor(array) for array in (rows.tokens, rows.offsets, rows.labels))
-    lengths = offsets[1:] - offsets[:-1]
-    order = torch.from_numpy(_order(np.diff(rows.offsets), batch_size, shuffle))
+    labels = _tensor(rows.labels)
+    if isinstance(rows, DenseRows):
+        all_lengths = rows.lengths
+        values = _tensor(rows.values)
+    else:
+        tokens, offsets = _tensor(rows.tokens), _tensor(rows.offsets)
+        all_lengths = np.diff(rows.offsets)
+    lengths = _tensor(all_lengths)
+    order = torch.from_numpy(_order(all_lengths, batch_size, shuffle))
     starts = range(0, len(order), batch_size)
     drawn = 0
     for batch in starts if shuffle is None else shuffle.permutation(len(starts)) * batch_size:
@@ -43,6 +55,9 @@ def batches(rows: Rows, batch_size: int, *, shuffle: np.random.Generator | None,
         if drawn <= start:
             continue
         length = lengths[index]
+        if isinstance(rows, DenseRows):
+            yield Batch(values[index, : int(length.max())], length, labels[index], index)
+            continue
         positions = torch.arange(int(length.max()))
         inside = positions < length[:, None]
         places = (offsets[index][:, None] + positions).clamp_(max=len(tokens) - 1)

@@ -15,7 +15,7 @@ LARGEST_WHOLE = 2.0**53  # floats beyond it do not tell whole numbers apart
 def text_column(column: pa.Array, place: str) -> pa.Array:
     """A column of texts as large_string, nulls kept; raises UserError, which opens with `place`, for another type."""
     column = _plain(column)
-    if not _is_text(column.type):
+    if not is_text(column.type):
         raise UserError(f"{place} holds {column.type}, expected text")
     return column.cast(pa.large_string())
 
@@ -34,7 +34,7 @@ def label_column(column: pa.Array, place: str) -> pa.Array:
         if not np.array_equal(numbers, np.round(numbers)) or np.any(np.abs(numbers) > LARGEST_WHOLE):
             raise UserError(f"{place} holds fractions, expected labels (classes)")
         column = pa.array(numbers.astype(np.int64), mask=missing)
-    if _is_text(column.type) or pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
+    if is_text(column.type) or pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
         return column.cast(pa.large_string())
     raise UserError(f"{place} holds {column.type}, expected labels: text or whole numbers")
 
@@ -49,6 +49,7 @@ def _plain(column: pa.Array) -> pa.Array:
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds text, or nothing at all."""
     tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
     return any(test(kind) for test in tests)

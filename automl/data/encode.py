@@ -14,6 +14,8 @@ import numpy.typing as npt
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from automl.data.clean import clean_texts
+from automl.data.dense import DenseRows, join_dense
+from automl.data.images import ImageEncoder
 
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
 PADDING_ID, UNKNOWN_ID = 0, 1
@@ -37,8 +39,11 @@ class Rows:
         return len(self.labels)
 
 
-def join_rows(first: Rows, second: Rows) -> Rows:
-    """The rows of both, those of `first` before those of `second`; copied into memory."""
+def join_rows(first: Rows | DenseRows, second: Rows | DenseRows) -> Rows | DenseRows:
+    """The rows of both, of one kind, those of `first` before those of `second`; copied into memory."""
+    if isinstance(first, DenseRows) and isinstance(second, DenseRows):
+        return join_dense(first, second)
+    assert isinstance(first, Rows) and isinstance(second, Rows)
     return Rows(
         tokens=np.concatenate([first.tokens, second.tokens]),
         offsets=np.concatenate([first.offsets, second.offsets[1:] + first.offsets[-1]]),
@@ -75,9 +80,11 @@ class Encoder:
         (folder / "encoder.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
-def load_encoder(folder: Path) -> Encoder:
-    """Read what `Encoder.save` wrote."""
+def load_encoder(folder: Path) -> Encoder | ImageEncoder:
+    """Read what an encoder's `save` wrote."""
     settings = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
+    if "image" in settings:
+        return ImageEncoder(**settings["image"])
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.encode_special_tokens = True
     return Encoder(tokenizer, settings["clean"], settings["max_length"])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from automl.data.files import replace_atomically
+from automl.data.image_folder import image_files
 from automl.data.tables import find_files, table_format
 from automl.space import UserError
 
@@ -37,21 +38,29 @@ def digest_settings(settings: Mapping[str, Any]) -> str:
     return hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
-def file_digest(path: Path, cache: Path) -> str:
-    """A digest of a file's content, kept in `cache` with what tells that the file is the same; may raise UserError."""
+def file_digest(path: Path, cache: Path | None) -> str:
+    """A digest of a file's content, kept in `cache` with what tells that the file is the same; may raise UserError.
+
+    That of a folder of images is of their names and their content.
+    """
+    if path.is_dir():
+        inside = hashlib.blake2b(digest_size=16)
+        for file in image_files(path):
+            inside.update(f"{file.relative_to(path)}\0{file_digest(file, None)}\0".encode())
+        return inside.hexdigest()
     try:
         state = path.stat()
         same = [state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns]
-        kept = cache / f"file-{digest_settings({'path': str(path.resolve())})}.json"
-        if (known := _read(kept)) and known["same"] == same:
+        kept = cache / f"file-{digest_settings({'path': str(path.resolve())})}.json" if cache else None
+        if kept and (known := _read(kept)) and known["same"] == same:
             return str(known["digest"])
         digest = hashlib.blake2b(digest_size=16)
-        with path.open("rb") as file:
-            while block := file.read(BLOCK_BYTES):
+        with path.open("rb") as content:
+            while block := content.read(BLOCK_BYTES):
                 digest.update(block)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
-    if time.time_ns() - max(state.st_mtime_ns, state.st_ctime_ns) > SETTLED_NS:
+    if kept and time.time_ns() - max(state.st_mtime_ns, state.st_ctime_ns) > SETTLED_NS:
         with suppress(OSError), replace_atomically(kept) as temporary:
             temporary.write_text(json.dumps({"same": same, "digest": digest.hexdigest()}), encoding="utf-8")
     return digest.hexdigest()

@@ -17,6 +17,7 @@ from filelock import FileLock
 from tokenizers import Tokenizer
 
 from automl.data.clean import clean_texts
+from automl.data.dense import DenseRows, open_dense
 from automl.data.encode import (
     Encoder,
     Rows,
@@ -28,6 +29,8 @@ from automl.data.encode import (
 )
 from automl.data.files import remove_leftovers, replace_folder
 from automl.data.fingerprint import digest_settings, fingerprint_files
+from automl.data.images import CHUNK_ROWS, LOOKED_AT, ImageEncoder, choose_encoder, write_images
+from automl.data.modalities import modality_of
 from automl.data.source import open_split, write_source
 from automl.data.store import Store
 from automl.space import UserError
@@ -35,12 +38,16 @@ from automl.space import UserError
 FORMAT = 2  # raise it when what is written changes, so that old preparations are not taken for new ones
 WHOLE = "files.json"
 LENGTH_SAMPLE = 50_000
+_ENCODED = {"text": "tokens", "image": "pixels"}  # what folders of encoded rows are called
 SCHEMA = pa.schema([("tokens", pa.large_list(pa.int32())), ("label", pa.int32())])
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A prepared data set on disk; `vocabulary` counts the tokens, padding (0) and unknown (1) included."""
+    """A prepared data set on disk; `vocabulary` counts the tokens, padding (0) and unknown (1) included.
+
+    Images have no vocabulary (0); `profile` has their `shape`, and the `mean` and `deviation` of each channel.
+    """
 
     path: Path
     source: Path
@@ -49,8 +56,10 @@ class Prepared:
     vocabulary: int
     profile: dict[str, Any]
 
-    def rows(self, split: str) -> Rows | None:
+    def rows(self, split: str) -> Rows | DenseRows | None:
         """The encoded rows of train, validation or test, memory-mapped; None where there is no such split."""
+        if (self.path / f"{split}.npy").exists():
+            return open_dense(self.path, split, self.labels(split))
         path = self.path / f"{split}.arrow"
         if not path.exists():
             return None
@@ -63,10 +72,14 @@ class Prepared:
             labels=table.column("label").to_numpy().astype(np.int64),
         )
 
-    def texts(self, split: str) -> list[str] | None:
-        """The texts of a split as they came, in the order of its rows; None where there is no such split."""
+    def inputs(self, split: str) -> list[Any] | None:
+        """The texts, or files of images, of a split as they came, in the order of its rows; None without it."""
         path = self.source / f"{split}.arrow"
-        return list(_texts(path)) if path.exists() else None
+        return list(_inputs(path)) if path.exists() else None
+
+    def texts(self, split: str) -> list[str] | None:
+        """The same of a data set of texts."""
+        return self.inputs(split)
 
     def labels(self, split: str) -> npt.NDArray[np.int64]:
         """The label numbers int64 [rows] of a split that exists."""
@@ -75,10 +88,11 @@ class Prepared:
 
     def words(self) -> list[str]:
         """The text of each token number; of padding, unknown and parts of characters it is empty."""
-        return token_texts(self.encoder().tokenizer)
+        encoder = self.encoder()
+        return token_texts(encoder.tokenizer) if isinstance(encoder, Encoder) else []
 
-    def encoder(self) -> Encoder:
-        """What turns raw texts into such rows."""
+    def encoder(self) -> Encoder | ImageEncoder:
+        """What turns raw inputs into such rows."""
         return load_encoder(self.path)
 
 
@@ -92,16 +106,18 @@ def prepare(data: Mapping[str, Any], *, seed: int, cache: Path, shared: str | No
     """
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        source_settings = {name: data[name] for name in ("text", "label", "on_bad_rows")}
+        kind = modality_of(data)
+        source_settings = {name: data[name] for name in (kind.name, "label", "on_bad_rows")}
         source_settings["validation"] = "files" if isinstance(data["validation"], list) else data["validation"]
         files = fingerprint_files(data, cache)
         source_key = digest_settings({"format": FORMAT, "files": files, "seed": seed, **source_settings})
         source = cache / f"source-{source_key}"
         _once(source, lambda folder: write_source(data, seed, folder), shared)
-        settings = {name: data[name] for name in ("clean", "tokenizer", "max_length")}
+        settings = {name: data[name] for name in kind.settings}
         key = digest_settings({"format": FORMAT, "source": source_key, **settings})
-        path = cache / f"tokens-{key}"
-        _once(path, lambda folder: _write_encoded(settings, source, folder), shared)
+        path = cache / f"{_ENCODED[kind.name]}-{key}"
+        write = _write_encoded if kind.name == "text" else _write_pixels
+        _once(path, lambda folder: write(settings, source, folder), shared)
         described = json.loads((path / "prepared.json").read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot keep prepared data in {cache}: {error}") from error
@@ -142,8 +158,8 @@ def _write_encoded(settings: Mapping[str, Any], source: Path, folder: Path) -> N
     cleaned = {split: folder / f"cleaned-{split}.arrow" for split in rows}
     for split, path in cleaned.items():
         _write_cleaned(source / f"{split}.arrow", settings["clean"], path)
-    tokenizer = fit_tokenizer(settings["tokenizer"], _texts(cleaned["train"]), rows["train"])
-    sample = islice(_texts(cleaned["train"]), 0, None, -(-rows["train"] // LENGTH_SAMPLE))
+    tokenizer = fit_tokenizer(settings["tokenizer"], _inputs(cleaned["train"]), rows["train"])
+    sample = islice(_inputs(cleaned["train"]), 0, None, -(-rows["train"] // LENGTH_SAMPLE))
     lengths = np.concatenate([part for _, part in encode_chunks(tokenizer, sample, None)])
     max_length = choose_max_length(lengths) if settings["max_length"] == "auto" else settings["max_length"]
     Encoder(tokenizer, settings["clean"], max_length).save(folder)
@@ -161,6 +177,27 @@ def _write_encoded(settings: Mapping[str, Any], source: Path, folder: Path) -> N
     (folder / "prepared.json").write_text(json.dumps(described, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
+def _write_pixels(settings: Mapping[str, Any], source: Path, folder: Path) -> None:
+    described = json.loads((source / "source.json").read_text(encoding="utf-8"))
+    rows = described["profile"]["rows"]
+    train = _inputs(source / "train.arrow")
+    encoder = choose_encoder(settings, list(islice(train, 0, None, -(-rows["train"] // LOOKED_AT))))
+    encoder.save(folder)
+    for split, count in rows.items():
+        chunks = _chunks_of(source / f"{split}.arrow")
+        mean, deviation = write_images(encoder, chunks, count, folder / f"{split}.npy")
+        if split == "train":
+            described["profile"] |= {"mean": mean.tolist(), "deviation": deviation.tolist()}
+    described["vocabulary"] = 0
+    described["profile"] |= {"shape": [encoder.size, encoder.size, encoder.channels]}
+    (folder / "prepared.json").write_text(json.dumps(described, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
+def _chunks_of(path: Path) -> Iterator[list[Any]]:
+    for batch in open_split(path).to_batches(max_chunksize=CHUNK_ROWS):
+        yield batch.column(0).to_pylist()
+
+
 def _write_cleaned(source: Path, clean: Mapping[str, Any], path: Path) -> None:
     """The rows of a split with their texts cleaned: once, for the vocabulary and for the tokens."""
     table = open_split(source)
@@ -176,7 +213,7 @@ def _write_rows(tokenizer: Tokenizer, max_length: int, cleaned: Path, path: Path
     total = 0
     with flat.open("wb") as tokens_file, ends.open("wb") as offsets_file:
         offsets_file.write(bytes(8))
-        for part, lengths in encode_chunks(tokenizer, _texts(cleaned), max_length):
+        for part, lengths in encode_chunks(tokenizer, _inputs(cleaned), max_length):
             tokens_file.write(part.data)
             offsets_file.write((total + np.cumsum(lengths)).data)
             total += len(part)
@@ -194,6 +231,6 @@ def _mapped(path: Path, kind: pa.DataType) -> pa.Array:
     return pa.Array.from_buffers(kind, content.size // (kind.bit_width // 8), [None, content])
 
 
-def _texts(path: Path) -> Iterator[str]:
-    for batch in open_split(path).column("text").chunks:
+def _inputs(path: Path) -> Iterator[Any]:
+    for batch in open_split(path).column(0).chunks:
         yield from batch.to_pylist()

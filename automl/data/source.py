@@ -1,4 +1,4 @@
-"""The first stage of preparation: raw texts and label numbers of each split, checked, on disk."""
+"""The first stage of preparation: raw inputs and label numbers of each split, checked, on disk."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from automl.data.clean import normalise_space
-from automl.data.columns import blank, label_column, text_column
+from automl.data.columns import blank, label_column
+from automl.data.modalities import Modality, modality_of
 from automl.data.tables import find_files, read_batches, require_columns
 from automl.space import UserError
 
-SCHEMA = pa.schema([("text", pa.large_string()), ("label", pa.int32())])
 SPLITS: tuple[str, ...] = ("train", "validation", "test")
 SHOWN = 5  # examples of what is wrong with a file
-NO_TEXT, NO_LABEL, UNKNOWN_LABEL = "no text", "no label", "a label that the training data does not have"
+NO_LABEL, UNKNOWN_LABEL = "no label", "a label that the training data does not have"
 
 
 @dataclass
@@ -44,11 +44,12 @@ class BadRows:
 def write_source(data: Mapping[str, Any], seed: int, folder: Path) -> None:
     """Read, check and split the rows; write `train.arrow`, `validation.arrow`, `test.arrow` and `source.json`.
 
-    Each Arrow file has `text` (as it came) and `label` (the number of its class). Raises UserError where the data
-    cannot be learned from, naming the file, what is wrong and how to go on.
+    Each Arrow file has the input (`text` as it came, `image` as a file's bytes) and `label` (the number of its class).
+    Raises UserError where the data cannot be learned from, naming the file, what is wrong and how to go on.
     """
-    if data["text"] == data["label"]:
-        raise UserError(f"text and label name the same column, {data['text']!r}; give two")
+    kind = modality_of(data)
+    if data[kind.name] == data["label"]:
+        raise UserError(f"{kind.name} and label name the same column, {data['label']!r}; give two")
     bad: dict[str, dict[str, Any]] = {}
     names: dict[str, int] = {}
     staged = {"train": _stage(data, "train", names, bad, folder)}
@@ -81,9 +82,9 @@ def write_source(data: Mapping[str, Any], seed: int, folder: Path) -> None:
         "rows": {split: sum(found) for split, found in counts.items()},
         "classes": {split: dict(zip(classes, found, strict=True)) for split, found in counts.items()},
         "bad_rows": bad,
-        "duplicates": _duplicates(folder, counts),
+        "duplicates": _duplicates(folder, counts, kind),
     }
-    profile["warnings"] = _warnings(profile)
+    profile["warnings"] = _warnings(profile, kind)
     content = {"classes": classes, "profile": profile}
     (folder / "source.json").write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
 
@@ -99,11 +100,12 @@ def _stage(
 ) -> Path:
     """Write the usable rows of a split's files to one Arrow file, labels numbered by `names`, which grows by train."""
     path = folder / f"staged-{split}.arrow"
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+    kind = modality_of(data)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, _schema(kind)) as writer:
         for file in find_files(data[split]):
-            require_columns(file, [data["text"], data["label"]])
+            require_columns(file, [data[kind.name], data["label"]])
             noted = BadRows()
-            for batch in _usable(file, data["text"], data["label"], names, split == "train", noted):
+            for batch in _usable(file, kind, data[kind.name], data["label"], names, split == "train", noted):
                 writer.write_batch(batch)
             if noted.counts:
                 if data["on_bad_rows"] == "fail":
@@ -117,18 +119,21 @@ def _stage(
 
 
 def _usable(
-    file: Path, text: str, label: str, names: dict[str, int], new_names: bool, noted: BadRows
+    file: Path, kind: Modality, column: str, label: str, names: dict[str, int], new_names: bool, noted: BadRows
 ) -> Iterator[pa.RecordBatch]:
     start = 0
-    for batch in read_batches(file, [text, label]):
-        texts = text_column(batch.column(text), f"{file}: column {text!r}")
+    for batch in read_batches(file, [column, label]):
+        inputs, unusable = kind.read(batch.column(column), f"{file}: column {column!r}")
         labels = label_column(batch.column(label), f"{file}: column {label!r}")
         rows = np.arange(start, start + batch.num_rows)
         start += batch.num_rows
-        no_text, no_label = blank(texts), blank(labels)
-        noted.note(NO_TEXT, rows[no_text])
-        noted.note(NO_LABEL, rows[no_label & ~no_text])
-        usable = ~(no_text | no_label)
+        usable = np.ones(batch.num_rows, dtype=bool)
+        for reason, those in unusable.items():
+            noted.note(reason, rows[those])
+            usable &= ~those
+        no_label = blank(labels)
+        noted.note(NO_LABEL, rows[no_label & usable])
+        usable &= ~no_label
         encoded = labels.filter(pa.array(usable)).dictionary_encode()
         found = encoded.dictionary.to_pylist()
         if new_names:
@@ -141,13 +146,19 @@ def _usable(
         unknown = [name for name in found if name not in names and name not in noted.unknown_labels]
         noted.unknown_labels.extend(unknown[: SHOWN - len(noted.unknown_labels)])
         usable[usable] = known
-        yield pa.record_batch([texts.filter(pa.array(usable)), pa.array(codes[known], pa.int32())], schema=SCHEMA)
+        yield pa.record_batch(
+            [inputs.filter(pa.array(usable)), pa.array(codes[known], pa.int32())], schema=_schema(kind)
+        )
+
+
+def _schema(kind: Modality) -> pa.Schema:
+    return pa.schema([(kind.name, kind.type), ("label", pa.int32())])
 
 
 def _complain(file: Path, noted: BadRows, data: Mapping[str, Any]) -> str:
     parts = []
     for reason, count in noted.counts.items():
-        column = data["text" if reason == NO_TEXT else "label"]
+        column = data["label" if reason in (NO_LABEL, UNKNOWN_LABEL) else modality_of(data).name]
         more = ", ..." if count > SHOWN else ""
         rows = f"row{'' if count == 1 else 's'} {', '.join(map(str, noted.first_rows[reason]))}{more}"
         names = f": {', '.join(map(repr, noted.unknown_labels))}" if reason == UNKNOWN_LABEL else ""
@@ -183,19 +194,20 @@ def _write_split(
     """Write the rows of a staged file where `keep` is true, or all; gives the rows of each class."""
     counts = np.zeros(len(renumber), dtype=np.int64)
     start = 0
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
-        for batch in open_split(staged).to_batches():
+    table = open_split(staged)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        for batch in table.to_batches():
             if keep is not None:
                 kept = pa.array(keep[start : start + batch.num_rows])
                 start += batch.num_rows
                 batch = batch.filter(kept)
             labels = renumber[batch.column("label").to_numpy()]
             counts += np.bincount(labels, minlength=len(renumber))
-            writer.write_batch(pa.record_batch([batch.column("text"), pa.array(labels, pa.int32())], schema=SCHEMA))
+            writer.write_batch(pa.record_batch([batch.column(0), pa.array(labels, pa.int32())], schema=table.schema))
     return counts.tolist()
 
 
-def _warnings(profile: Mapping[str, Any]) -> list[str]:
+def _warnings(profile: Mapping[str, Any], kind: Modality) -> list[str]:
     """What is right to know about the data although one can learn from it."""
     found = []
     for split, counts in profile["classes"].items():
@@ -204,7 +216,7 @@ def _warnings(profile: Mapping[str, Any]) -> list[str]:
             found.append(f"the {split} data has no row of {len(missing)} of {len(counts)} classes: {_some(missing)}")
         shared = profile["duplicates"][split]
         if shared and split != "train":
-            found.append(f"{shared:,} of {sum(counts.values()):,} {split} texts are also in the training data")
+            found.append(f"{shared:,} of {sum(counts.values()):,} {split} {kind.plural} are also in the training data")
     for file, noted in profile["bad_rows"].items():
         reasons = "; ".join(f"{count:,} with {reason}" for reason, count in noted["counts"].items())
         found.append(f"rows of {file} were left out: {reasons}")
@@ -219,23 +231,23 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
 
 
-def _duplicates(folder: Path, splits: Iterable[str]) -> dict[str, int]:
-    """Texts (white space and case aside) that stand twice in train, and in another split and in train."""
-    train = _hashes(folder / "train.arrow")
+def _duplicates(folder: Path, splits: Iterable[str], kind: Modality) -> dict[str, int]:
+    """Inputs (of texts white space and case aside) that stand twice in train, and in another split and in train."""
+    train = _hashes(folder / "train.arrow", kind)
     train.sort()
     found = {"train": int((train[1:] == train[:-1]).sum())}
     for split in splits:
         if split != "train":
-            hashes = _hashes(folder / f"{split}.arrow")
+            hashes = _hashes(folder / f"{split}.arrow", kind)
             nearest = np.searchsorted(train, hashes).clip(max=len(train) - 1)
             found[split] = int((train[nearest] == hashes).sum())
     return found
 
 
-def _hashes(path: Path) -> npt.NDArray[np.int64]:
-    column = open_split(path).column("text")
+def _hashes(path: Path, kind: Modality) -> npt.NDArray[np.int64]:
+    column = open_split(path).column(0)
     parts = [
-        np.fromiter((hash(normalise_space(text).lower()) for text in chunk.to_pylist()), np.int64, len(chunk))
+        np.fromiter((hash(kind.sameness(each)) for each in chunk.to_pylist()), np.int64, len(chunk))
         for chunk in column.chunks
     ]
     return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)

@@ -19,6 +19,7 @@ import pyarrow.ipc
 import pyarrow.parquet
 
 from automl.data.files import replace_atomically
+from automl.data.image_folder import IMAGE_FOLDER, image_files, read_image_folder
 from automl.space import UserError
 
 FORMATS = {
@@ -36,7 +37,12 @@ BLOCK_BYTES = 16 * 1024 * 1024  # no CSV row may be longer
 
 
 def table_format(path: Path) -> str:
-    """parquet, csv, tsv, jsonl or arrow, by the file's ending (`.gz` aside); raises UserError for another one."""
+    """parquet, csv, tsv, jsonl or arrow, by the file's ending (`.gz` aside), or image_folder.
+
+    Raises UserError for another one.
+    """
+    if path.is_dir():
+        return IMAGE_FOLDER
     suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
     found = FORMATS.get(suffix.lower())
     if found is None or (path.suffix == ".gz" and found not in ("csv", "tsv", "jsonl")):
@@ -56,6 +62,8 @@ def find_files(paths: Sequence[str]) -> list[Path]:
             found.extend(matches)
         elif path.is_dir():
             inside = sorted(entry for entry in path.rglob("*") if entry.is_file() and _is_table(entry))
+            if not inside and next(image_files(path), None) is not None:
+                inside = [path]
             if not inside:
                 raise UserError(f"the folder {text} has no file that ends in {', '.join(FORMATS)}")
             found.extend(inside)
@@ -102,7 +110,12 @@ def read_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[p
     UserError where the file is damaged or not UTF-8.
     """
     kind = table_format(path)
-    readers = {"parquet": _read_parquet, "arrow": _read_arrow, "jsonl": _read_json_lines}
+    readers = {
+        "parquet": _read_parquet,
+        "arrow": _read_arrow,
+        "jsonl": _read_json_lines,
+        IMAGE_FOLDER: read_image_folder,
+    }
     try:
         for batch in readers.get(kind, _read_csv)(path, columns):
             yield _sound(batch)

@@ -11,6 +11,7 @@ from automl.models.cnn import Cnn, TextCnn
 from automl.models.cnn_rnn import CnnRnn, TextCnnRnn
 from automl.models.dpcnn import Dpcnn, TextDpcnn
 from automl.models.embedding import NOTHING_KNOWN, Lexicon, lexicon_of
+from automl.models.image_cnn import ImageCnn, ImageNetwork
 from automl.models.pruning import can_be_narrowed, narrow
 from automl.models.rnn import Rnn, TextRnn
 from automl.models.rnn_cnn import RnnCnn, TextRnnCnn
@@ -25,6 +26,7 @@ FAMILIES: dict[str, type[Section]] = {
     "rnn_cnn": RnnCnn,
     "dpcnn": Dpcnn,
     "tcn": Tcn,
+    "image_cnn": ImageCnn,
 }
 
 _MODULES: dict[str, Callable[[Mapping[str, Any], int, int, Lexicon], nn.Module]] = {
@@ -34,14 +36,16 @@ _MODULES: dict[str, Callable[[Mapping[str, Any], int, int, Lexicon], nn.Module]]
     "rnn_cnn": TextRnnCnn,
     "dpcnn": TextDpcnn,
     "tcn": TextTcn,
+    "image_cnn": ImageNetwork,
 }
 
 
 def build(model: Mapping[str, Any], *, vocabulary: int, classes: int, lexicon: Lexicon = NOTHING_KNOWN) -> nn.Module:
     """Build the network of a configuration's `model` section, `{family: {setting: value}}`.
 
-    Its forward takes tokens int64 [B, L] (0 is padding) and lengths int64 [B], each at least 1, and gives
-    logits float32 [B, classes]. `lexicon` is needed where the settings ask for `vectors` or `subwords`. A family
+    Its forward takes tokens int64 [B, L] (0 is padding), or pixels uint8 [B, height, width, channels], and lengths
+    int64 [B], each at least 1, and gives logits float32 [B, classes]. `lexicon` is needed where the settings ask for
+    `vectors` or `subwords`, and by families for images, which take no `vocabulary`. A family
     `module:function` is a function of the user's own, imported from where Python looks for modules. Raises KeyError for
     a family that is not registered, UserError for one that is not found.
     """

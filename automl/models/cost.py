@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -37,16 +37,26 @@ class Cost:
 
 
 def estimate_cost(
-    config: Mapping[str, Any], *, vocabulary: int, classes: int, length: int, dimension: int = 0, measure: bool = True
+    config: Mapping[str, Any],
+    *,
+    vocabulary: int,
+    classes: int,
+    length: int = 1,
+    dimension: int = 0,
+    shape: Sequence[int] | None = None,
+    measure: bool = True,
 ) -> Cost:
     """What the network of a configuration costs to train and to use, on texts of at most `length` tokens.
 
-    `dimension` is that of the pretrained vectors, where the settings ask for some. Without `measure` only the weights
+    `dimension` is that of the pretrained vectors, where the settings ask for some. Images have a `shape`, [height,
+    width, channels], and no vocabulary. Without `measure` only the weights
     are counted (a few milliseconds instead of about thirty) and the rest is 0, as it is for a user's own network.
     """
     model, training = config["model"], config["training"]
     with torch.device("meta"):
         lexicon = Lexicon(torch.empty(vocabulary, dimension), torch.empty(vocabulary, 1, dtype=torch.int32))
+        if shape is not None:
+            lexicon = Lexicon(mean=torch.empty(shape[-1]), deviation=torch.empty(shape[-1]))
         module = build(model, vocabulary=vocabulary, classes=classes, lexicon=lexicon)
     parameters = count_parameters(module)
     weights = sum(parameter.numel() for parameter in module.parameters()) * NUMBER_BYTES
@@ -55,19 +65,19 @@ def estimate_cost(
     held = weights + copies * parameters * NUMBER_BYTES
     if not measure or any(is_user_family(family) for family in model):
         return Cost(parameters, weights, 0, 0, held)
-    kept_of_row, flops = _measured(module, length)
+    kept_of_row, flops = _measured(module, length) if shape is None else _probe(module, shape, torch.uint8)
     activations = round(kept_of_row * training["batch_size"])
     return Cost(parameters, weights, activations, round(flops), held + activations)
 
 
 def _measured(module: nn.Module, length: int) -> tuple[float, float]:
     """Bytes kept for the backward pass of one row, and operations for it, on `length` tokens."""
-    (kept, flops), (kept_longer, flops_longer) = (_probe(module, tokens) for tokens in PROBES)
+    (kept, flops), (kept_longer, flops_longer) = (_probe(module, [tokens], torch.int64) for tokens in PROBES)
     share = (length - PROBES[0]) / (PROBES[1] - PROBES[0])
     return max(0.0, kept + share * (kept_longer - kept)), max(0.0, flops + share * (flops_longer - flops))
 
 
-def _probe(module: nn.Module, length: int) -> tuple[float, float]:
+def _probe(module: nn.Module, shape: Sequence[int], kind: torch.dtype) -> tuple[float, float]:
     rows = 2
     weights = {_storage(parameter) for parameter in module.parameters()}
     kept: dict[int, int] = {}
@@ -80,7 +90,7 @@ def _probe(module: nn.Module, length: int) -> tuple[float, float]:
         return tensor
 
     with torch.device("meta"):
-        tokens = torch.zeros(rows, length, dtype=torch.int64)
+        tokens = torch.zeros(rows, *shape, dtype=kind)
         lengths = torch.zeros(rows, dtype=torch.int64)
     counter = FlopCounterMode(display=False)
     with (

@@ -43,14 +43,17 @@ class Subwords(Section):
 
 @dataclass(frozen=True)
 class Lexicon:
-    """What is known of the vocabulary's words before training; `lexicon_of` finds it again in a network's weights.
+    """What is known of the inputs before training; `lexicon_of` finds it again in a network's weights.
 
     vectors float32 [V, D], where a family's settings ask for `vectors`. subwords int32 [V, N], where they ask for
-    `subwords`: the numbers of a word's n-grams from 1 to the buckets, and 0 where it has no more.
+    `subwords`: the numbers of a word's n-grams from 1 to the buckets, and 0 where it has no more. mean and deviation
+    float32 [channels], of images: those of the train rows, in parts of 255.
     """
 
     vectors: Tensor | None = None
     subwords: Tensor | None = None
+    mean: Tensor | None = None
+    deviation: Tensor | None = None
 
 
 NOTHING_KNOWN = Lexicon()
@@ -59,7 +62,8 @@ NOTHING_KNOWN = Lexicon()
 def lexicon_of(weights: Mapping[str, Tensor]) -> Lexicon:
     """The lexicon that a network with these weights (its `state_dict`) was built with, as far as shapes matter."""
     vectors = weights.get("embedding.frozen.weight", weights.get("embedding.tuned.weight"))
-    return Lexicon(vectors, weights.get("embedding.subword_numbers"))
+    mean, deviation = weights.get("standardise.mean"), weights.get("standardise.deviation")
+    return Lexicon(vectors, weights.get("embedding.subword_numbers"), mean, deviation)
 
 
 class TokenEmbedding(nn.Module):

@@ -6,10 +6,29 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from automl.data.modalities import modality_of
 from automl.results.intervals import wilson_interval
 from automl.results.study import RunRecord, TrialRecord
 from automl.results.verdict import verdict
 from automl.space.objectives import METRICS
+
+# What differs between models for texts and for images.
+SAID = {
+    "text": {
+        "table": "automl predict . your.csv          # a column {column!r} with the texts",
+        "call": 'model.predict(["a text of yours"])',
+        "kept": "Texts are cut after {max_length} tokens.",
+        "any": "any text in any language.\n- Words that the training texts do not have are unknown to it.",
+        "preparation": "`tokenizer.json` (Hugging Face format) and `encoder.json` the whole preparation of raw texts",
+    },
+    "image": {
+        "table": "automl predict . your.parquet      # a column {column!r} with images (files' bytes) or their paths",
+        "call": 'model.predict([open("yours.png", "rb").read()])',
+        "kept": "Images are resized to {shape[0]} by {shape[1]} pixels with {shape[2]} channels.",
+        "any": "any image, whatever it shows.",
+        "preparation": "`encoder.json` the size and channels to which images are brought",
+    },
+}
 
 
 def model_card(
@@ -26,6 +45,8 @@ def model_card(
     averaged = len(members) > 1 or config["linear"]
     chosen = f"{kinds}, whose probabilities are averaged," if averaged else "this model"
     profile = record.manifest["data"]["profile"]
+    kind = modality_of(best.config["data"])
+    said = SAID[kind.name]
     columns = [split for split in ("validation", "test") if figures.get(split)]
     table = [f"| | {' | '.join(columns)} |", "| --- |" + " ---: |" * len(columns)]
     measured = [name for name in METRICS if all(name in figures[split] for split in columns)]
@@ -52,7 +73,7 @@ def model_card(
     classes = "\n".join(f"- `{name}`: {count:,} of the training rows" for name, count in counts.items())
     return f"""# {record.manifest["name"]}: {f"average of {kinds}" if averaged else best.family}
 
-{config["task"].replace("_", " ").capitalize()} into {len(config["classes"])} classes from the text alone.
+{config["task"].replace("_", " ").capitalize()} into {len(config["classes"])} classes from the {kind.name} alone.
 
 {classes}
 
@@ -71,26 +92,25 @@ chose the best epoch, so the validation figures are optimistic. The test rows we
 ## Use
 
 ```
-automl predict . your.csv          # a column {config["text_column"]!r} with the texts
+{said["table"].format(column=config["column"])}
 ```
 
 ```python
 import automl
 model = automl.load_model(".")
-model.predict(["a text of yours"])
+{said["call"]}
 ```
 
-{_files(len(members), config["linear"])}
+{_files(len(members), config["linear"], said["preparation"])}
 
 ## Data
 
 Rows: {", ".join(f"{split} {count:,}" for split, count in rows.items())}; fingerprint
- `{record.manifest["data"]["fingerprint"]}`. Texts are cut after {profile["max_length"]} tokens.
+ `{record.manifest["data"]["fingerprint"]}`. {said["kept"].format(**profile)}
 
 ## Limits
 
-- It knows the classes above and no others, and gives one of them to any text in any language.
-- Words that the training texts do not have are unknown to it.
+- It knows the classes above and no others, and gives one of them to {said["any"]}
 - Its probabilities are calibrated for rows like the validation rows; for others they may be too sure.
 {_needs(members)}- Rows that are not like the training rows may be classified worse than the figures above say.
 
@@ -120,11 +140,11 @@ log loss on validation is least (Guo et al. 2017). The expected calibration erro
 Which class is the most probable stays the same; figures in the table are those after calibration."""
 
 
-def _files(members: int, linear: str | None) -> str:
+def _files(members: int, linear: str | None, preparation: str) -> str:
     where = "" if members == 1 else " Each folder in `members/` holds one network."
-    other = "" if linear is None else " `linear/` holds the terms and weights of the linear model, half of the average."
+    other = "" if linear is None else " `linear/` holds the linear model, half of the average."
     return f"""`config.json` holds the architecture and the classes.{where} `model.safetensors` holds
-the weights, `tokenizer.json` (Hugging Face format) and `encoder.json` the whole preparation of raw texts.{other}"""
+the weights, {preparation}.{other}"""
 
 
 def _settings(trial: TrialRecord) -> str:

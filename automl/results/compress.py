@@ -13,7 +13,7 @@ import numpy.typing as npt
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from automl.data import Prepared, Rows
+from automl.data import DenseRows, Prepared, Rows
 from automl.data.files import replace_folder
 from automl.models import build, can_be_narrowed, lexicon_of, narrow
 from automl.results.calibration import calibrate, fit_temperature
@@ -69,7 +69,7 @@ class _Subject:
     teacher: npt.NDArray[np.float32]
     epochs: int
 
-    def rows(self, split: str) -> Rows | None:
+    def rows(self, split: str) -> Rows | DenseRows | None:
         return self.prepared.rows(split)
 
     def build(self, model: Mapping[str, Any], weights: Weights) -> nn.Module:
@@ -119,7 +119,7 @@ def compress(
         raise UserError(f"the run {record.directory.path} has no best model yet: no trial has ended")
     prepared = prepared_data(record, best.config)
     tell(f"asking the best model about {record.manifest['data']['profile']['rows']['train']:,} train rows")
-    teacher = load_model(record.directory.best_model).predict_probabilities(prepared.texts("train") or [])
+    teacher = load_model(record.directory.best_model).predict_probabilities(prepared.inputs("train") or [])
     weights = load_file(record.directory.trial(best.number).weights)
     subject = _Subject(record, best, prepared, weights, teacher, epochs)
     model = best.config["model"]

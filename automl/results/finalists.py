@@ -124,8 +124,8 @@ def _linear_voice(record: RunRecord, trial: TrialRecord) -> LinearVoice:
 
     @cache
     def probabilities(split: str) -> npt.NDArray[np.float32]:
-        texts = prepared_data(record, trial.config).texts(split) or []
-        return load_linear(record.directory.linear).predict_probabilities(texts)
+        inputs = prepared_data(record, trial.config).inputs(split) or []
+        return load_linear(record.directory.linear).predict_probabilities(inputs)
 
     return probabilities
 

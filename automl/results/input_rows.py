@@ -13,13 +13,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from automl.data.columns import blank, text_column
+import pyarrow as pa
+
+from automl.data.image_folder import IMAGE_FOLDER
+from automl.data.modalities import NO_TEXT, Modality
 from automl.data.tables import BLOCK_BYTES, open_text, read_batches, require_names, table_format
 from automl.space import UserError
 
 WINDOW_ROWS = 8192  # enough to sort by length with little padding, few enough that memory stays flat
 WINDOW_CHARACTERS = 16 * 1024 * 1024
-NO_TEXT = "no text"
 NOT_UTF8 = re.compile("[\udc80-\udcff]")  # how bytes that are no UTF-8 are carried along (PEP 383)
 
 
@@ -27,25 +29,29 @@ NOT_UTF8 = re.compile("[\udc80-\udcff]")  # how bytes that are no UTF-8 are carr
 class Window:
     """Rows one after another: a record batch, the cells of each CSV row, or the lines of JSON Lines.
 
-    Of each row either the text is there or, in `errors`, why there is none.
+    Of each row either the input is there or, in `errors`, why there is none.
     """
 
     rows: Any
-    texts: list[str | None]
+    inputs: list[Any]
     errors: list[str | None]
 
 
-def open_rows(path: Path, column: str) -> tuple[list[str], Iterator[Window]]:
-    """The names of a table's columns and its rows, whose texts are in `column`, in windows of bounded size.
+def open_rows(path: Path, column: str, modality: Modality) -> tuple[list[str], Iterator[Window]]:
+    """The names of a table's columns and its rows, whose inputs are in `column`, in windows of bounded size.
 
     A row that cannot be used has an error: no text, another type than text, a line that cannot be parsed. Raises
     UserError where the file cannot be read, has no rows or no such column, or where a typed column is not of text.
     """
     kind = table_format(path)
+    if kind == IMAGE_FOLDER:
+        raise UserError(f"{path} is a folder of images; give a table with a column {column!r} of their paths")
     if kind in ("parquet", "arrow"):
-        windows = _column_windows(path, column)
+        windows = _column_windows(path, column, modality)
     else:
         windows = _readable(path, _json_windows(path, column) if kind == "jsonl" else _csv_windows(path, column))
+        if modality.name != "text":
+            windows = _of_paths(windows, modality)
     names = next(windows)
     assert isinstance(names, list)
     first = next(windows, None)
@@ -54,7 +60,7 @@ def open_rows(path: Path, column: str) -> tuple[list[str], Iterator[Window]]:
     return names, chain([first], windows)  # type: ignore[arg-type, list-item]
 
 
-def _column_windows(path: Path, column: str) -> Iterator[list[str] | Window]:
+def _column_windows(path: Path, column: str, modality: Modality) -> Iterator[list[str] | Window]:
     batches = read_batches(path)
     first = next(batches, None)
     names = [] if first is None else list(first.schema.names)
@@ -63,13 +69,31 @@ def _column_windows(path: Path, column: str) -> Iterator[list[str] | Window]:
     for whole in chain([first], batches):
         for start in range(0, whole.num_rows, WINDOW_ROWS):
             batch = whole.slice(start, WINDOW_ROWS)
-            texts = text_column(batch.column(column), f"{path}: column {column!r}")
-            missing = blank(texts)
-            yield Window(
-                batch,
-                [None if without else text for text, without in zip(texts.to_pylist(), missing, strict=True)],
-                [NO_TEXT if without else None for without in missing],
-            )
+            yield _read(batch, batch.column(column), f"{path}: column {column!r}", modality)
+
+
+def _read(rows: Any, column: pa.Array, place: str, modality: Modality) -> Window:
+    """Rows with the inputs of a column."""
+    inputs, unusable = modality.read(column, place)
+    errors: list[str | None] = [None] * len(column)
+    for reason, those in unusable.items():
+        for row in those.nonzero()[0]:
+            errors[row] = reason
+    found = [each if error is None else None for each, error in zip(inputs.to_pylist(), errors, strict=True)]
+    return Window(rows, found, errors)
+
+
+def _of_paths(windows: Iterator[list[str] | Window], modality: Modality) -> Iterator[list[str] | Window]:
+    """Windows whose texts are the paths of files, with what these hold."""
+    for window in windows:
+        if isinstance(window, Window):
+            read = _read(window.rows, pa.array(window.inputs, pa.string()), "", modality)
+            errors = [
+                known if known not in (None, NO_TEXT) else error
+                for known, error in zip(window.errors, read.errors, strict=True)
+            ]
+            window = Window(window.rows, read.inputs, errors)
+        yield window
 
 
 def _csv_windows(path: Path, column: str) -> Iterator[list[str] | Window]:
@@ -140,13 +164,13 @@ def _windows(rows: Iterator[tuple[Any, str | None, str | None]]) -> Iterator[Win
     window, characters = Window([], [], []), 0
     for row, text, error in rows:
         window.rows.append(row)
-        window.texts.append(text)
+        window.inputs.append(text)
         window.errors.append(error)
         characters += len(text or "")
-        if len(window.texts) == WINDOW_ROWS or characters > WINDOW_CHARACTERS:
+        if len(window.inputs) == WINDOW_ROWS or characters > WINDOW_CHARACTERS:
             yield window
             window, characters = Window([], [], []), 0
-    if window.texts:
+    if window.inputs:
         yield window
 
 

@@ -14,11 +14,14 @@ from torch import nn
 
 from automl.data import Encoder, load_encoder
 from automl.data.files import replace_folder
+from automl.data.images import ImageEncoder
+from automl.data.modalities import MODALITIES, Modality, modality_of
 from automl.results.calibration import calibrate, calibration_figures
 from automl.results.card import model_card
 from automl.results.finalists import prepared_data, with_linear
 from automl.results.study import ENSEMBLE, RunRecord
 from automl.space import UserError
+from automl.training.dense_floor import DenseLinear
 from automl.training.floor import Linear, load_linear
 from automl.training.inference import default_device, load_weights, predict_probabilities
 from automl.training.run_directory import RunDirectory, TrialDirectory, read_json, write_json
@@ -39,34 +42,40 @@ class Model:
     """A trained model with the whole preparation inside."""
 
     classes: tuple[str, ...]
-    text_column: str
+    column: str
+    """That of the texts or images, where a table does not call it otherwise."""
     label_column: str
-    members: tuple[tuple[Encoder, nn.Module], ...]
-    """One, or those of an ensemble; members whose texts are prepared alike share an encoder."""
-    linear: Linear | None = None
+    members: tuple[tuple[Encoder | ImageEncoder, nn.Module], ...]
+    """One, or those of an ensemble; members whose inputs are prepared alike share an encoder."""
+    linear: Linear | DenseLinear | None = None
     """The other half of an ensemble."""
     temperature: float = 1.0
     """At which the probabilities are calibrated."""
+    modality: Modality = MODALITIES["text"]
+    """What it is asked about."""
 
-    def predict_probabilities(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Calibrated probabilities float32 [texts, classes] of raw texts, those of the members averaged."""
-        if not texts:
+    def predict_probabilities(self, inputs: Sequence[Any]) -> npt.NDArray[np.float32]:
+        """Calibrated probabilities float32 [inputs, classes], those of the members averaged.
+
+        Inputs are raw texts, or the bytes of image files.
+        """
+        if not inputs:
             return np.zeros((0, len(self.classes)), dtype=np.float32)
-        rows = {id(encoder): encoder.encode(texts) for encoder, _ in self.members}
+        rows = {id(encoder): encoder.encode(inputs) for encoder, _ in self.members}
         said = [
             predict_probabilities(module, rows[id(encoder)], device=default_device())
             for encoder, module in self.members
         ]
         mean: npt.NDArray[np.float32] = np.mean(said, axis=0, dtype=np.float32)
         if self.linear is not None:
-            mean = with_linear(mean, self.linear.predict_probabilities(texts))
+            mean = with_linear(mean, self.linear.predict_probabilities(inputs))
         return calibrate(mean, self.temperature)
 
-    def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        """The most probable label of each raw text, with the probabilities of all."""
+    def predict(self, inputs: Sequence[Any]) -> list[Prediction]:
+        """The most probable label of each raw text or image (bytes of its file), with the probabilities of all."""
         return [
             Prediction(self.classes[int(row.argmax())], dict(zip(self.classes, map(float, row), strict=True)))
-            for row in self.predict_probabilities(texts)
+            for row in self.predict_probabilities(inputs)
         ]
 
 
@@ -103,7 +112,7 @@ def write_best_model(record: RunRecord) -> Path | None:
         "format_version": FORMAT_VERSION,
         "task": record.manifest["task"],
         "classes": list(prepared[0].classes),
-        "text_column": best.config["data"]["text"],
+        "column": best.config["data"][modality_of(best.config["data"]).name],
         "label_column": best.config["data"]["label"],
         "run": record.directory.name,
         "members": [
@@ -162,21 +171,23 @@ def load_model(path: str | Path) -> Model:
         raise UserError(f"the model in {folder} is damaged: {type(error).__name__}: {error}") from error
     return Model(
         tuple(config["classes"]),
-        config["text_column"],
+        config.get("column") or config["text_column"],  # as earlier versions called it
         config["label_column"],
         members,
         linear,
         config.get("temperature", 1.0),
+        modality_of(config["members"][0]["config"]["data"]),
     )
 
 
-def _load_members(folder: Path, config: Mapping[str, Any]) -> tuple[tuple[Encoder, nn.Module], ...]:
+def _load_members(folder: Path, config: Mapping[str, Any]) -> tuple[tuple[Encoder | ImageEncoder, nn.Module], ...]:
     """Encoder and network of each member; no path leads out of `folder`."""
-    encoders: dict[tuple[bytes, bytes], Encoder] = {}
+    encoders: dict[tuple[bytes, ...], Encoder | ImageEncoder] = {}
     found = []
     for member in config["members"]:
         part = _inside(folder, member["folder"])
-        alike = ((part / "tokenizer.json").read_bytes(), (part / "encoder.json").read_bytes())
+        files = (part / name for name in ("tokenizer.json", "encoder.json"))
+        alike = tuple(file.read_bytes() for file in files if file.exists())
         encoder = encoders.setdefault(alike, load_encoder(part))
         module = load_weights(
             member["config"],

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet
 
-from automl.data.columns import blank, label_column, text_column
+from automl.data.columns import blank, label_column
 from automl.data.files import replace_atomically
 from automl.data.tables import find_files, read_batches, require_columns, table_format
 from automl.results.finalists import confusion_matrix
@@ -45,10 +45,10 @@ def predict_file(model: Model, input: Path, output: Path | None, *, text: str | 
     there already; then `output` is left as it was.
     """
     (input,) = _single(input)
-    column = text or model.text_column
+    column = text or model.column
     kind = table_format(input)
     added = [LABEL, *(f"{PROBABILITY}{name}" for name in model.classes), ERROR]
-    names, windows = open_rows(input, column)
+    names, windows = open_rows(input, column, model.modality)
     _require_free(input, added, names)
     if output is None:
         if kind in ("parquet", "arrow") and sys.stdout.isatty():
@@ -72,10 +72,10 @@ def predict_file(model: Model, input: Path, output: Path | None, *, text: str | 
 def evaluate_file(model: Model, data: str, *, text: str | None = None, label: str | None = None) -> dict[str, Any]:
     """Measure a model on labelled rows.
 
-    Gives rows, skipped (rows without text or label), metrics, per_class (precision, recall, f1, rows) and confusion
+    Gives rows, skipped (rows that cannot be used), metrics, per_class (precision, recall, f1, rows) and confusion
     (true classes by row, predicted by column). Raises UserError where a label is none of the model's classes.
     """
-    text, label = text or model.text_column, label or model.label_column
+    text, label = text or model.column, label or model.label_column
     numbers = {name: number for number, name in enumerate(model.classes)}
     parts: list[npt.NDArray[np.float32]] = []
     truth: list[int] = []
@@ -83,18 +83,18 @@ def evaluate_file(model: Model, data: str, *, text: str | None = None, label: st
     for path in find_files([data]):
         require_columns(path, [text, label])
         for batch in read_batches(path, [text, label]):
-            texts = text_column(batch.column(text), f"{path}: column {text!r}")
+            inputs, unusable = model.modality.read(batch.column(text), f"{path}: column {text!r}")
             names = label_column(batch.column(label), f"{path}: column {label!r}")
-            usable = pa.array(~(blank(texts) | blank(names)))
+            usable = pa.array(~np.logical_or.reduce([blank(names), *unusable.values()]))
             found = names.filter(usable).to_pylist()
             skipped += batch.num_rows - len(found)
             for name in found:
                 if name not in numbers:
                     raise UserError(_unknown_label(path, name, model.classes))
-            parts.append(model.predict_probabilities(texts.filter(usable).to_pylist()))
+            parts.append(model.predict_probabilities(inputs.filter(usable).to_pylist()))
             truth.extend(numbers[name] for name in found)
     if not truth:
-        raise UserError(f"{data} has no row with a text and a label")
+        raise UserError(f"{data} has no row with {_a(model.modality.name)} and a label")
     probabilities, labels = np.concatenate(parts), np.array(truth)
     confusion = confusion_matrix(labels, probabilities.argmax(axis=1), len(model.classes))
     return {
@@ -118,6 +118,10 @@ def per_class(confusion: list[list[int]], classes: list[str]) -> dict[str, dict[
         f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
         found[name] = {"precision": precision, "recall": recall, "f1": f1, "rows": int(true[number])}
     return found
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def _single(input: Path) -> list[Path]:
@@ -154,11 +158,11 @@ def _write(
 
 def _labelled(model: Model, windows: Iterator[Window]) -> Iterator[Labelled]:
     for window in windows:
-        found = iter(model.predict_probabilities([text for text in window.texts if text is not None]))
+        found = iter(model.predict_probabilities([each for each in window.inputs if each is not None]))
         labels: list[str | None] = []
         probabilities: list[list[float | None]] = []
-        for text in window.texts:
-            row = None if text is None else next(found)
+        for each in window.inputs:
+            row = None if each is None else next(found)
             labels.append(None if row is None else model.classes[int(row.argmax())])
             probabilities.append(
                 [None] * len(model.classes) if row is None else [round(float(share), DIGITS) for share in row]

@@ -29,7 +29,7 @@ def render_table(record: RunRecord, top: int) -> Group:
         table.add_row(*(Text(cell(row)) for cell in columns.values()))
     for row in beside(record):
         if row["status"] == FLOOR:
-            names = {"family": "linear", "status": "TF-IDF + logistic"}
+            names = {"family": "linear", "status": _short(record.floor["name"] if record.floor else "")}
         else:
             names = {"family": ENSEMBLE, "status": f"average of {averaged(row['config'])}"}
         cells = [Text(names.get(name) or cell(row)) for name, cell in columns.items()]
@@ -133,3 +133,7 @@ def markdown(record: RunRecord, lines: list[dict[str, Any]]) -> str:
         text.append(f"| {' | '.join(' '.join(cell.split()) for cell in cells)} |")
     said = verdict(record)
     return "\n".join([*text, "", said]).rstrip() + "\n"
+
+
+def _short(floor: str) -> str:
+    return floor.replace(" and logistic regression", " + logistic").replace("logistic regression", "logistic")

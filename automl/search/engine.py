@@ -87,7 +87,7 @@ def search(
                         stop.check_node = node_check()
                         share = check_request(spec, capacity)
                         drive = Drive(spec, run, ledger, stop, publisher, cache, shared_cache, share, worker)
-                        floor = None if run.floor.exists() else start_floor(spec, run, prepared, prepared_from["clean"])
+                        floor = None if run.floor.exists() else start_floor(spec, run, prepared, prepared_from)
                         if stop.search_ended is None:
                             search_trials(drive)
                             wait_for_floor(run, floor, stop)

@@ -22,6 +22,7 @@ Judge = Callable[[Mapping[str, Any]], dict[str, float]]
 
 GUESSED_LENGTH = 128  # tokens of the longest text, where that is known only once the data has been read
 GUESSED_CLASSES = 2
+GUESSED_SHAPE = (32, 32, 3)
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,14 @@ class Costs:
     prepared: Prepared | None = None
     prepared_from: Mapping[str, Any] | None = None  # the `data` section of the configuration it was prepared for
     length: int = GUESSED_LENGTH  # tokens of the longest texts, where the file says auto and nothing is prepared
+    shape: tuple[int, int, int] = GUESSED_SHAPE  # of images, likewise
 
     def of(self, config: Mapping[str, Any], *, measure: bool = True) -> Cost:
         """The cost of one configuration; without `measure` that of its weights alone, which takes less time."""
         data = config["data"]
+        if "tokenizer" not in data:
+            classes = GUESSED_CLASSES if self.prepared is None else len(self.prepared.classes)
+            return estimate_cost(config, vocabulary=0, classes=classes, shape=self._shape(data), measure=measure)
         (tokenizer,) = data["tokenizer"].values()
         vocabulary, length, classes = tokenizer["vocabulary"], data["max_length"], GUESSED_CLASSES
         if self.prepared is not None:
@@ -52,6 +57,12 @@ class Costs:
             dimension=vectors_of(config["model"]),
             measure=measure,
         )
+
+    def _shape(self, data: Mapping[str, Any]) -> list[int]:
+        """Height, width and channels of images."""
+        side, _, channels = self.shape if self.prepared is None else self.prepared.profile["shape"]
+        side = side if data["size"] == "auto" else data["size"]
+        return [side, side, channels]
 
 
 def judge_of(spec: SearchSpec, costs: Costs | None = None) -> Judge:

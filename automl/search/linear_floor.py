@@ -20,7 +20,7 @@ from automl.training.run_directory import RunDirectory, write_json
 FLOOR_GRACE_SECONDS = 5.0  # to wait for it where the budget of time is used
 
 
-def start_floor(spec: SearchSpec, run: RunDirectory, prepared: Prepared, clean: Mapping[str, Any]) -> Any:
+def start_floor(spec: SearchSpec, run: RunDirectory, prepared: Prepared, data: Mapping[str, Any]) -> Any:
     """Train the linear floor as a task beside the trials; it writes its figures, and itself if need be.
 
     It holds no core, or one worker less would start with the search; it takes what the trials leave. Where nodes share
@@ -32,7 +32,7 @@ def start_floor(spec: SearchSpec, run: RunDirectory, prepared: Prepared, clean: 
 
     def task() -> None:
         os.nice(10)
-        linear, figures = fit_floor(prepared, clean, metric=metric, maximize=maximize)
+        linear, figures = fit_floor(prepared, data.get("clean"), metric=metric, maximize=maximize)
         if kept is not None:
             linear.save(kept)
         write_json(path, figures)

@@ -11,6 +11,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
+from automl.data.modalities import MODALITIES
 from automl.search.proposals import Beginning
 from automl.search.sampler import space_of
 from automl.space import SearchSpec, UserError, suggest
@@ -115,10 +116,10 @@ def _lies_in(spec: SearchSpec, trial: FrozenTrial) -> bool:
 
 
 def _same(config: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two configurations train the same network in the same way on texts cleaned in the same way."""
-    data = ("clean", "tokenizer", "max_length")
+    """Whether two configurations train the same network in the same way on inputs prepared in the same way."""
+    shaping = [name for kind in MODALITIES.values() for name in kind.settings]
     parts = [
-        [each.get("model"), each.get("training"), [each.get("data", {}).get(name) for name in data]]
+        [each.get("model"), each.get("training"), [each.get("data", {}).get(name) for name in shaping]]
         for each in (config, other)
     ]
     return json.dumps(parts[0], sort_keys=True) == json.dumps(parts[1], sort_keys=True)

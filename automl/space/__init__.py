@@ -1,6 +1,7 @@
 """The language of search-space files: parsed, validated, explained, and turned into Optuna parameters."""
 
 from automl.space.constraints import Constraints, constraints_of
+from automl.space.data_section import TASKS
 from automl.space.describe import describe_range, space_json, space_tree
 from automl.space.errors import Problem, SpaceError, UserError, nearest
 from automl.space.extends import resolved_text
@@ -12,6 +13,7 @@ from automl.space.spec import SearchSpec, json_schema
 from automl.space.suggest import Parameter, parameters, sample_configs, suggest
 
 __all__ = [
+    "TASKS",
     "Alternatives",
     "Choice",
     "Constraints",

@@ -45,7 +45,7 @@ def _scales(spec: SearchSpec) -> Iterator[str]:
 
 
 def _kernels(spec: SearchSpec, longest: int | None) -> Iterator[str]:
-    length = spec.data.max_length
+    length = getattr(spec.data, "max_length", None)
     most = length if isinstance(length, int) else longest
     if most is None:
         return

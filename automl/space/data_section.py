@@ -55,18 +55,23 @@ class Tokenizers(Alternatives):
 
 
 class Data(Section):
-    """Which rows, and how they are prepared. Paths are relative to the current directory."""
+    """Which rows, whatever they hold. Paths are relative to the current directory."""
 
     train: Files = Field(description="A file, folder or glob, or several: Parquet, CSV, JSON Lines or Arrow.")
     validation: FractionOrFiles = Field(0.1, description="A fraction of train, drawn by label, or files.")
     test: Files | None = Field(
         None, description="Files that the search never sees; only the leaders are measured on it."
     )
-    text: str = Field("text", min_length=1, description="The column with the text.")
     label: str = Field("label", min_length=1, description="The column with the label.")
     on_bad_rows: Literal["fail", "report"] = Field(
-        "fail", description="Rows without text or label: an error, or left out and counted."
+        "fail", description="Rows that cannot be used: an error, or left out and counted."
     )
+
+
+class TextData(Data):
+    """Which texts, and how they are prepared. Paths are relative to the current directory."""
+
+    text: str = Field("text", min_length=1, description="The column with the text.")
     clean: Clean = Field(default_factory=Clean, description="How texts are cleaned.")
     tokenizer: Tokenizers = Field(
         default_factory=lambda: Tokenizers(word=WordTokenizer()), description="How texts are cut into tokens."
@@ -74,3 +79,26 @@ class Data(Section):
     max_length: Searchable[WholeOrAuto] = Field(
         "auto", description="Tokens kept of a text; auto takes the 99th percentile of train."
     )
+
+
+class ImageData(Data):
+    """Which images, and how they are prepared. Paths are relative to the current directory.
+
+    A table has a column of files' bytes (JPEG, PNG and what else Pillow reads), of paths, or of nested lists of pixels
+    from 0 to 255; a folder has a folder of image files for each class.
+    """
+
+    image: str = Field("image", min_length=1, description="The column with the image.")
+    size: Searchable[WholeOrAuto] = Field(
+        "auto",
+        description="Images become squares of so many pixels a side; auto takes their median width, at most 224.",
+    )
+    colour: Literal["auto", "grey", "rgb"] = Field(
+        "auto", description="Channels kept; auto is grey where all train images are."
+    )
+
+
+TASKS: dict[str, type[Data]] = {
+    "text_classification": TextData,
+    "image_classification": ImageData,
+}

@@ -8,13 +8,14 @@ from pathlib import Path
 from pydantic import ConfigDict, ValidationError
 
 from automl.space.constraints import constraint_faults
+from automl.space.data_section import TASKS
 from automl.space.document import Document, apply_overrides, read_text
 from automl.space.errors import Problem, SpaceError, UserError
 from automl.space.extends import read_document
 from automl.space.findings import problem_of
 from automl.space.samplers import sampler_fault
 from automl.space.sections import Section
-from automl.space.spec import Families, FindFamily, SearchSpec, searched_sections, spec_type
+from automl.space.spec import TEXT, Families, FindFamily, SearchSpec, searched_sections, spec_type
 from automl.space.starting_points import start_faults
 
 
@@ -49,7 +50,8 @@ def parse(
     apply_overrides(document, overrides)
     problems = list(document.problems)
     own = _own_families(document, find_family, problems) if find_family else {}
-    kind = spec_type((*families.items(), *own.items()))
+    task = document.data.get("task", TEXT)
+    kind = spec_type((*families.items(), *own.items()), task if task in TASKS else TEXT)
     try:
         spec = kind.model_validate(document.data)
     except ValidationError as error:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, create_model
 from pydantic_core import PydanticCustomError
 
-from automl.space.data_section import Data
+from automl.space.data_section import TASKS, Data
 from automl.space.resources_section import Resources
 from automl.space.search_section import Search
 from automl.space.sections import Alternatives, Section
@@ -20,6 +20,8 @@ SEARCHED = ("data", "model", "training")
 
 Families = Mapping[str, type[Section]]
 FindFamily = Callable[[str], type[Section]]
+
+TEXT = "text_classification"
 
 
 _NAME = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
@@ -39,7 +41,9 @@ class SearchSpec(Section):
     name: Annotated[str, AfterValidator(_name)] = Field(
         description="Names the run directory.", json_schema_extra={"pattern": _NAME}
     )
-    task: Literal["text_classification"] = Field("text_classification", description="What is learned.")
+    task: Literal["text_classification", "image_classification"] = Field(
+        "text_classification", description="What is learned."
+    )
     data: Data
     model: Alternatives = Field(description="The families to search; {} means a family's own default ranges.")
     training: Training = Field(default_factory=Training)
@@ -64,18 +68,42 @@ class _Families(Alternatives):
 
 
 @lru_cache(maxsize=8)
-def spec_type(families: tuple[tuple[str, type[Section]], ...]) -> type[SearchSpec]:
-    """SearchSpec whose `model` section knows `families`, given as (name, section) pairs."""
-    fields: dict[str, Any] = {name: (kind | None, None) for name, kind in families}
-    model = create_model("Model", __base__=_Families, __doc__="The families to search.", **fields)
+def spec_type(families: tuple[tuple[str, type[Section]], ...], task: str = TEXT) -> type[SearchSpec]:
+    """SearchSpec of a task: its `data` section, and of `families`, (name, section) pairs, those that are for it.
+
+    A family is for the tasks that its section's `tasks` names, else for texts.
+    """
+    data = TASKS[task]
+    fields: dict[str, Any] = {name: (kind | None, None) for name, kind in families if task in tasks_of(kind)}
+    title = data.__name__.removesuffix("Data")
+    model = create_model(f"{title}Model", __base__=_Families, __doc__="The families to search.", **fields)
     field = Field(description="The families to search; {} means a family's own default ranges.")
-    return create_model("SearchSpec", __base__=SearchSpec, model=(model, field))
+    return create_model("SearchSpec", __base__=SearchSpec, data=(data, ...), model=(model, field))
+
+
+def tasks_of(family: type[Section]) -> tuple[str, ...]:
+    """The tasks that a family's networks can learn."""
+    return getattr(family, "tasks", (TEXT,))
 
 
 def json_schema(families: Families) -> dict[str, Any]:
     """JSON Schema (2020-12) of search-space files, for editors."""
     schema = spec_type(tuple(families.items())).model_json_schema()
     needed = schema.pop("required")
+    schema["allOf"] = []
+    for task in TASKS:
+        own = spec_type(tuple(families.items()), task).model_json_schema()
+        schema["$defs"] |= own["$defs"]
+        named: dict[str, Any] = {"properties": {"task": {"const": task}}, "required": ["task"]}
+        if task == TEXT:  # also where nothing is said, neither here nor in a base
+            unsaid = {"not": {"anyOf": [{"required": ["task"]}, {"required": ["extends"]}]}}
+            named = {"anyOf": [named, unsaid]}
+        sections = {name: own["properties"][name] for name in ("data", "model")}
+        schema["allOf"].append({"if": named, "then": {"properties": sections}})
+    for name in ("data", "model"):  # of a file that extends another, whose task may stand there
+        options = [rule["then"]["properties"][name] for rule in schema["allOf"]]
+        described = schema["properties"][name].get("description")
+        schema["properties"][name] = {"anyOf": options, **({"description": described} if described else {})}
     schema["anyOf"] = [{"required": needed}, {"required": ["extends"]}]  # what a base has need not be said again
     schema["properties"]["extends"] = {
         "description": "The file that this one is laid over, from here; without lists what of it is left out.",

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from automl.data import Rows, batches
+from automl.data import DenseRows, Rows, batches
 from automl.training.inference import predict_probabilities
 from automl.training.metrics import compute_metrics
 from automl.training.optimization import build_optimizer
@@ -40,9 +40,9 @@ def prune_by_magnitude(module: nn.Module, keep: float) -> dict[str, Tensor]:
 
 def fine_tune(
     module: nn.Module,
-    train: Rows,
+    train: Rows | DenseRows,
     teacher: npt.NDArray[np.float32],
-    validation: Rows,
+    validation: Rows | DenseRows,
     settings: Mapping[str, Any],
     *,
     epochs: int,

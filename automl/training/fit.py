@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from automl.data import Batch, Prepared, Rows, batches, join_rows
+from automl.data import Batch, DenseRows, Prepared, Rows, batches, join_rows
 from automl.models import build
 from automl.training.averaging import start_average, update_average
 from automl.training.inference import CHECK_EVERY, autocast, predict_probabilities
@@ -46,8 +46,8 @@ class Training:
     optimizer: torch.optim.Optimizer
     loss: Loss
     settings: Mapping[str, Any]
-    train: Rows
-    validation: Rows
+    train: Rows | DenseRows
+    validation: Rows | DenseRows
     device: torch.device
     seed: int
     shard: Shard

@@ -1,10 +1,13 @@
-"""The linear floor: what a model without any depth reaches on the same rows (TF-IDF and logistic regression)."""
+"""The linear floor: what a model without any depth reaches on the same rows.
+
+Logistic regression, of texts on TF-IDF, of images on their pixels.
+"""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
-from automl.data import Prepared, clean_texts
+from automl.data import DenseRows, Encoder, Prepared, clean_texts
 from automl.data.files import replace_folder
+from automl.training.dense_floor import PIXEL_NAME, PIXEL_PENALTIES, DenseLinear, load_dense_linear, pixel_features
 from automl.training.metrics import compute_metrics
 
 if TYPE_CHECKING:
@@ -34,14 +38,9 @@ class Linear:
     regression: LogisticRegression
     classes: int
 
-    def predict_probabilities(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    def predict_probabilities(self, texts: Sequence[Any]) -> npt.NDArray[np.float32]:
         """Probabilities float32 [texts, classes] of raw texts; 0 for a class that no train row had."""
-        return self._of_features(self.vectorizer.transform(clean_texts(texts, self.clean)))
-
-    def _of_features(self, features: Any) -> npt.NDArray[np.float32]:
-        probabilities = np.zeros((features.shape[0], self.classes), dtype=np.float32)
-        probabilities[:, self.regression.classes_] = self.regression.predict_proba(features)
-        return probabilities
+        return _of_features(self, self.vectorizer.transform(clean_texts(texts, self.clean)))
 
     def save(self, folder: Path) -> None:
         """Write the folder with linear.json (cleaning, terms) and linear.safetensors, whole or not at all."""
@@ -65,10 +64,12 @@ class Linear:
             )
 
 
-def load_linear(folder: Path) -> Linear:
-    """Read what `Linear.save` wrote."""
+def load_linear(folder: Path) -> Linear | DenseLinear:
+    """Read what a linear model's `save` wrote."""
     from sklearn.linear_model import LogisticRegression
 
+    if not (folder / "linear.json").exists():
+        return load_dense_linear(folder)
     content = json.loads((folder / "linear.json").read_text(encoding="utf-8"))
     weights = load_file(folder / "linear.safetensors")
     vectorizer = _vectorizer(content["terms"])
@@ -93,35 +94,43 @@ def _vectorizer(terms: Sequence[str] | None = None) -> TfidfVectorizer:
     )
 
 
+def _of_features(linear: Linear | DenseLinear, features: Any) -> npt.NDArray[np.float32]:
+    probabilities = np.zeros((features.shape[0], linear.classes), dtype=np.float32)
+    probabilities[:, linear.regression.classes_] = linear.regression.predict_proba(features)
+    return probabilities
+
+
 def fit_floor(
-    prepared: Prepared, clean: Mapping[str, Any], *, metric: str, maximize: bool
-) -> tuple[Linear, dict[str, Any]]:
+    prepared: Prepared, clean: Mapping[str, Any] | None, *, metric: str, maximize: bool
+) -> tuple[Linear | DenseLinear, dict[str, Any]]:
     """Fit the floor on the train rows, choose its penalty on validation, measure it on validation and test.
 
-    Word unigrams and bigrams that occur at least twice, logarithmic term frequencies. Texts are cleaned with the
-    `clean` settings, as the searched models' are. Gives the model, and name, validation, test (None without test rows),
-    parameters, train_seconds and settings.
+    Of texts, word unigrams and bigrams that occur at least twice, logarithmic term frequencies; they are cleaned with
+    the `clean` settings, as the searched models' are. Of images, the pixels of smaller ones (`pixel_features`). Gives
+    the model, and name, validation, test (None without test rows), parameters, train_seconds and settings.
     """
     from sklearn.linear_model import LogisticRegression
 
     clock = time.perf_counter()
-    features = {}
+    of_text = clean is not None
     vectorizer = _vectorizer()
-    for split in ("train", "validation", "test"):
-        texts = prepared.texts(split)
-        if texts is None:
-            continue
-        cleaned = clean_texts(texts, clean)
-        features[split] = vectorizer.fit_transform(cleaned) if split == "train" else vectorizer.transform(cleaned)
+    features = dict(_text_features(prepared, clean, vectorizer) if clean is not None else _pixels(prepared))
     labels = {split: prepared.labels(split) for split in features}
 
-    def measured(linear: Linear, split: str) -> dict[str, float]:
-        return compute_metrics(linear._of_features(features[split]), labels[split])
+    def measured(linear: Linear | DenseLinear, split: str) -> dict[str, float]:
+        return compute_metrics(_of_features(linear, features[split]), labels[split])
 
-    best: tuple[float, Linear, dict[str, float]] | None = None
-    for penalty in INVERSE_PENALTIES:
+    best: tuple[float, Linear | DenseLinear, dict[str, float]] | None = None
+    for penalty in INVERSE_PENALTIES if of_text else PIXEL_PENALTIES:
         regression = LogisticRegression(C=penalty, max_iter=300).fit(features["train"], labels["train"])
-        linear = Linear(clean, vectorizer, regression, len(prepared.classes))
+        classes = len(prepared.classes)
+        linear: Linear | DenseLinear
+        if clean is not None:
+            linear = Linear(clean, vectorizer, regression, classes)
+        else:
+            encoder = prepared.encoder()
+            assert not isinstance(encoder, Encoder)
+            linear = DenseLinear(encoder, regression, classes)
         figures = measured(linear, "validation")
         score = figures[metric] if maximize else -figures[metric]
         if best is None or score > best[0]:
@@ -129,10 +138,27 @@ def fit_floor(
     assert best is not None
     _, linear, validation = best
     return linear, {
-        "name": NAME,
+        "name": NAME if of_text else PIXEL_NAME,
         "validation": validation,
         "test": measured(linear, "test") if "test" in features else None,
         "parameters": int(linear.regression.coef_.size + linear.regression.intercept_.size),
         "train_seconds": time.perf_counter() - clock,
-        "settings": {"ngrams": [1, 2], "min_count": 2, "C": linear.regression.C},
+        "settings": {**({"ngrams": [1, 2], "min_count": 2} if of_text else {}), "C": linear.regression.C},
     }
+
+
+def _text_features(
+    prepared: Prepared, clean: Mapping[str, Any], vectorizer: TfidfVectorizer
+) -> Iterator[tuple[str, Any]]:
+    for split in ("train", "validation", "test"):
+        texts = prepared.texts(split)
+        if texts is not None:
+            cleaned = clean_texts(texts, clean)
+            yield split, vectorizer.fit_transform(cleaned) if split == "train" else vectorizer.transform(cleaned)
+
+
+def _pixels(prepared: Prepared) -> Iterator[tuple[str, Any]]:
+    for split in ("train", "validation", "test"):
+        rows = prepared.rows(split)
+        if isinstance(rows, DenseRows):
+            yield split, pixel_features(rows)

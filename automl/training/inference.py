@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from automl.data import Rows, batches
+from automl.data import DenseRows, Rows, batches
 from automl.models import build, lexicon_of
 from automl.space import UserError
 from automl.training.packed_weights import unpack
@@ -52,7 +52,7 @@ def one_thread() -> Iterator[None]:
 @torch.inference_mode()
 def predict_probabilities(
     module: nn.Module,
-    rows: Rows,
+    rows: Rows | DenseRows,
     *,
     device: torch.device,
     batch_size: int = 256,

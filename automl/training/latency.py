@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from automl.data import Rows, batches
+from automl.data import DenseRows, Rows, batches
 from automl.training.inference import one_thread
 
 WARM_UP = 5  # batches; the first ones make buffers and choose kernels
@@ -22,7 +22,7 @@ MOST_SECONDS = 2.0
 
 @torch.inference_mode()
 def latencies(
-    module: nn.Module, rows: Rows, *, batch_size: int = 1, clock: Callable[[], float] = time.perf_counter
+    module: nn.Module, rows: Rows | DenseRows, *, batch_size: int = 1, clock: Callable[[], float] = time.perf_counter
 ) -> npt.NDArray[np.float64]:
     """Milliseconds that the network takes for each of up to 50 batches of `rows` on one CPU thread, warmed up.
 

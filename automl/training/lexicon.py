@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from automl.data import Prepared
+from automl.data import Prepared, Rows
 from automl.data.subwords import subword_numbers
 from automl.data.vectors import look_up_vectors
 from automl.models import Lexicon
@@ -17,11 +17,17 @@ from automl.models import Lexicon
 def make_lexicon(model: Mapping[str, Any], prepared: Prepared) -> tuple[Lexicon, dict[str, Any]]:
     """The lexicon for a configuration's `model` section, and a report of the words whose vectors were found.
 
+    Of images, their statistics and no report.
+
     A word without a vector gets a random one with the deviation of the others (Kim 2014, section 3.2, has them
     likewise), drawn from torch's generator. The report is empty where no vectors are asked for; else `vectors` in it
     has found, words (padding and unknown aside) and token_share (of the train rows' tokens, those found). Raises
     UserError where the vectors cannot be read.
     """
+    if "mean" in prepared.profile:
+        return Lexicon(
+            mean=torch.tensor(prepared.profile["mean"]), deviation=torch.tensor(prepared.profile["deviation"])
+        ), {}
     ((_, settings),) = model.items()
     vectors, subwords = settings.get("vectors"), settings.get("subwords")
     if not isinstance(vectors, Mapping | None) or not isinstance(subwords, Mapping | None):
@@ -46,7 +52,7 @@ def make_lexicon(model: Mapping[str, Any], prepared: Prepared) -> tuple[Lexicon,
 
 def _share(prepared: Prepared, found: Any) -> float:
     rows = prepared.rows("train")
-    if rows is None or not len(rows.tokens):
+    if not isinstance(rows, Rows) or not len(rows.tokens):
         return 0.0
     counts = np.bincount(rows.tokens, minlength=len(found))
     return round(float(counts[found].sum() / counts.sum()), 4)

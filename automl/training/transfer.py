@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from automl.data import load_encoder
+from automl.data import Encoder, load_encoder
 from automl.data.encode import token_texts
 from automl.space import UserError, nearest
 from automl.training.packed_weights import unpack
@@ -48,7 +48,8 @@ def read_earlier(source: str) -> Earlier:
     try:
         packed = path.suffix == ".safetensors"
         weights = unpack(load_file(path)) if packed else torch.load(path, "cpu", weights_only=True)
-        words = token_texts(load_encoder(path.parent).tokenizer) if (path.parent / "tokenizer.json").is_file() else None
+        encoder = load_encoder(path.parent) if (path.parent / "tokenizer.json").is_file() else None
+        words = token_texts(encoder.tokenizer) if isinstance(encoder, Encoder) else None
     except Exception as error:  # the libraries raise many kinds, and bare Exceptions
         raise UserError(f"init_from: cannot read {path}: {type(error).__name__}: {error}") from error
     if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):

@@ -15,6 +15,7 @@ from automl.models import FAMILIES, build, count_parameters
 from automl.models.cost import estimate_cost
 from automl.models.layers import Recurrence, halve
 from automl.space import parse, suggest
+from automl.space.spec import tasks_of
 
 VOCABULARY, CLASSES = 50, 3
 
@@ -32,7 +33,8 @@ LISTS = [
     ("rnn", "{layers: {int: [1, 3]}, hidden: {per: layers, int: [8, 32]}, layer_norm: true}"),
     ("cnn", "{kernel_sizes: {per: {int: [1, 4]}, int: [1, 6]}}"),
 ]
-CASES = [(family, "{}") for family in sorted(FAMILIES)] + sorted(MORE.items()) + LISTS
+TEXT_FAMILIES = [name for name, section in FAMILIES.items() if "text_classification" in tasks_of(section)]
+CASES = [(family, "{}") for family in sorted(TEXT_FAMILIES)] + sorted(MORE.items()) + LISTS
 
 
 def drawn_model(family: str, seed: int, settings: str = "{}") -> dict[str, dict[str, object]]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from automl.models import FAMILIES, build, can_be_narrowed, narrow
+from automl.models import build, can_be_narrowed, narrow
 from automl.models.pruning import _axes, _sizes
-from tests.models.test_families import CLASSES, VOCABULARY, drawn_model, random_batch
+from tests.models.test_families import CLASSES, TEXT_FAMILIES, VOCABULARY, drawn_model, random_batch
 
 PLAIN = {"tcn": "layer_norm: false", "rnn": "layer_norm: false, recurrent_dropout: 0"}
 CASES = [
@@ -54,7 +54,7 @@ def test_features_without_weights_go_unnoticed(family: str, more: str, keep: flo
     assert sum(map(torch.numel, fewer.values())) < (keep + 0.15) * sum(map(torch.numel, weights.values()))
 
 
-@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("family", sorted(TEXT_FAMILIES))
 @pytest.mark.parametrize("seed", range(6))
 def test_any_network_of_a_family_can_be_narrowed(family: str, seed: int) -> None:
     model = drawn_model(family, seed)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import automl
+from automl.data.examples import write_digits
 from automl.training.run_directory import read_json
 from tests.conftest import make_texts, write_jsonl
 
@@ -18,7 +19,11 @@ FILES = sorted(path for path in FOLDER.glob("*.yaml") if not path.name.startswit
 @pytest.mark.ray
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_shipped_file_runs(path: Path, tmp_path: Path) -> None:
-    train = write_jsonl(tmp_path / "train.jsonl", make_texts(300, 0))
+    if "task: image_classification" in path.read_text(encoding="utf-8"):
+        write_digits(tmp_path)
+        train = tmp_path / "validation.parquet"
+    else:
+        train = write_jsonl(tmp_path / "train.jsonl", make_texts(300, 0))
     overrides = [
         f"data.train={train}",
         "data.validation=0.2",

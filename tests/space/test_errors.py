@@ -92,7 +92,7 @@ BROKEN = [
     ("  train: train.csv\n", "", (3, 1), "'train' is missing in 'data'"),
     ("validation: 0.2", "validation: 2", (5, 15), "expected a fraction between 0 and 1; got 2"),
     ("name: movies", "name: ../movies", (1, 7), "a name is 1 to 64 letters"),
-    ("task: text_classification", "task: image_classification", (2, 7), "is not supported yet; expected text_class"),
+    ("task: text_classification", "task: image_classification", (6, 3), "unknown key 'text'; did you mean 'test'?"),
     ("  metric: accuracy", "  sampler: cmaess", (19, 12), "unknown value 'cmaess'; did you mean 'cmaes'?"),
     (
         "  metric: accuracy",

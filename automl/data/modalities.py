@@ -1,0 +1,72 @@
+"""What rows hold, texts or images, and what differs between them before they are encoded.
+
+A `data` section says which by the name of the setting that names the column: `text` or `image`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from automl.data.clean import normalise_space
+from automl.data.columns import blank, text_column
+from automl.data.images import read_images
+
+NO_TEXT = "no text"
+
+Read = Callable[[pa.Array, str], tuple[pa.Array, dict[str, npt.NDArray[np.bool_]]]]
+
+
+@dataclass(frozen=True)
+class Modality:
+    """One kind of input."""
+
+    name: str
+    """The setting that names the column, and the input's column in prepared sources."""
+    plural: str
+    type: pa.DataType
+    """Of that column."""
+    settings: tuple[str, ...]
+    """Settings of the `data` section that shape what networks see."""
+    read: Read
+    """A column of a table, and words for where it is, to inputs of `type` and, by reason, which cannot be used."""
+    sameness: Callable[[Any], Any]
+    """What two inputs have in common that count as the same."""
+
+
+def _read_texts(column: pa.Array, place: str) -> tuple[pa.Array, dict[str, npt.NDArray[np.bool_]]]:
+    texts = text_column(column, place)
+    return texts, {NO_TEXT: blank(texts)}
+
+
+def _same_text(text: str) -> str:
+    return normalise_space(text).lower()
+
+
+TEXT = Modality(
+    name="text",
+    plural="texts",
+    type=pa.large_string(),
+    settings=("clean", "tokenizer", "max_length"),
+    read=_read_texts,
+    sameness=_same_text,
+)
+IMAGE = Modality(
+    name="image",
+    plural="images",
+    type=pa.large_binary(),
+    settings=("size", "colour"),
+    read=read_images,
+    sameness=bytes,
+)
+MODALITIES = {kind.name: kind for kind in (TEXT, IMAGE)}
+
+
+def modality_of(data: Mapping[str, Any]) -> Modality:
+    """What the rows of a `data` section hold."""
+    return next(kind for name, kind in MODALITIES.items() if name in data)

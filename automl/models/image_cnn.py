@@ -1,0 +1,172 @@
+"""Convolutional network for images, from plain to residual, separable and squeezed, as its settings say.
+
+Residual blocks are those of He et al. 2016, separable convolutions those of Howard et al. 2017 (MobileNet), and
+squeeze-excitation is that of Hu et al. 2018. Shapes: B images, H by W pixels, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from automl.models.embedding import Lexicon
+from automl.models.layers import ACTIVATIONS, Activation, dense_head
+from automl.space import Choice, FloatRange, IntRange, Searchable, Section
+
+REDUCTION = 8  # channels for each one of a squeeze
+GROUP = 8  # channels that are normalised together
+
+
+class ImageCnn(Section):
+    """Stages of convolutions, each at half the resolution and twice the width of the one before."""
+
+    tasks: ClassVar[tuple[str, ...]] = ("image_classification",)
+
+    stages: Searchable[Annotated[int, Field(ge=1, le=5)]] = Field(
+        Choice(choice=[2, 3]), description="Stages; each but the first halves height and width."
+    )
+    depth: Searchable[Annotated[int, Field(ge=1, le=6)]] = Field(
+        Choice(choice=[1, 2]), description="Blocks of two convolutions in each stage."
+    )
+    width: Searchable[Annotated[int, Field(ge=4)]] = Field(
+        IntRange(int=(16, 64), log=True), description="Channels of the first stage; each later one has twice as many."
+    )
+    kernel: Searchable[Literal[3, 5, 7]] = Field(3, description="Pixels a side that a convolution sees at once.")
+    normalisation: Searchable[Literal["batch", "group", "none"]] = Field(
+        Choice(choice=["batch", "group"]), description="How a convolution's output is normalised."
+    )
+    activation: Searchable[Activation] = Field(
+        Choice(choice=["relu", "gelu", "silu"]), description="Activation after convolutions and in the dense head."
+    )
+    residual: Searchable[bool] = Field(
+        Choice(choice=[True, False]), description="Whether a block's input is added to its output."
+    )
+    separable: Searchable[bool] = Field(
+        False, description="Whether convolutions are depthwise ones followed by pointwise ones: fewer weights."
+    )
+    squeeze_excitation: Searchable[bool] = Field(
+        Choice(choice=[False, True]), description="Whether each block weighs its channels by what the image holds."
+    )
+    dropout: Searchable[Annotated[float, Field(ge=0, lt=1)]] = Field(
+        FloatRange(float=(0.0, 0.5)), description="Dropout in the head."
+    )
+    head: Searchable[Annotated[int, Field(ge=0)]] = Field(
+        0, description="Units of the dense head's hidden layer; 0 for none."
+    )
+
+
+class Standardise(nn.Module):
+    """Values [..., C] to float32 with the train rows' mean 0 and deviation 1; `scale` divides whole numbers."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, lexicon: Lexicon, scale: float) -> None:
+        super().__init__()
+        if lexicon.mean is None or lexicon.deviation is None:
+            raise ValueError("a family for images needs the mean and deviation of its channels")
+        self.channels = lexicon.mean.shape[0]
+        self.scale = scale
+        self.register_buffer("mean", lexicon.mean.clone())
+        self.register_buffer("deviation", lexicon.deviation.clone())
+
+    def forward(self, values: Tensor) -> Tensor:
+        return (values.float() / self.scale - self.mean) / self.deviation
+
+
+class ImageNetwork(nn.Module):
+    """Pixels uint8 [B, H, W, C] and lengths int64 [B], which it does not need, to logits float [B, classes]."""
+
+    def __init__(self, settings: Mapping[str, Any], vocabulary: int, classes: int, lexicon: Lexicon) -> None:
+        super().__init__()
+        self.standardise = Standardise(lexicon, 255.0)
+        width = settings["width"]
+        layers = _convolution(settings, self.standardise.channels, width, 1, separable=False)
+        layers.append(ACTIVATIONS[settings["activation"]]())
+        before = width
+        for stage in range(settings["stages"]):
+            for block in range(settings["depth"]):
+                stride = 2 if stage and not block else 1
+                layers.append(_Block(settings, before, width * 2**stage, stride))
+                before = width * 2**stage
+        self.layers = nn.Sequential(*layers)
+        self.head = dense_head(before, settings["head"], classes, settings["activation"], settings["dropout"])
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, pixels: Tensor, lengths: Tensor) -> Tensor:
+        features = self.layers(self.standardise(pixels).permute(0, 3, 1, 2))  # channels last, as they came
+        logits: Tensor = self.head(features.mean(dim=(2, 3)))
+        return logits
+
+
+class _Block(nn.Module):
+    """Two convolutions, and the shortcut around them where blocks are residual: [B, C, H, W]."""
+
+    def __init__(self, settings: Mapping[str, Any], before: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[settings["activation"]]()
+        separable = settings["separable"]
+        self.convolutions = nn.Sequential(
+            *_convolution(settings, before, width, stride, separable=separable),
+            ACTIVATIONS[settings["activation"]](),
+            *_convolution(settings, width, width, 1, separable=separable),
+        )
+        self.squeeze = _Squeeze(width) if settings["squeeze_excitation"] else nn.Identity()
+        self.shortcut: nn.Module | None = None
+        if settings["residual"]:
+            same = before == width and stride == 1
+            self.shortcut = nn.Identity() if same else nn.Conv2d(before, width, 1, stride=stride)
+
+    def forward(self, features: Tensor) -> Tensor:
+        inner = self.squeeze(self.convolutions(features))
+        if self.shortcut is not None:
+            inner = inner + self.shortcut(features)
+        activated: Tensor = self.activation(inner)
+        return activated
+
+
+class _Squeeze(nn.Module):
+    """Channels weighed by two dense layers over their means (Hu et al. 2018, section 3)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        inner = max(1, width // REDUCTION)
+        self.weigh = nn.Sequential(nn.Linear(width, inner), nn.ReLU(), nn.Linear(inner, width), nn.Sigmoid())
+
+    def forward(self, features: Tensor) -> Tensor:
+        weights: Tensor = self.weigh(features.mean(dim=(2, 3)))
+        return features * weights[:, :, None, None]
+
+
+class _BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation that takes its running statistics where a batch has one value for each channel."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        if self.training and features.numel() == features.shape[1]:
+            return nn.functional.batch_norm(
+                features, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        return super().forward(features)
+
+
+def _convolution(
+    settings: Mapping[str, Any], before: int, width: int, stride: int, *, separable: bool
+) -> list[nn.Module]:
+    """A convolution and its normalisation."""
+    kernel, kind = settings["kernel"], settings["normalisation"]
+    around = kernel // 2
+    layers: list[nn.Module] = []
+    if separable:
+        layers.append(nn.Conv2d(before, before, kernel, stride=stride, padding=around, groups=before, bias=False))
+        layers.append(nn.Conv2d(before, width, 1, bias=kind == "none"))
+    else:
+        layers.append(nn.Conv2d(before, width, kernel, stride=stride, padding=around, bias=kind == "none"))
+    if kind == "batch":
+        layers.append(_BatchNorm(width))
+    elif kind == "group":
+        layers.append(nn.GroupNorm(max(1, width // GROUP) if width % max(1, width // GROUP) == 0 else 1, width))
+    return layers
