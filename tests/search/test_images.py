@@ -47,7 +47,7 @@ def test_digits_are_searched_packed_and_predicted(tmp_path: Path) -> None:
 
     (tmp_path / "one.png").write_bytes(test["image"][0].as_py())
     (tmp_path / "rows.csv").write_text(f"image\n{tmp_path / 'one.png'}\n{tmp_path / 'none.png'}\n")
-    automl.predict(run.path, tmp_path / "rows.csv", tmp_path / "said.csv")
+    automl.predict(run.path, tmp_path / "rows.csv", output=tmp_path / "said.csv")
     _, first, second = (tmp_path / "said.csv").read_text().splitlines()
     assert first.split(",")[1] == said[0].label
     assert second.endswith("an image that cannot be decoded")
