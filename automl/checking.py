@@ -17,20 +17,21 @@ from rich.table import Table
 from rich.text import Text
 
 from automl.data.encode import WORDS
-from automl.data.images import choose_encoder, read_images
-from automl.data.modalities import modality_of
+from automl.data.images import choose_image_encoder
+from automl.data.modalities import IMAGE, modality_of
+from automl.data.sequences import choose_sequence_encoder
 from automl.data.tables import find_files, read_batches, require_columns
 from automl.models.cost import Cost
-from automl.search.feasibility import GUESSED_LENGTH, GUESSED_SHAPE, Costs, judge_of
+from automl.search.feasibility import GUESSED_LENGTH, Costs, judge_of
 from automl.space import SearchSpec, UserError, parameters, sample_configs, space_json, space_tree
 from automl.space.advice import advice
-from automl.space.data_section import ImageData, TextData
+from automl.space.data_section import TextData
 from automl.space.grid import continuous, grid_size
 from automl.space.objectives import mode
 from automl.training.beforehand import check_files
 
 DRAWN = 60  # configurations whose cost is looked at
-LOOKED_AT_IMAGES = 256  # the same for the size of images
+LOOKED_AT_DENSE = 256  # the same for the size of images and the length of series
 LOOKED_AT = 2000  # rows of the train data, for the length of its texts
 SPREAD = ("parameters", "training_memory", "flops")
 
@@ -99,7 +100,7 @@ class Checked:
         rows = {
             "parameters": ("parameters", ""),
             "training_memory": ("memory to train", "B"),
-            "flops": (f"operations to label {'an image' if isinstance(self.spec.data, ImageData) else 'a text'}", ""),
+            "flops": (f"operations to label {_one(self.spec)}", ""),
         }
         for name, (words, unit) in rows.items():
             table.add_row(words, *(_short(value) + unit for value in self.spread[name]))
@@ -118,7 +119,7 @@ def check_space(spec: SearchSpec, samples: int) -> Checked:
     check_files(spec)
     lengths = _text_lengths(spec.data) if isinstance(spec.data, TextData) else []
     longest = _percentile(lengths, 0.99) if lengths else GUESSED_LENGTH
-    shape = _image_shape(spec.data) if isinstance(spec.data, ImageData) else GUESSED_SHAPE
+    shape = None if isinstance(spec.data, TextData) else _dense_shape(spec)
     costs = Costs(length=longest, shape=shape)
     judge = judge_of(spec, costs)
     drawn = sample_configs(spec, DRAWN, seed=spec.search.seed, feasible=False)
@@ -141,26 +142,28 @@ def _more(spec: SearchSpec, judge: Any) -> list[dict[str, Any]]:
     return [config for config in found if not any(judge(config).values())]
 
 
-def _image_shape(data: ImageData) -> tuple[int, int, int]:
-    """Height, width and channels of the first train images as they will be prepared, where the size is auto."""
-    found: list[bytes] = []
+def _dense_shape(spec: SearchSpec) -> list[int] | None:
+    """The shape of the first images or series of train as they will be prepared, where the file does not say it."""
+    data = spec.data.model_dump()
+    kind, found = modality_of(data), []
+    auto = {"size": "auto", "colour": data.get("colour"), "max_length": "auto"}
     try:
-        for path in find_files(data.train):
-            for batch in read_batches(path, [data.image]):
-                column = batch.column(0).slice(0, LOOKED_AT_IMAGES)
-                inputs, unusable = read_images(column, f"{path}: column {data.image!r}")
-                usable = ~np.logical_or.reduce(list(unusable.values()))
-                found += inputs.filter(pa.array(usable)).to_pylist()
-                if len(found) >= LOOKED_AT_IMAGES:
-                    break
-            if len(found) >= LOOKED_AT_IMAGES:
+        for batch in _batches(find_files(spec.data.train), data[kind.name]):
+            inputs, unusable = kind.read(batch.column(0).slice(0, LOOKED_AT_DENSE), data[kind.name])
+            found += inputs.filter(pa.array(~np.logical_or.reduce(list(unusable.values())))).to_pylist()
+            if len(found) >= LOOKED_AT_DENSE:
                 break
     except UserError:
-        pass  # preparing the data says what is wrong with its rows
+        return None  # preparing the data says what is wrong with its rows
     if not found:
-        return GUESSED_SHAPE
-    encoder = choose_encoder({"size": "auto", "colour": data.colour}, found)
-    return encoder.size, encoder.size, encoder.channels
+        return None
+    encoder = choose_image_encoder(auto, found) if kind is IMAGE else choose_sequence_encoder(auto, found)
+    return encoder.shape
+
+
+def _batches(paths: Sequence[Any], column: str) -> Iterator[pa.RecordBatch]:
+    for path in paths:
+        yield from read_batches(path, [column])
 
 
 def _text_lengths(data: TextData) -> list[int]:
@@ -175,9 +178,8 @@ def _text_lengths(data: TextData) -> list[int]:
 
 
 def _texts(paths: Sequence[Any], column: str) -> Iterator[str]:
-    for path in paths:
-        for batch in read_batches(path, [column]):
-            yield from (str(text) for text in batch.column(0).to_pylist() if text)
+    for batch in _batches(paths, column):
+        yield from (str(text) for text in batch.column(0).to_pylist() if text)
 
 
 def _percentile(lengths: Sequence[int], share: float) -> int:
@@ -198,3 +200,7 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _rounded(entry) for name, entry in value.items()}
     return float(f"{value:.3g}") if isinstance(value, float) else value
+
+
+def _one(spec: SearchSpec) -> str:
+    return {"text": "a text", "image": "an image", "series": "a series"}[modality_of(type(spec.data).model_fields).name]

@@ -45,6 +45,7 @@ class Example(StrEnum):
 
     tweets = "tweets"
     digits = "digits"
+    mnist1d = "mnist1d"
 
 
 def check(space: str | Path, *, overrides: Sequence[str] = (), samples: int = 5) -> Checked:
@@ -154,8 +155,9 @@ def compress(
 
 def examples(name: str, *, output: str | Path | None = None) -> Path:
     """Write an example data set as Parquet into `output` (default `data/<name>`); gives the folder."""
-    from automl.data.examples import write_digits, write_tweets
+    from automl.data.examples import write_digits, write_mnist1d, write_tweets
 
     folder = Path(output) if output else Path("data") / Example(name)
-    {Example.tweets: write_tweets, Example.digits: write_digits}[Example(name)](folder)
+    writers = {Example.tweets: write_tweets, Example.digits: write_digits, Example.mnist1d: write_mnist1d}
+    writers[Example(name)](folder)
     return folder

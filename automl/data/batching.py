@@ -21,7 +21,8 @@ BUCKET_BATCHES = 50  # batches whose rows are sorted by length together: little 
 class Batch:
     """tokens int64 [B, L] (0 is padding), lengths int64 [B], labels int64 [B], index int64 [B] (row numbers).
 
-    Of images, `tokens` holds their pixels, uint8 [B, height, width, channels], and every length is the height.
+    Of images, `tokens` holds their pixels, uint8 [B, height, width, channels], and every length is the height. Of
+    series it holds their numbers, float32 [B, L, channels], NaN at padding.
     """
 
     tokens: Tensor

@@ -1,4 +1,4 @@
-"""Rows whose values are arrays of numbers: images, kept on disk as they are batched."""
+"""Rows whose values are arrays of numbers: images and series, kept on disk as they are batched."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ class DenseRows:
     """Rows of arrays: values [rows, longest, ...], lengths int64 [rows], labels int64 [rows] (-1: none).
 
     Images are uint8 [rows, height, width, channels]; all have the length `height`.
+    Series are float32 [rows, longest, channels], NaN after their length.
     """
 
     values: npt.NDArray[np.generic]
@@ -27,7 +28,9 @@ class DenseRows:
 def open_dense(folder: Path, split: str, labels: npt.NDArray[np.int64]) -> DenseRows:
     """The rows of `split`.npy in a folder, memory-mapped."""
     values = np.load(folder / f"{split}.npy", mmap_mode="r", allow_pickle=False)
-    return DenseRows(values, np.full(len(labels), values.shape[1], dtype=np.int64), labels)
+    kept = folder / f"{split}.lengths.npy"
+    lengths = np.load(kept, allow_pickle=False) if kept.exists() else np.full(len(labels), values.shape[1])
+    return DenseRows(values, lengths.astype(np.int64), labels)
 
 
 def join_dense(first: DenseRows, second: DenseRows) -> DenseRows:

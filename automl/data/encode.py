@@ -16,6 +16,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from automl.data.clean import clean_texts
 from automl.data.dense import DenseRows, join_dense
 from automl.data.images import ImageEncoder
+from automl.data.sequences import SequenceEncoder
 
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
 PADDING_ID, UNKNOWN_ID = 0, 1
@@ -25,6 +26,8 @@ WORDS = r"<(?:url|user|number)>|[#@]?\w+(?:['’]\w+)*|[^\w\s]+"  # noqa: RUF001
 SURROGATE = re.compile("[\ud800-\udfff]")  # half of a character, as truncation leaves it: no tokenizer takes it
 SHORTEST_AUTO, LONGEST_AUTO = 8, 1024
 CHUNK_ROWS = 4096
+
+DenseEncoder = ImageEncoder | SequenceEncoder
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,13 @@ class Encoder:
         (folder / "encoder.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
-def load_encoder(folder: Path) -> Encoder | ImageEncoder:
+def load_encoder(folder: Path) -> Encoder | DenseEncoder:
     """Read what an encoder's `save` wrote."""
     settings = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
     if "image" in settings:
         return ImageEncoder(**settings["image"])
+    if "series" in settings:
+        return SequenceEncoder(**settings["series"])
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.encode_special_tokens = True
     return Encoder(tokenizer, settings["clean"], settings["max_length"])

@@ -65,6 +65,31 @@ def write_digits(folder: Path) -> dict[str, int]:
     return rows
 
 
+def write_mnist1d(folder: Path) -> dict[str, int]:
+    """Write MNIST-1D (Greydanus and Kobak 2024) as train, validation and test Parquet with `series` and `label`.
+
+    The package `mnist1d` (Apache-2.0) makes it: 4,000 series of 40 steps to train and 1,000 to test, of ten classes. A
+    tenth of the former, drawn by label with a fixed seed, is for validation. Gives the rows of each split; raises
+    UserError where the package is not installed.
+    """
+    if find_spec("mnist1d") is None:
+        raise UserError("MNIST-1D is made by the package mnist1d; install it with: pip install 'automl[examples]'")
+    from mnist1d.data import get_dataset_args, make_dataset
+
+    made = make_dataset(get_dataset_args())
+    parts = _split(made["y"])
+    parts = {"train": np.sort(np.concatenate([parts["train"], parts["test"]])), "validation": parts["validation"]}
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = {}
+    for split, series, labels in (
+        *((split, made["x"][chosen], made["y"][chosen]) for split, chosen in parts.items()),
+        ("test", made["x_test"], made["y_test"]),
+    ):
+        write_table(pa.table({"series": series.tolist(), "label": labels}), folder / f"{split}.parquet")
+        rows[split] = len(labels)
+    return rows
+
+
 def _png(pixels: np.ndarray) -> bytes:
     sink = io.BytesIO()
     Image.fromarray(pixels).save(sink, format="PNG")

@@ -20,8 +20,6 @@ from automl.space import UserError
 
 NO_IMAGE, UNREADABLE = "no image", "an image that cannot be decoded"
 LARGEST_AUTO = 224  # pixels a side
-LOOKED_AT = 2000  # train images, for the size
-CHUNK_ROWS = 256
 SLACK = 1e-3  # least deviation of a channel, in parts of 255
 
 # What Pillow raises for damaged or hostile files.
@@ -34,6 +32,11 @@ class ImageEncoder:
 
     size: int
     channels: int
+
+    @property
+    def shape(self) -> list[int]:
+        """Of each row."""
+        return [self.size, self.size, self.channels]
 
     def encode(self, images: Sequence[bytes]) -> DenseRows:
         """Decode and resize; labels are all -1. For images that `read_images` finds usable."""
@@ -82,7 +85,7 @@ def read_images(column: pa.Array, place: str) -> tuple[pa.Array, dict[str, npt.N
     return pa.array(found, pa.large_binary()), {NO_IMAGE: missing, UNREADABLE: damaged}
 
 
-def choose_encoder(settings: Mapping[str, Any], images: Sequence[bytes]) -> ImageEncoder:
+def choose_image_encoder(settings: Mapping[str, Any], images: Sequence[bytes]) -> ImageEncoder:
     """The encoder that the settings `size` and `colour` ask for, auto decided by some of the train images."""
     widths, colours = [], []
     for content in images:

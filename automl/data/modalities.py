@@ -1,6 +1,6 @@
-"""What rows hold, texts or images, and what differs between them before they are encoded.
+"""What rows hold, texts, images or series, and what differs between them before they are encoded.
 
-A `data` section says which by the name of the setting that names the column: `text` or `image`.
+A `data` section says which by the name of the setting that names the column: `text`, `image` or `series`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import pyarrow as pa
 from automl.data.clean import normalise_space
 from automl.data.columns import blank, text_column
 from automl.data.images import read_images
+from automl.data.sequences import read_series
 
 NO_TEXT = "no text"
 
@@ -64,7 +65,15 @@ IMAGE = Modality(
     read=read_images,
     sameness=bytes,
 )
-MODALITIES = {kind.name: kind for kind in (TEXT, IMAGE)}
+SERIES = Modality(
+    name="series",
+    plural="series",
+    type=pa.large_binary(),
+    settings=("max_length",),
+    read=read_series,
+    sameness=bytes,
+)
+MODALITIES = {kind.name: kind for kind in (TEXT, IMAGE, SERIES)}
 
 
 def modality_of(data: Mapping[str, Any]) -> Modality:

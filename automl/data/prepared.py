@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tokenizers import Tokenizer
 from automl.data.clean import clean_texts
 from automl.data.dense import DenseRows, open_dense
 from automl.data.encode import (
+    DenseEncoder,
     Encoder,
     Rows,
     choose_max_length,
@@ -29,8 +31,9 @@ from automl.data.encode import (
 )
 from automl.data.files import remove_leftovers, replace_folder
 from automl.data.fingerprint import digest_settings, fingerprint_files
-from automl.data.images import CHUNK_ROWS, LOOKED_AT, ImageEncoder, choose_encoder, write_images
+from automl.data.images import choose_image_encoder, write_images
 from automl.data.modalities import modality_of
+from automl.data.sequences import choose_sequence_encoder, write_series
 from automl.data.source import open_split, write_source
 from automl.data.store import Store
 from automl.space import UserError
@@ -38,7 +41,13 @@ from automl.space import UserError
 FORMAT = 2  # raise it when what is written changes, so that old preparations are not taken for new ones
 WHOLE = "files.json"
 LENGTH_SAMPLE = 50_000
-_ENCODED = {"text": "tokens", "image": "pixels"}  # what folders of encoded rows are called
+LOOKED_AT = 2000  # train rows, for the size of images and the length of series
+CHUNK_ROWS = 256
+_ENCODED = {"text": "tokens", "image": "pixels", "series": "steps"}  # what folders of encoded rows are called
+_DENSE: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    "image": (choose_image_encoder, write_images),
+    "series": (choose_sequence_encoder, write_series),
+}
 SCHEMA = pa.schema([("tokens", pa.large_list(pa.int32())), ("label", pa.int32())])
 
 
@@ -46,7 +55,7 @@ SCHEMA = pa.schema([("tokens", pa.large_list(pa.int32())), ("label", pa.int32())
 class Prepared:
     """A prepared data set on disk; `vocabulary` counts the tokens, padding (0) and unknown (1) included.
 
-    Images have no vocabulary (0); `profile` has their `shape`, and the `mean` and `deviation` of each channel.
+    Images and series have no vocabulary (0); `profile` has their `shape` and the `mean` and `deviation` of channels.
     """
 
     path: Path
@@ -91,7 +100,7 @@ class Prepared:
         encoder = self.encoder()
         return token_texts(encoder.tokenizer) if isinstance(encoder, Encoder) else []
 
-    def encoder(self) -> Encoder | ImageEncoder:
+    def encoder(self) -> Encoder | DenseEncoder:
         """What turns raw inputs into such rows."""
         return load_encoder(self.path)
 
@@ -116,7 +125,7 @@ def prepare(data: Mapping[str, Any], *, seed: int, cache: Path, shared: str | No
         settings = {name: data[name] for name in kind.settings}
         key = digest_settings({"format": FORMAT, "source": source_key, **settings})
         path = cache / f"{_ENCODED[kind.name]}-{key}"
-        write = _write_encoded if kind.name == "text" else _write_pixels
+        write = _write_encoded if kind.name == "text" else partial(_write_dense, *_DENSE[kind.name])
         _once(path, lambda folder: write(settings, source, folder), shared)
         described = json.loads((path / "prepared.json").read_text(encoding="utf-8"))
     except OSError as error:
@@ -177,19 +186,21 @@ def _write_encoded(settings: Mapping[str, Any], source: Path, folder: Path) -> N
     (folder / "prepared.json").write_text(json.dumps(described, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
-def _write_pixels(settings: Mapping[str, Any], source: Path, folder: Path) -> None:
+def _write_dense(
+    choose: Callable[..., Any], write: Callable[..., Any], settings: Mapping[str, Any], source: Path, folder: Path
+) -> None:
     described = json.loads((source / "source.json").read_text(encoding="utf-8"))
     rows = described["profile"]["rows"]
     train = _inputs(source / "train.arrow")
-    encoder = choose_encoder(settings, list(islice(train, 0, None, -(-rows["train"] // LOOKED_AT))))
+    encoder = choose(settings, list(islice(train, 0, None, -(-rows["train"] // LOOKED_AT))))
     encoder.save(folder)
     for split, count in rows.items():
         chunks = _chunks_of(source / f"{split}.arrow")
-        mean, deviation = write_images(encoder, chunks, count, folder / f"{split}.npy")
+        mean, deviation = write(encoder, chunks, count, folder / f"{split}.npy")
         if split == "train":
             described["profile"] |= {"mean": mean.tolist(), "deviation": deviation.tolist()}
     described["vocabulary"] = 0
-    described["profile"] |= {"shape": [encoder.size, encoder.size, encoder.channels]}
+    described["profile"] |= {"shape": encoder.shape}
     (folder / "prepared.json").write_text(json.dumps(described, indent=2, ensure_ascii=False), encoding="utf-8")
 
 

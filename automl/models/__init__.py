@@ -15,6 +15,7 @@ from automl.models.image_cnn import ImageCnn, ImageNetwork
 from automl.models.pruning import can_be_narrowed, narrow
 from automl.models.rnn import Rnn, TextRnn
 from automl.models.rnn_cnn import RnnCnn, TextRnnCnn
+from automl.models.sequence_cnn import SequenceCnn, SequenceNetwork
 from automl.models.tcn import Tcn, TextTcn
 from automl.models.user_family import build_user_family, family_folder, family_section, find_family, is_user_family
 from automl.space import Section
@@ -27,6 +28,7 @@ FAMILIES: dict[str, type[Section]] = {
     "dpcnn": Dpcnn,
     "tcn": Tcn,
     "image_cnn": ImageCnn,
+    "sequence_cnn": SequenceCnn,
 }
 
 _MODULES: dict[str, Callable[[Mapping[str, Any], int, int, Lexicon], nn.Module]] = {
@@ -37,15 +39,17 @@ _MODULES: dict[str, Callable[[Mapping[str, Any], int, int, Lexicon], nn.Module]]
     "dpcnn": TextDpcnn,
     "tcn": TextTcn,
     "image_cnn": ImageNetwork,
+    "sequence_cnn": SequenceNetwork,
 }
 
 
 def build(model: Mapping[str, Any], *, vocabulary: int, classes: int, lexicon: Lexicon = NOTHING_KNOWN) -> nn.Module:
     """Build the network of a configuration's `model` section, `{family: {setting: value}}`.
 
-    Its forward takes tokens int64 [B, L] (0 is padding), or pixels uint8 [B, height, width, channels], and lengths
+    Its forward takes tokens int64 [B, L] (0 is padding), pixels uint8 [B, height, width, channels] or series float32
+    [B, L, channels] (NaN is padding), and lengths
     int64 [B], each at least 1, and gives logits float32 [B, classes]. `lexicon` is needed where the settings ask for
-    `vectors` or `subwords`, and by families for images, which take no `vocabulary`. A family
+    `vectors` or `subwords`, and of images and series, which have no `vocabulary`. A family
     `module:function` is a function of the user's own, imported from where Python looks for modules. Raises KeyError for
     a family that is not registered, UserError for one that is not found.
     """

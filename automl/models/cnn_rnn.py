@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from automl.models.cnn import KernelSizes
-from automl.models.embedding import Lexicon, TokenEmbedding
+from automl.models.embedding import Lexicon, input_layer
 from automl.models.layers import (
     ACTIVATIONS,
     MaskedPooling,
@@ -26,6 +26,8 @@ from automl.space import Choice, IntRange, Searchable, SearchableLists
 
 class CnnRnn(TextFamily):
     """A convolution extracts features, an LSTM or GRU models their sequence, a dense head classifies."""
+
+    tasks: ClassVar[tuple[str, ...]] = ("text_classification", "sequence_classification")
 
     kernel_sizes: SearchableLists[KernelSizes] = Field(
         Choice(choice=[[2], [3], [2, 3]]), description="Tokens that the convolutions see at once."
@@ -49,13 +51,13 @@ class CnnRnn(TextFamily):
 
 
 class TextCnnRnn(nn.Module):
-    """Tokens int64 [B, L] and lengths int64 [B] to logits float [B, C]."""
+    """Tokens int64 [B, L], or series float32 [B, L, channels], and lengths int64 [B] to logits float [B, C]."""
 
     def __init__(self, settings: Mapping[str, Any], vocabulary: int, classes: int, lexicon: Lexicon) -> None:
         super().__init__()
         dropout = settings["dropout"]
         self.stride: int = settings["stride"]
-        self.embedding = TokenEmbedding(settings, vocabulary, lexicon)
+        self.embedding = input_layer(settings, vocabulary, lexicon)
         self.convolutions = TextConvolutions(self.embedding.features, settings["channels"], settings["kernel_sizes"])
         self.activation = ACTIVATIONS[settings["activation"]]()
         self.dropout = nn.Dropout(dropout)

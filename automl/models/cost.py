@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from automl.models import Lexicon, build, count_parameters, is_user_family
 
 NUMBER_BYTES = 4  # of a float32
+_KINDS = {2: torch.float32, 3: torch.uint8}  # of series and of images
 PROBES = (8, 16)  # tokens: the cost of these families grows linearly with a text's length
 # Numbers that PyTorch keeps on a CPU of each token, for each unit and for each input; on a GPU it keeps fewer.
 KEPT = {nn.LSTM: (12, 7), nn.GRU: (7, 1)}
@@ -49,7 +50,7 @@ def estimate_cost(
     """What the network of a configuration costs to train and to use, on texts of at most `length` tokens.
 
     `dimension` is that of the pretrained vectors, where the settings ask for some. Images have a `shape`, [height,
-    width, channels], and no vocabulary. Without `measure` only the weights
+    width, channels], and series one, [steps, channels], and no vocabulary. Without `measure` only the weights
     are counted (a few milliseconds instead of about thirty) and the rest is 0, as it is for a user's own network.
     """
     model, training = config["model"], config["training"]
@@ -65,7 +66,7 @@ def estimate_cost(
     held = weights + copies * parameters * NUMBER_BYTES
     if not measure or any(is_user_family(family) for family in model):
         return Cost(parameters, weights, 0, 0, held)
-    kept_of_row, flops = _measured(module, length) if shape is None else _probe(module, shape, torch.uint8)
+    kept_of_row, flops = _measured(module, length) if shape is None else _probe(module, shape, _KINDS[len(shape)])
     activations = round(kept_of_row * training["batch_size"])
     return Cost(parameters, weights, activations, round(flops), held + activations)
 

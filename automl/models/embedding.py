@@ -47,7 +47,7 @@ class Lexicon:
 
     vectors float32 [V, D], where a family's settings ask for `vectors`. subwords int32 [V, N], where they ask for
     `subwords`: the numbers of a word's n-grams from 1 to the buckets, and 0 where it has no more. mean and deviation
-    float32 [channels], of images: those of the train rows, in parts of 255.
+    float32 [channels], of images and series: those of the train rows, of images in parts of 255.
     """
 
     vectors: Tensor | None = None
@@ -62,7 +62,8 @@ NOTHING_KNOWN = Lexicon()
 def lexicon_of(weights: Mapping[str, Tensor]) -> Lexicon:
     """The lexicon that a network with these weights (its `state_dict`) was built with, as far as shapes matter."""
     vectors = weights.get("embedding.frozen.weight", weights.get("embedding.tuned.weight"))
-    mean, deviation = weights.get("standardise.mean"), weights.get("standardise.deviation")
+    place = "standardise" if "standardise.mean" in weights else "embedding.standardise"
+    mean, deviation = weights.get(f"{place}.mean"), weights.get(f"{place}.deviation")
     return Lexicon(vectors, weights.get("embedding.subword_numbers"), mean, deviation)
 
 
@@ -123,6 +124,61 @@ class TokenEmbedding(nn.Module):
         )
         count = (numbers > 0).sum(dim=-1, keepdim=True)
         return (words + total) / (1 + count)
+
+
+class Standardise(nn.Module):
+    """Values [..., C] to float32 with the train rows' mean 0 and deviation 1; 0 at padding, which is NaN.
+
+    `scale` divides whole numbers.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, lexicon: Lexicon, scale: float = 1.0) -> None:
+        super().__init__()
+        if lexicon.mean is None or lexicon.deviation is None:
+            raise ValueError("the mean and deviation of each channel are needed")
+        self.channels: int = lexicon.mean.shape[0]
+        self.scale = scale
+        self.register_buffer("mean", lexicon.mean.clone())
+        self.register_buffer("deviation", lexicon.deviation.clone())
+
+    def forward(self, values: Tensor) -> Tensor:
+        if values.is_floating_point():
+            return ((values - self.mean) / self.deviation).nan_to_num(0.0)
+        return (values.float() / self.scale - self.mean) / self.deviation
+
+
+class SeriesProjection(nn.Module):
+    """Series [B, L, C], NaN at padding, to vectors [B, L, `features`], zero there: what an embedding is to tokens.
+
+    In training, steps and elements are dropped as `TokenEmbedding` drops tokens and elements.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], lexicon: Lexicon) -> None:
+        super().__init__()
+        self.standardise = Standardise(lexicon)
+        self.features: int = settings["embedding"]
+        self.projection = nn.Linear(self.standardise.channels, self.features)
+        self.token_dropout: float = settings["token_dropout"]
+        self.dropout: float = settings["dropout"]
+
+    def forward(self, series: Tensor) -> Tensor:
+        there = ~series[..., :1].isnan()
+        vectors: Tensor = self.projection(self.standardise(series)) * there
+        if not self.training:
+            return vectors
+        rows, longest, size = vectors.shape
+        keep_steps = drop_mask((rows, longest, 1), self.token_dropout, vectors)
+        return vectors * (keep_steps * drop_mask((rows, 1, size), self.dropout, vectors))
+
+
+def input_layer(settings: Mapping[str, Any], vocabulary: int, lexicon: Lexicon) -> TokenEmbedding | SeriesProjection:
+    """What turns rows into vectors: of series where the lexicon has statistics, else of tokens."""
+    return (
+        TokenEmbedding(settings, vocabulary, lexicon) if lexicon.mean is None else SeriesProjection(settings, lexicon)
+    )
 
 
 def _learned(vocabulary: int, size: int) -> nn.Embedding:

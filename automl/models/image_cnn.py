@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from automl.models.embedding import Lexicon
+from automl.models.embedding import Lexicon, Standardise
 from automl.models.layers import ACTIVATIONS, Activation, dense_head
 from automl.space import Choice, FloatRange, IntRange, Searchable, Section
 
@@ -57,25 +57,6 @@ class ImageCnn(Section):
     head: Searchable[Annotated[int, Field(ge=0)]] = Field(
         0, description="Units of the dense head's hidden layer; 0 for none."
     )
-
-
-class Standardise(nn.Module):
-    """Values [..., C] to float32 with the train rows' mean 0 and deviation 1; `scale` divides whole numbers."""
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, lexicon: Lexicon, scale: float) -> None:
-        super().__init__()
-        if lexicon.mean is None or lexicon.deviation is None:
-            raise ValueError("a family for images needs the mean and deviation of its channels")
-        self.channels = lexicon.mean.shape[0]
-        self.scale = scale
-        self.register_buffer("mean", lexicon.mean.clone())
-        self.register_buffer("deviation", lexicon.deviation.clone())
-
-    def forward(self, values: Tensor) -> Tensor:
-        return (values.float() / self.scale - self.mean) / self.deviation
 
 
 class ImageNetwork(nn.Module):

@@ -104,6 +104,7 @@ def _axes(family: str, settings: Mapping[str, Any]) -> dict[str, tuple[Axis, ...
         words = ("C",)  # the first block adds its input to its output as it is
     axes: dict[str, tuple[Axis, ...]] = {"embedding.embedding.weight": (None, words)}
     axes["embedding.ngrams.weight"] = (None, words)
+    axes |= {"embedding.projection.weight": (words,), "embedding.projection.bias": (words,)}
     kernels = tuple(f"C{number}" for number in range(len(settings.get("kernel_sizes", ()))))
     if family == "cnn":
         return axes | _convolutions(kernels, words) | _outputs(kernels, settings)

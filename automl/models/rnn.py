@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 from torch import Tensor, nn
 
-from automl.models.embedding import Lexicon, TokenEmbedding
+from automl.models.embedding import Lexicon, input_layer
 from automl.models.layers import (
     Activation,
     MaskedPooling,
@@ -26,6 +26,8 @@ Cell = Literal["lstm", "gru"]
 
 class Rnn(TextFamily):
     """LSTM or GRU layers over the tokens, their states pooled."""
+
+    tasks: ClassVar[tuple[str, ...]] = ("text_classification", "sequence_classification")
 
     cell: Searchable[Cell] = Field(Choice(choice=["lstm", "gru"]), description="The recurrent unit.")
     hidden: SearchableList[Annotated[int, Field(ge=1)]] = Field(
@@ -74,13 +76,13 @@ def _lengths(hidden: Any) -> list[int]:
 
 
 class TextRnn(nn.Module):
-    """Tokens int64 [B, L] and lengths int64 [B] to logits float [B, C]."""
+    """Tokens int64 [B, L], or series float32 [B, L, channels], and lengths int64 [B] to logits float [B, C]."""
 
     def __init__(self, settings: Mapping[str, Any], vocabulary: int, classes: int, lexicon: Lexicon) -> None:
         super().__init__()
         dropout = settings["dropout"]
         self.bidirectional: bool = settings["bidirectional"]
-        self.embedding = TokenEmbedding(settings, vocabulary, lexicon)
+        self.embedding = input_layer(settings, vocabulary, lexicon)
         self.recurrence = Recurrence(
             settings["cell"],
             self.embedding.features,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 
-from automl.models.embedding import Lexicon, TokenEmbedding
+from automl.models.embedding import Lexicon, input_layer
 from automl.models.layers import (
     ACTIVATIONS,
     LockedDropout,
@@ -25,6 +25,8 @@ from automl.space import Choice, IntRange, Searchable
 
 class Tcn(TextFamily):
     """Residual blocks of dilated convolutions over the tokens, their features pooled."""
+
+    tasks: ClassVar[tuple[str, ...]] = ("text_classification", "sequence_classification")
 
     kernel_size: Searchable[Annotated[int, Field(ge=2, le=31)]] = Field(
         Choice(choice=[2, 3, 5]), description="Positions that a convolution combines."
@@ -45,12 +47,12 @@ class Tcn(TextFamily):
 
 
 class TextTcn(nn.Module):
-    """Tokens int64 [B, L] and lengths int64 [B] to logits float [B, C]."""
+    """Tokens int64 [B, L], or series float32 [B, L, channels], and lengths int64 [B] to logits float [B, C]."""
 
     def __init__(self, settings: Mapping[str, Any], vocabulary: int, classes: int, lexicon: Lexicon) -> None:
         super().__init__()
         channels, dropout = settings["channels"], settings["dropout"]
-        self.embedding = TokenEmbedding(settings, vocabulary, lexicon)
+        self.embedding = input_layer(settings, vocabulary, lexicon)
         widths = [self.embedding.features] + [channels] * (settings["blocks"] - 1)
         self.blocks = nn.ModuleList(_Block(settings, width, 2**number) for number, width in enumerate(widths))
         pooling = settings["pooling"]

@@ -12,7 +12,7 @@ from automl.results.study import RunRecord, TrialRecord
 from automl.results.verdict import verdict
 from automl.space.objectives import METRICS
 
-# What differs between models for texts and for images.
+# What differs between models for texts, images and series.
 SAID = {
     "text": {
         "table": "automl predict . your.csv          # a column {column!r} with the texts",
@@ -27,6 +27,13 @@ SAID = {
         "kept": "Images are resized to {shape[0]} by {shape[1]} pixels with {shape[2]} channels.",
         "any": "any image, whatever it shows.",
         "preparation": "`encoder.json` the size and channels to which images are brought",
+    },
+    "series": {
+        "table": "automl predict . your.parquet      # a column {column!r} with the series, lists of numbers",
+        "call": "model.predict([[0.1, 0.4, 0.2]])  # or lists of lists, where a series has several channels",
+        "kept": "Series are cut after {shape[0]} steps; each step has {shape[1]}.",
+        "any": "any series, whatever it measures.",
+        "preparation": "`encoder.json` the length and channels of series",
     },
 }
 

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from automl.data.image_folder import IMAGE_FOLDER
-from automl.data.modalities import NO_TEXT, Modality
+from automl.data.modalities import MODALITIES, NO_TEXT, Modality
 from automl.data.tables import BLOCK_BYTES, open_text, read_batches, require_names, table_format
 from automl.space import UserError
 
@@ -49,9 +49,11 @@ def open_rows(path: Path, column: str, modality: Modality) -> tuple[list[str], I
     if kind in ("parquet", "arrow"):
         windows = _column_windows(path, column, modality)
     else:
-        windows = _readable(path, _json_windows(path, column) if kind == "jsonl" else _csv_windows(path, column))
+        windows = _readable(
+            path, _json_windows(path, column, modality) if kind == "jsonl" else _csv_windows(path, column)
+        )
         if modality.name != "text":
-            windows = _of_paths(windows, modality)
+            windows = _of_texts(windows, modality)
     names = next(windows)
     assert isinstance(names, list)
     first = next(windows, None)
@@ -83,8 +85,8 @@ def _read(rows: Any, column: pa.Array, place: str, modality: Modality) -> Window
     return Window(rows, found, errors)
 
 
-def _of_paths(windows: Iterator[list[str] | Window], modality: Modality) -> Iterator[list[str] | Window]:
-    """Windows whose texts are the paths of files, with what these hold."""
+def _of_texts(windows: Iterator[list[str] | Window], modality: Modality) -> Iterator[list[str] | Window]:
+    """Windows whose texts are the paths of images, or series written as JSON, with what these hold."""
     for window in windows:
         if isinstance(window, Window):
             read = _read(window.rows, pa.array(window.inputs, pa.string()), "", modality)
@@ -122,9 +124,9 @@ def _csv_row(cells: list[str], columns: int, place: int, delimiter: str) -> tupl
     return (cells, text, None) if text.strip() else (cells, None, NO_TEXT)
 
 
-def _json_windows(path: Path, column: str) -> Iterator[list[str] | Window]:
+def _json_windows(path: Path, column: str, modality: Modality) -> Iterator[list[str] | Window]:
     with _decoded(path) as file:
-        windows = _windows(_json_row(line.strip(), column) for line in file if line.strip())
+        windows = _windows(_json_row(line.strip(), column, modality) for line in file if line.strip())
         first = next(windows, None)
         if first is None:
             raise UserError(f"{path} has no rows")
@@ -137,7 +139,7 @@ def _json_windows(path: Path, column: str) -> Iterator[list[str] | Window]:
         yield from windows
 
 
-def _json_row(line: str, column: str) -> tuple[str, str | None, str | None]:
+def _json_row(line: str, column: str, modality: Modality) -> tuple[str, str | None, str | None]:
     if NOT_UTF8.search(line):
         return line, None, "the line is not UTF-8"
     try:
@@ -147,6 +149,8 @@ def _json_row(line: str, column: str) -> tuple[str, str | None, str | None]:
     if not isinstance(row, dict):
         return line, None, "the line is not a JSON object"
     text = row.get(column)
+    if modality is MODALITIES["series"] and isinstance(text, list):
+        text = json.dumps(text)
     if text is not None and not isinstance(text, str):
         return line, None, f"expected text, found {json.dumps(text)[:40]}"
     return (line, text, None) if text and text.strip() else (line, None, NO_TEXT)

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from torch import nn
 
 from automl.data import Encoder, load_encoder
+from automl.data.encode import DenseEncoder
 from automl.data.files import replace_folder
-from automl.data.images import ImageEncoder
 from automl.data.modalities import MODALITIES, Modality, modality_of
 from automl.results.calibration import calibrate, calibration_figures
 from automl.results.card import model_card
@@ -43,9 +43,9 @@ class Model:
 
     classes: tuple[str, ...]
     column: str
-    """That of the texts or images, where a table does not call it otherwise."""
+    """That of the inputs, where a table does not call it otherwise."""
     label_column: str
-    members: tuple[tuple[Encoder | ImageEncoder, nn.Module], ...]
+    members: tuple[tuple[Encoder | DenseEncoder, nn.Module], ...]
     """One, or those of an ensemble; members whose inputs are prepared alike share an encoder."""
     linear: Linear | DenseLinear | None = None
     """The other half of an ensemble."""
@@ -57,7 +57,7 @@ class Model:
     def predict_probabilities(self, inputs: Sequence[Any]) -> npt.NDArray[np.float32]:
         """Calibrated probabilities float32 [inputs, classes], those of the members averaged.
 
-        Inputs are raw texts, or the bytes of image files.
+        Inputs are raw texts, the bytes of image files, or series, [steps] or [steps, channels] of numbers.
         """
         if not inputs:
             return np.zeros((0, len(self.classes)), dtype=np.float32)
@@ -72,7 +72,7 @@ class Model:
         return calibrate(mean, self.temperature)
 
     def predict(self, inputs: Sequence[Any]) -> list[Prediction]:
-        """The most probable label of each raw text or image (bytes of its file), with the probabilities of all."""
+        """The most probable label of each raw text, image (bytes of its file) or series, and what each class has."""
         return [
             Prediction(self.classes[int(row.argmax())], dict(zip(self.classes, map(float, row), strict=True)))
             for row in self.predict_probabilities(inputs)
@@ -180,9 +180,9 @@ def load_model(path: str | Path) -> Model:
     )
 
 
-def _load_members(folder: Path, config: Mapping[str, Any]) -> tuple[tuple[Encoder | ImageEncoder, nn.Module], ...]:
+def _load_members(folder: Path, config: Mapping[str, Any]) -> tuple[tuple[Encoder | DenseEncoder, nn.Module], ...]:
     """Encoder and network of each member; no path leads out of `folder`."""
-    encoders: dict[tuple[bytes, ...], Encoder | ImageEncoder] = {}
+    encoders: dict[tuple[bytes, ...], Encoder | DenseEncoder] = {}
     found = []
     for member in config["members"]:
         part = _inside(folder, member["folder"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -22,7 +22,8 @@ Judge = Callable[[Mapping[str, Any]], dict[str, float]]
 
 GUESSED_LENGTH = 128  # tokens of the longest text, where that is known only once the data has been read
 GUESSED_CLASSES = 2
-GUESSED_SHAPE = (32, 32, 3)
+GUESSED_IMAGE = (32, 32, 3)
+GUESSED_SERIES = (128, 1)
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Costs:
     prepared: Prepared | None = None
     prepared_from: Mapping[str, Any] | None = None  # the `data` section of the configuration it was prepared for
     length: int = GUESSED_LENGTH  # tokens of the longest texts, where the file says auto and nothing is prepared
-    shape: tuple[int, int, int] = GUESSED_SHAPE  # of images, likewise
+    shape: Sequence[int] | None = None  # of images and series, likewise
 
     def of(self, config: Mapping[str, Any], *, measure: bool = True) -> Cost:
         """The cost of one configuration; without `measure` that of its weights alone, which takes less time."""
@@ -59,8 +60,12 @@ class Costs:
         )
 
     def _shape(self, data: Mapping[str, Any]) -> list[int]:
-        """Height, width and channels of images."""
-        side, _, channels = self.shape if self.prepared is None else self.prepared.profile["shape"]
+        """Height, width and channels of images; steps and channels of series."""
+        known = self.prepared.profile["shape"] if self.prepared is not None else self.shape
+        if "max_length" in data:
+            steps, channels = known or GUESSED_SERIES
+            return [steps if data["max_length"] == "auto" else data["max_length"], channels]
+        side, _, channels = known or GUESSED_IMAGE
         side = side if data["size"] == "auto" else data["size"]
         return [side, side, channels]
 

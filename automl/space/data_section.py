@@ -98,7 +98,21 @@ class ImageData(Data):
     )
 
 
+class SequenceData(Data):
+    """Which series of numbers, and how they are prepared. Paths are relative to the current directory.
+
+    A table has a column of lists, of a number for each step, or, where a series has several channels, of a list for
+    each step.
+    """
+
+    series: str = Field("series", min_length=1, description="The column with the series.")
+    max_length: Searchable[WholeOrAuto] = Field(
+        "auto", description="Steps kept of a series; auto takes the 99th percentile of train."
+    )
+
+
 TASKS: dict[str, type[Data]] = {
     "text_classification": TextData,
     "image_classification": ImageData,
+    "sequence_classification": SequenceData,
 }

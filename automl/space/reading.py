@@ -68,6 +68,12 @@ def _faults(document: Document, spec: SearchSpec) -> Iterator[Problem]:
     for position, column, message in constraint_faults(spec.search.constraints, searched_sections(spec)):
         path = ("search", "constraints", position)
         yield document.problem(path, f"search.constraints: {message}", offset=column)
+    if spec.task != TEXT:
+        for name, family in spec.model.named().items():
+            for setting in ("vectors", "subwords"):
+                if getattr(family, setting, None) is not None:
+                    message = f"model.{name}.{setting}: only texts have words; leave it out"
+                    yield document.problem(("model", name, setting), message, at_key=True)
     for place, message in start_faults(spec):
         yield document.problem(place, f"search.start_with: {message}", at_key=message.startswith("unknown"))
     if fault := sampler_fault(spec):

@@ -41,7 +41,7 @@ class SearchSpec(Section):
     name: Annotated[str, AfterValidator(_name)] = Field(
         description="Names the run directory.", json_schema_extra={"pattern": _NAME}
     )
-    task: Literal["text_classification", "image_classification"] = Field(
+    task: Literal["text_classification", "image_classification", "sequence_classification"] = Field(
         "text_classification", description="What is learned."
     )
     data: Data

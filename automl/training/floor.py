@@ -1,6 +1,6 @@
 """The linear floor: what a model without any depth reaches on the same rows.
 
-Logistic regression, of texts on TF-IDF, of images on their pixels.
+Logistic regression, of texts on TF-IDF, of images on their pixels, of series on their steps.
 """
 
 from __future__ import annotations
@@ -18,7 +18,14 @@ from safetensors.numpy import load_file, save_file
 
 from automl.data import DenseRows, Encoder, Prepared, clean_texts
 from automl.data.files import replace_folder
-from automl.training.dense_floor import PIXEL_NAME, PIXEL_PENALTIES, DenseLinear, load_dense_linear, pixel_features
+from automl.training.dense_floor import (
+    DENSE_NAMES,
+    DENSE_PENALTIES,
+    DenseLinear,
+    dense_features,
+    fit_standardised,
+    load_dense_linear,
+)
 from automl.training.metrics import compute_metrics
 
 if TYPE_CHECKING:
@@ -106,23 +113,27 @@ def fit_floor(
     """Fit the floor on the train rows, choose its penalty on validation, measure it on validation and test.
 
     Of texts, word unigrams and bigrams that occur at least twice, logarithmic term frequencies; they are cleaned with
-    the `clean` settings, as the searched models' are. Of images, the pixels of smaller ones (`pixel_features`). Gives
-    the model, and name, validation, test (None without test rows), parameters, train_seconds and settings.
+    the `clean` settings, as the searched models' are. Of images and series, `dense_features`. Gives the model, and
+    name, validation, test (None without test rows), parameters, train_seconds and settings.
     """
     from sklearn.linear_model import LogisticRegression
 
     clock = time.perf_counter()
     of_text = clean is not None
     vectorizer = _vectorizer()
-    features = dict(_text_features(prepared, clean, vectorizer) if clean is not None else _pixels(prepared))
+    features = dict(_text_features(prepared, clean, vectorizer) if clean is not None else _dense(prepared))
     labels = {split: prepared.labels(split) for split in features}
 
     def measured(linear: Linear | DenseLinear, split: str) -> dict[str, float]:
         return compute_metrics(_of_features(linear, features[split]), labels[split])
 
     best: tuple[float, Linear | DenseLinear, dict[str, float]] | None = None
-    for penalty in INVERSE_PENALTIES if of_text else PIXEL_PENALTIES:
-        regression = LogisticRegression(C=penalty, max_iter=300).fit(features["train"], labels["train"])
+    for penalty in INVERSE_PENALTIES if of_text else DENSE_PENALTIES:
+        regression = LogisticRegression(C=penalty, max_iter=300)
+        if of_text:
+            regression.fit(features["train"], labels["train"])
+        else:
+            fit_standardised(regression, features["train"], labels["train"])
         classes = len(prepared.classes)
         linear: Linear | DenseLinear
         if clean is not None:
@@ -138,7 +149,7 @@ def fit_floor(
     assert best is not None
     _, linear, validation = best
     return linear, {
-        "name": NAME if of_text else PIXEL_NAME,
+        "name": NAME if of_text else DENSE_NAMES["image" if len(prepared.profile["shape"]) == 3 else "series"],
         "validation": validation,
         "test": measured(linear, "test") if "test" in features else None,
         "parameters": int(linear.regression.coef_.size + linear.regression.intercept_.size),
@@ -157,8 +168,8 @@ def _text_features(
             yield split, vectorizer.fit_transform(cleaned) if split == "train" else vectorizer.transform(cleaned)
 
 
-def _pixels(prepared: Prepared) -> Iterator[tuple[str, Any]]:
+def _dense(prepared: Prepared) -> Iterator[tuple[str, Any]]:
     for split in ("train", "validation", "test"):
         rows = prepared.rows(split)
         if isinstance(rows, DenseRows):
-            yield split, pixel_features(rows)
+            yield split, dense_features(rows)

@@ -40,7 +40,7 @@ def images(seed: int, rows: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize(("family", "more"), CASES)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(seed=st.integers(0, 100_000))
 def test_a_network_learns_is_saved_and_costs_what_was_estimated(family: str, more: str, seed: int) -> None:
     torch.manual_seed(seed)
@@ -71,7 +71,7 @@ def test_a_network_learns_is_saved_and_costs_what_was_estimated(family: str, mor
 
 
 @pytest.mark.parametrize(("family", "more"), CASES)
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(seed=st.integers(0, 100_000))
 def test_one_step_lowers_the_loss(family: str, more: str, seed: int) -> None:
     torch.manual_seed(seed)

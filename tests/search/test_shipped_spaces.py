@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import automl
-from automl.data.examples import write_digits
+from automl.data.examples import write_digits, write_mnist1d
 from automl.training.run_directory import read_json
 from tests.conftest import make_texts, write_jsonl
 
@@ -21,6 +21,9 @@ FILES = sorted(path for path in FOLDER.glob("*.yaml") if not path.name.startswit
 def test_a_shipped_file_runs(path: Path, tmp_path: Path) -> None:
     if "task: image_classification" in path.read_text(encoding="utf-8"):
         write_digits(tmp_path)
+        train = tmp_path / "validation.parquet"
+    elif "task: sequence_classification" in path.read_text(encoding="utf-8"):
+        write_mnist1d(tmp_path)
         train = tmp_path / "validation.parquet"
     else:
         train = write_jsonl(tmp_path / "train.jsonl", make_texts(300, 0))
