@@ -31,7 +31,7 @@ SAID = {
     "series": {
         "table": "automl predict . your.parquet      # a column {column!r} with the series, lists of numbers",
         "call": "model.predict([[0.1, 0.4, 0.2]])  # or lists of lists, where a series has several channels",
-        "kept": "Series are cut after {shape[0]} steps; each step has {shape[1]}.",
+        "kept": "Series are cut after {shape[0]} steps; channels: {shape[1]}.",
         "any": "any series, whatever it measures.",
         "preparation": "`encoder.json` the length and channels of series",
     },
