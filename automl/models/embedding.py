@@ -145,9 +145,8 @@ class Standardise(nn.Module):
         self.register_buffer("deviation", lexicon.deviation.clone())
 
     def forward(self, values: Tensor) -> Tensor:
-        if values.is_floating_point():
-            return ((values - self.mean) / self.deviation).nan_to_num(0.0)
-        return (values.float() / self.scale - self.mean) / self.deviation
+        standard = (values.float() / self.scale - self.mean) / self.deviation
+        return standard.nan_to_num(0.0) if values.is_floating_point() else standard
 
 
 class SeriesProjection(nn.Module):

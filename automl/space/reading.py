@@ -17,6 +17,7 @@ from automl.space.samplers import sampler_fault
 from automl.space.sections import Section
 from automl.space.spec import TEXT, Families, FindFamily, SearchSpec, searched_sections, spec_type
 from automl.space.starting_points import start_faults
+from automl.space.training_section import AUGMENTS
 
 
 class _Unfound(Section):
@@ -68,6 +69,10 @@ def _faults(document: Document, spec: SearchSpec) -> Iterator[Problem]:
     for position, column, message in constraint_faults(spec.search.constraints, searched_sections(spec)):
         path = ("search", "constraints", position)
         yield document.problem(path, f"search.constraints: {message}", offset=column)
+    for setting in spec.training.augment.model_fields_set if spec.training.augment else ():
+        if setting not in AUGMENTS[spec.task]:
+            message = f"training.augment.{setting}: not for {spec.task}, which has {', '.join(AUGMENTS[spec.task])}"
+            yield document.problem(("training", "augment", setting), message, at_key=True)
     if spec.task != TEXT:
         for name, family in spec.model.named().items():
             for setting in ("vectors", "subwords"):

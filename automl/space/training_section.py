@@ -141,6 +141,33 @@ class InitFrom(Section):
     )
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Augment(Section):
+    """How rows are changed at random before each step of training; what is 0 is not done."""
+
+    flip: Searchable[Share] = Field(0.0, description="Of images, the share that is mirrored, left to right.")
+    shift: Searchable[Fraction] = Field(0.0, description="Of images, how far they move, in shares of their side.")
+    scale: Searchable[Fraction] = Field(
+        0.0, description="Of images and series, how much their numbers are raised or lowered, each row's alike."
+    )
+    noise: Searchable[Annotated[float, Field(ge=0)]] = Field(
+        0.0, description="Of images and series, the deviation of noise, in shares of the batch's own."
+    )
+    mixup: Searchable[Annotated[float, Field(ge=0)]] = Field(
+        0.0, description="Of images and series, alpha of mixup: two rows are mixed, and so is what is said of them."
+    )
+    swap: Searchable[Share] = Field(0.0, description="Of texts, the share of tokens that trade places with the next.")
+
+
+AUGMENTS = {
+    "text_classification": ("swap",),
+    "image_classification": ("flip", "shift", "scale", "noise", "mixup"),
+    "sequence_classification": ("scale", "noise", "mixup"),
+}
+
+
 class Training(Section):
     """How a network is trained."""
 
@@ -164,6 +191,7 @@ class Training(Section):
         1.0, description="Gradients are scaled down to this norm; null for never."
     )
     init_from: InitFrom | None = Field(None, description="An earlier model to begin with; null for none.")
+    augment: Augment | None = Field(None, description="How train rows are changed at random; null for not.")
     rows_per_epoch: Annotated[Whole, Field(ge=1)] | None = Field(
         None, description="Rows that count as an epoch, for a trial to be stopped inside a pass; null for a whole pass."
     )

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from automl.data import Batch, DenseRows, Prepared, Rows, batches, join_rows
 from automl.models import build
+from automl.training.augment import augment
 from automl.training.averaging import start_average, update_average
 from automl.training.inference import CHECK_EVERY, autocast, predict_probabilities
 from automl.training.lexicon import make_lexicon
@@ -260,11 +261,15 @@ def _gradients(training: Training, batch: Batch) -> Tensor:
         labels = piece.labels.to(training.device, non_blocking=True)
         with unsynchronised(module) if number < len(pieces) else nullcontext():
             with autocast(training.device):
-                logits = module(
-                    piece.tokens.to(training.device, non_blocking=True),
-                    piece.lengths.to(training.device, non_blocking=True),
-                )
-                loss = training.loss(logits.float(), labels)
+                inputs = piece.tokens.to(training.device, non_blocking=True)
+                lengths = piece.lengths.to(training.device, non_blocking=True)
+                mix = None
+                if (changes := training.settings.get("augment")) is not None:
+                    inputs, lengths, mix = augment(inputs, lengths, changes)
+                logits = module(inputs, lengths).float()
+                loss = training.loss(logits, labels)
+                if mix is not None:
+                    loss = mix.share * loss + (1 - mix.share) * training.loss(logits, labels[mix.partner])
             (loss * weight).backward()  # type: ignore[no-untyped-call]
         total += loss.detach() * (len(labels) if weight else 0)
     return total
