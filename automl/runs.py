@@ -84,6 +84,7 @@ def run(
 
     from automl.search.ray_session import local_capacity, ray_beside
     from automl.search.resources import check_request
+    from automl.search.trackers import require_trackers
     from automl.training.beforehand import check_files
     from automl.training.database import Database
 
@@ -94,6 +95,7 @@ def run(
     if address is None:
         check_request(spec, capacity)
     check_files(spec)
+    require_trackers(spec)
     with ray_beside(lambda: _prepare(spec), address) as prepared:
         return _begin(spec, space, overrides, directory, prepared, capacity, address, database, quiet)
 

@@ -121,6 +121,11 @@ class Search(Section):
     refit: Annotated[bool, Strict()] = Field(
         False, description="At the end, train the winner on train and validation rows together; that is the best model."
     )
+    log_to: list[Literal["tensorboard", "mlflow"]] = Field(
+        default_factory=list,
+        description="What else hears of each epoch: tensorboard (files in the run directory), mlflow "
+        "(MLFLOW_TRACKING_URI, else mlflow.db in the run directory).",
+    )
     seed: Annotated[Whole, Field(ge=0, le=2**31 - 1)] = Field(0, description="Of everything random.")
 
     @model_validator(mode="before")

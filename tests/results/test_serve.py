@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,16 @@ pytestmark = pytest.mark.ray
 def started(*arguments: str | Path) -> Iterator[str]:
     """The address that a command says it listens on; at the end the command is interrupted and must end."""
     command = [sys.executable, "-m", "automl", *map(str, arguments), "--port", "0"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # Where tests run in the background, a shell lets them ignore Ctrl-C, and so their children.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
     try:
         assert process.stderr is not None
         line = process.stderr.readline()
         assert " on http://127.0.0.1:" in line, line + process.stderr.read()
         yield line.split()[-1]
         process.send_signal(signal.SIGINT)
-        rest = process.stderr.read()
-        process.wait(timeout=30)
+        _, rest = process.communicate(timeout=30)
         assert "Traceback" not in rest
     finally:
         process.kill()
