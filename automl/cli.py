@@ -213,6 +213,8 @@ def _conclude(result: verbs.RunResult) -> None:
     if (result.path / "best_model").exists():
         notes.print(f"best model  {result.place}/best_model", markup=False)
         notes.print(f"try it      automl predict {place} your.csv", markup=False)
+    if (result.path / "compressed").exists():
+        notes.print(f"smaller     {result.place}/compressed", markup=False)
     if result.status == "interrupted":
         why = "" if result.reason == "interrupted" else f": {result.reason}"
         notes.print(f"stopped{why}; go on with: automl resume {place}", markup=False)

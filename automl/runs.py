@@ -6,6 +6,7 @@ import hashlib
 import re
 import shutil
 import socket
+import sys
 from collections.abc import Sequence
 from contextlib import chdir
 from dataclasses import dataclass
@@ -199,6 +200,7 @@ def _search(
     quiet: bool,
 ) -> RunResult:
     from automl.results import finish
+    from automl.results.compress import compress
     from automl.search.engine import search
     from automl.search.manifest import update_manifest
     from automl.search.publishing import fetch_run
@@ -218,7 +220,15 @@ def _search(
     try:
         update_manifest(directory, status=outcome.status, reason=outcome.reason)
         fetch_run(directory, models=True)
-        finish(directory)
+        record = finish(directory)
+        if spec.search.compress and outcome.status == "finished":
+            compress(
+                record,
+                directory.compressed,
+                tolerance=spec.search.compress.tolerance,
+                epochs=spec.search.compress.epochs,
+                tell=(lambda line: None) if quiet else (lambda line: print(line, file=sys.stderr)),
+            )
     except OSError as error:
         if error.errno not in FULL:
             raise

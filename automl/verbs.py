@@ -154,7 +154,7 @@ def compress(
     from automl.results.study import read_run
 
     directory = open_run(run, models=True)
-    folder = directory.path / "compressed" if output is None else Path(output)
+    folder = directory.compressed if output is None else Path(output)
     return compressed(read_run(directory), folder, tolerance=tolerance, epochs=epochs, tell=tell)
 
 
