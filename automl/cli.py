@@ -166,7 +166,7 @@ def predict(
     output: Annotated[Path | None, typer.Option(help="Where to write, in the input's format [stdout].")] = None,
     text: Annotated[str | None, typer.Option(metavar="COLUMN", help="The text column [as in training].")] = None,
 ) -> None:
-    """Label rows: the same rows in the same order and format, with a label and probabilities."""
+    """Label rows: the same rows in the same order and format, with a label and probabilities, or why there is none."""
     skipped = verbs.predict(model, input, output=output, text=text)
     if skipped:
         rows = "1 row" if skipped == 1 else f"{skipped:,} rows"
