@@ -7,6 +7,8 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from automl.space import UserError
+
 CHECKPOINTS = ("checkpoint.pt",)  # of no use but to go on with the run
 
 
@@ -33,6 +35,9 @@ def is_wanted(name: str) -> bool:
 
 
 def unpack(content: bytes, folder: Path) -> None:
-    """Write an archive's files into `folder`; raises tarfile.FilterError where one would lie outside of it."""
-    with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as tar:
-        tar.extractall(folder, filter="data")
+    """Write an archive's files into `folder`; raises UserError where one would lie outside of it."""
+    try:
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as tar:
+            tar.extractall(folder, filter="data")
+    except tarfile.TarError as error:
+        raise UserError(f"the cluster's answer is not unpacked: {error}") from error

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
 import shlex
 import socket
+import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
 STOP_SECONDS = 600  # that a stopped driver has for writing the leaderboard and packing the best model
+_LOOPBACK = re.compile(r"localhost|127(\.\d+){3}|\[::1\]")  # also the near end of a tunnel
 ENDED = ("STOPPED", "SUCCEEDED", "FAILED")
 
 
@@ -36,6 +39,8 @@ def connect(address: str) -> JobSubmissionClient:
         socket.create_connection((found["host"].strip("[]"), port), timeout=10).close()
     except (OSError, OverflowError) as error:
         raise UserError(f"no Ray cluster answers at {address}: {getattr(error, 'strerror', None) or error}") from error
+    if not _LOOPBACK.fullmatch(found["host"]) and _lets_anybody_in(address):
+        raise UserError(f"the cluster at {address} lets anybody in: start it with RAY_AUTH_MODE=token on all nodes")
     try:
         from ray.job_submission import JobSubmissionClient
 
@@ -47,6 +52,15 @@ def connect(address: str) -> JobSubmissionClient:
         if "ray[default]" not in str(error):
             raise
         raise UserError("the Job API of Ray needs: pip install 'automl[cluster]'") from error
+
+
+def _lets_anybody_in(address: str) -> bool:
+    """Whether a cluster says that it wants no token."""
+    try:
+        with urllib.request.urlopen(f"{address.rstrip('/')}/api/authentication_mode", timeout=10) as answer:
+            return bool(json.load(answer)["authentication_mode"] != "token")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False  # an older or another server; what it makes of the token is told below
 
 
 @contextmanager
@@ -69,6 +83,8 @@ def refusals(address: str) -> Iterator[None]:
             raise UserError(f"the head of the cluster at {address} takes no jobs now; it may be starting") from error
         if isinstance(error, ConnectionError):
             raise UserError(f"the Ray cluster at {address} does not answer: {text.splitlines()[0]}") from error
+        if text.startswith("Request failed with status code"):
+            raise UserError(f"the cluster at {address} refuses: {text.splitlines()[0][:300]}") from error
         raise
 
 

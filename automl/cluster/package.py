@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,17 +20,24 @@ def pack(space: Path, spec: SearchSpec, folder: Path) -> None:
     """Write the files that a run of `space` needs into `folder`.
 
     Those are the file itself, with all that it extends, and the modules of the user's own families with those modules
-    beside them that they import. Raises UserError where the file names data that only this machine could find.
+    beside them that they import. A family of an installed package is to be installed there too.
+    Raises UserError where the file names data that only this machine could find.
     """
     _refuse_relative_paths(spec)
     (folder / SPACE).write_text(resolved_text(space), encoding="utf-8")
     for family in spec.model.named():
         where = family_folder(family)
-        if is_user_family(family) and where is not None:
+        if is_user_family(family) and where is not None and not _is_installed(where):
             _copy_modules(family.partition(":")[0], Path(where), folder)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if size > MOST_BYTES:
         raise UserError(f"the modules that {space} names have {size / 2**20:.0f} MB; at most 10 MB travel with a file")
+
+
+def _is_installed(folder: str) -> bool:
+    """Whether a folder is where Python keeps packages; all of them lie beside each other there."""
+    places = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    return any(Path(folder).resolve() == Path(place).resolve() for place in places)
 
 
 def _copy_modules(name: str, root: Path, folder: Path) -> None:

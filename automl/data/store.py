@@ -57,11 +57,18 @@ class Store:
         return True
 
     def names(self, under: str = "") -> list[str]:
-        """The names of all files in the folder `under`, in order."""
+        """The names of all files in the folder `under`, in order.
+
+        Raises UserError for a name that would lead out of a folder into which it is copied.
+        """
         there, root = _open(self.url)
         wanted = pyarrow.fs.FileSelector(f"{root}/{under}".rstrip("/"), allow_not_found=True, recursive=True)
         found = self._patiently(lambda: there.get_file_info(wanted))
-        return sorted(info.path[len(root) + 1 :] for info in found if info.type == pyarrow.fs.FileType.File)
+        names = sorted(info.path[len(root) + 1 :] for info in found if info.type == pyarrow.fs.FileType.File)
+        for name in names:
+            if not {"", ".", ".."}.isdisjoint(name.split("/")):
+                raise UserError(f"{self.url} has a file whose name leads out of its folder: {name!r}")
+        return names
 
     def has(self, name: str) -> bool:
         """Whether there is a file of this name."""

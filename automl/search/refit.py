@@ -64,7 +64,7 @@ def _refit(config: dict[str, Any]) -> None:
 
         alive(PREPARING)
         make_family_importable(assignment)
-        with chdir(assignment.working_directory):  # a configuration may name files
+        with chdir(assignment.beside()):  # a configuration may name files
             training = start(
                 assignment.config,
                 data_of(assignment),

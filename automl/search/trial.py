@@ -62,6 +62,11 @@ class Assignment:
         """The trial's folder."""
         return TrialDirectory(Path(self.folder), self.url)
 
+    def beside(self) -> Path:
+        """The folder that relative names of files are relative to; here, on a node that has no such folder."""
+        there = Path(self.working_directory)
+        return there if there.is_dir() else Path.cwd()
+
     def stop_file(self) -> StopFile:
         """What says that the search is to end."""
         return StopFile(Path(self.run_folder), self.run_url)
@@ -158,7 +163,7 @@ def begin(
     if shard.rank > 0:
         shard.wait(device)  # until the first process is done with the checkpoint
     folder.fetch(folder.metrics, folder.checkpoint)
-    with chdir(assignment.working_directory):  # a configuration may name files
+    with chdir(assignment.beside()):  # a configuration may name files
         training, lines, note = _restore(assignment, prepared, folder, device, shard)
     if shard.rank == 0:
         shard.wait(device)
@@ -272,7 +277,7 @@ def _read_lines(path: Path, epochs: int) -> list[dict[str, Any]]:
 def data_of(assignment: Assignment) -> Prepared:
     """The data of a trial, prepared or found prepared; stays open from trial to trial."""
     data = json.dumps(assignment.config["data"], sort_keys=True)
-    with chdir(assignment.working_directory):  # the file names its data relative to there
+    with chdir(assignment.beside()):  # the file names its data relative to there
         return _prepared(data, assignment.seed, assignment.cache, assignment.shared_cache)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import tarfile
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from hypothesis import given
@@ -67,6 +69,35 @@ def test_an_address_is_a_dashboard(address: str) -> None:
         connect(address)
 
 
+def test_a_cluster_that_lets_anybody_in_is_refused_unless_it_is_on_this_machine() -> None:
+    class Open(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"authentication_mode": "disabled", "ray_version": "2.60.0"}')
+
+    with HTTPServer(("127.0.0.1", 0), Open) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        connect(f"http://127.0.0.1:{server.server_port}")
+        with pytest.raises(UserError, match="lets anybody in"):  # a name for it that does not say it is this machine
+            connect(f"http://127.1:{server.server_port}")
+        server.shutdown()
+
+
+def test_an_installed_family_does_not_travel(small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = tmp_path / "site-packages"
+    installed.mkdir()
+    (installed / "installed_net.py").write_text("def net(vocabulary: int, classes: int): ...\n")
+    monkeypatch.syspath_prepend(str(installed))
+    space = write_space(tmp_path / "space.yaml", small_data)
+    space.write_text(space.read_text().replace("model:\n", 'model:\n  "installed_net:net": {}\n'))
+    for name, travels in (("here", True), ("there", False)):
+        (tmp_path / name).mkdir()
+        pack(space, load_space(space), tmp_path / name)
+        assert (tmp_path / name / "installed_net.py").exists() is travels
+        monkeypatch.setattr("sysconfig.get_path", lambda name: str(installed))
+
+
 def test_what_travels(small_data: Path, tmp_path: Path) -> None:
     (tmp_path / "nets").mkdir()
     (tmp_path / "nets" / "__init__.py").touch()
@@ -109,7 +140,7 @@ def test_an_archive_cannot_leave_its_folder(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
         tar.addfile(tarfile.TarInfo("../outside.txt"))
-    with pytest.raises(tarfile.FilterError):
+    with pytest.raises(UserError, match="outside the destination"):
         unpack(buffer.getvalue(), tmp_path / "inside")
     assert not (tmp_path / "outside.txt").exists()
 

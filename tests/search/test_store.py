@@ -77,6 +77,13 @@ def test_files_come_back_as_they_were_put(tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
 
 
+def test_a_name_that_leads_out_of_a_folder_is_not_copied(s3: str, tmp_path: Path) -> None:
+    client = boto3.client("s3", region_name="us-east-1", endpoint_url=s3)
+    client.put_object(Bucket="bucket", Key=f"{tmp_path.name}/run/trials/../../../outside", Body=b"x")
+    with pytest.raises(UserError, match="leads out of its folder"):
+        Store(f"{BUCKET}/{tmp_path.name}/run").names()
+
+
 @pytest.mark.parametrize(
     ("place", "complaint"),
     [
@@ -177,7 +184,7 @@ def test_nodes_that_share_no_file_system_search_together(
     if subprocess.run([*apart, "true"], check=False, capture_output=True).returncode:
         pytest.skip("hiding files from a process needs unshare")
     home, shared = tmp_path / "home", f"{BUCKET}/{tmp_path.name}/prepared"
-    home.mkdir()
+    (home / "driver").mkdir(parents=True)
     monkeypatch.setenv("XDG_CACHE_HOME", str(home))
     monkeypatch.setenv("AUTOML_CACHE", shared)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
@@ -196,7 +203,8 @@ def test_nodes_that_share_no_file_system_search_together(
             assert time.monotonic() < deadline
             time.sleep(0.5)
         process = start_automl(
-            ["run", slow_space, "--output", place, "--address", cluster.address, "--trials", "4"], tmp_path
+            ["run", slow_space, "--output", place, "--address", cluster.address, "--trials", "4"],
+            home / "driver",
         )
         _, err = process.communicate(timeout=180)
     finally:
