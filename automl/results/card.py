@@ -17,6 +17,7 @@ SAID = {
     "text": {
         "table": "automl predict . your.csv          # a column {column!r} with the texts",
         "call": 'model.predict(["a text of yours"])',
+        "more": "`automl serve .` answers over HTTP; `automl export . --data your.csv` writes ONNX.\n\n",
         "kept": "Texts are cut after {max_length} tokens.",
         "any": "any text in any language.\n- Words that the training texts do not have are unknown to it.",
         "preparation": "`tokenizer.json` (Hugging Face format) and `encoder.json` the whole preparation of raw texts",
@@ -24,6 +25,7 @@ SAID = {
     "image": {
         "table": "automl predict . your.parquet      # a column {column!r} with images (files' bytes) or their paths",
         "call": 'model.predict([open("yours.png", "rb").read()])',
+        "more": "",
         "kept": "Images are resized to {shape[0]} by {shape[1]} pixels with {shape[2]} channels.",
         "any": "any image, whatever it shows.",
         "preparation": "`encoder.json` the size and channels to which images are brought",
@@ -31,6 +33,7 @@ SAID = {
     "series": {
         "table": "automl predict . your.parquet      # a column {column!r} with the series, lists of numbers",
         "call": "model.predict([[0.1, 0.4, 0.2]])  # or lists of lists, where a series has several channels",
+        "more": "",
         "kept": "Series are cut after {shape[0]} steps; channels: {shape[1]}.",
         "any": "any series, whatever it measures.",
         "preparation": "`encoder.json` the length and channels of series",
@@ -108,7 +111,7 @@ model = automl.load_model(".")
 {said["call"]}
 ```
 
-{_files(len(members), config["linear"], said["preparation"])}
+{said["more"]}{_files(len(members), config["linear"], said["preparation"])}
 
 ## Data
 

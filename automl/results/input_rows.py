@@ -170,7 +170,7 @@ def _windows(rows: Iterator[tuple[Any, str | None, str | None]]) -> Iterator[Win
         window.rows.append(row)
         window.inputs.append(text)
         window.errors.append(error)
-        characters += len(text or "")
+        characters += len(row) if isinstance(row, str) else sum(map(len, row))
         if len(window.inputs) == WINDOW_ROWS or characters > WINDOW_CHARACTERS:
             yield window
             window, characters = Window([], [], []), 0

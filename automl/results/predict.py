@@ -18,6 +18,7 @@ import pyarrow.parquet
 
 from automl.data.columns import blank, label_column
 from automl.data.files import replace_atomically
+from automl.data.modalities import MODALITIES
 from automl.data.tables import find_files, read_batches, require_columns, table_format
 from automl.results.finalists import confusion_matrix
 from automl.results.input_rows import NOT_UTF8, Window, open_rows
@@ -67,6 +68,13 @@ def predict_file(model: Model, input: Path, output: Path | None, *, text: str | 
     opener: Any = gzip.open if output.suffix == ".gz" else open
     with replace_atomically(output) as temporary, opener(temporary, "wb") as sink:
         return _write(model, windows, kind, names, added, sink)
+
+
+def read_texts(input: Path, column: str) -> list[str]:
+    """The texts of a file's rows, without those that have none; raises UserError as `predict_file` does."""
+    (input,) = _single(input)
+    _, windows = open_rows(input, column, MODALITIES["text"])
+    return [text for window in windows for text in window.inputs if text is not None]
 
 
 def evaluate_file(model: Model, data: str, *, text: str | None = None, label: str | None = None) -> dict[str, Any]:

@@ -51,3 +51,5 @@ def test_digits_are_searched_packed_and_predicted(tmp_path: Path) -> None:
     _, first, second = (tmp_path / "said.csv").read_text().splitlines()
     assert first.split(",")[1] == said[0].label
     assert second.endswith("an image that cannot be decoded")
+    with pytest.raises(automl.UserError, match="only models for texts can be exported"):
+        automl.export(run.path)
