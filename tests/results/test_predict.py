@@ -17,6 +17,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_m
 from sklearn.metrics import precision_recall_fscore_support as scores_of
 
 import automl
+from automl.data.modalities import MODALITIES
 from automl.results import input_rows
 from automl.results.package import Model
 from automl.training.run_directory import RunDirectory
@@ -192,8 +193,8 @@ def test_windows_are_bounded_by_characters_of_all_columns(tmp_path: Path, monkey
     (tmp_path / "in.csv").write_text("text,other\n" + "".join(f"text {n},{'x' * 300}\n" for n in range(20)))
     write_jsonl(tmp_path / "in.jsonl", [{"text": f"text {n}", "other": "x" * 300} for n in range(20)])
     for name in ("in.csv", "in.jsonl"):
-        _, windows = input_rows.open_rows(tmp_path / name, "text")
-        texts = [window.texts for window in windows]
+        _, windows = input_rows.open_rows(tmp_path / name, "text", MODALITIES["text"])
+        texts = [window.inputs for window in windows]
         assert [len(each) for each in texts] == [4] * 5 if name == "in.csv" else len(texts) >= 5
         assert [text for each in texts for text in each] == [f"text {n}" for n in range(20)]
 
