@@ -215,7 +215,7 @@ def _search(
     )
     try:
         update_manifest(directory, status=outcome.status, reason=outcome.reason)
-        fetch_run(directory, models=True)
+        fetch_run(directory, models=True, top=False)
         finish(directory)
     except OSError as error:
         if error.errno not in FULL:
