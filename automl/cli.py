@@ -166,7 +166,7 @@ def predict(
     output: Annotated[Path | None, typer.Option(help="Where to write, in the input's format [stdout].")] = None,
     text: Annotated[str | None, typer.Option(metavar="COLUMN", help="The text column [as in training].")] = None,
 ) -> None:
-    """Label rows: the same rows in the same order and format, with a label and probabilities."""
+    """Label rows: the same rows in the same order and format, with a label and probabilities, or why there is none."""
     skipped = verbs.predict(model, input, output=output, text=text)
     if skipped:
         rows = "1 row" if skipped == 1 else f"{skipped:,} rows"
@@ -213,6 +213,8 @@ def _conclude(result: verbs.RunResult) -> None:
     if (result.path / "best_model").exists():
         notes.print(f"best model  {result.place}/best_model", markup=False)
         notes.print(f"try it      automl predict {place} your.csv", markup=False)
+    if (result.path / "compressed").exists():
+        notes.print(f"smaller     {result.place}/compressed", markup=False)
     if result.status == "interrupted":
         why = "" if result.reason == "interrupted" else f": {result.reason}"
         notes.print(f"stopped{why}; go on with: automl resume {place}", markup=False)

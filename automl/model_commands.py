@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,12 +20,22 @@ if TYPE_CHECKING:
     from automl.results.compress import Variant
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run directory.")]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="A run directory or a model directory.")]
+FAILED = 1
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+class ExportFormat(StrEnum):
+    """What to export to."""
+
+    onnx = "onnx"
+    torch = "torch"
+
+
 def add_to(app: typer.Typer) -> None:
-    """Add the command `compress`."""
-    app.command()(compress)
+    """Add the commands `compress`, `export`, `serve` and `dashboard`."""
+    for command in (compress, export, serve, dashboard):
+        app.command()(command)
 
 
 def compress(
@@ -49,6 +60,54 @@ def compress(
         _tell(f"none loses {tolerance:g} or less on validation")
     else:
         _tell(f"recommended: {best.path}")
+
+
+def export(
+    model: Model,
+    format: Annotated[ExportFormat, typer.Option(help="ONNX, or a program of torch.export.")] = ExportFormat.onnx,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where to write [MODEL/exported/FORMAT].")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Rows to compare with: CSV, Parquet or JSON Lines [the run's test or validation rows]."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the model for other programs, after it has been compared with the original on real rows."""
+    from automl.results.export import ExportError
+
+    try:
+        exported = verbs.export(model, format=format.value, output=output, data=data)
+    except ExportError as error:
+        _tell(f"automl: {error}")
+        raise typer.Exit(FAILED) from error
+    if as_json:
+        print(json.dumps(asdict(exported), indent=2))
+    else:
+        print(exported.path)
+        _tell(
+            f"agrees with the model on {exported.rows:,} rows; "
+            f"probabilities differ by {exported.largest_difference:.1g} at most"
+        )
+
+
+def serve(
+    model: Model,
+    host: Annotated[str, typer.Option(help="The address to listen on; whoever reaches it may ask.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8000,
+) -> None:
+    """Answer requests over HTTP: POST /predict with {"texts": ["..."]}."""
+    verbs.serve(model, host=host, port=port, tell=_tell)
+
+
+def dashboard(
+    run: Run,
+    host: Annotated[str, typer.Option(help="The address to listen on; whoever reaches it may look.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8080,
+) -> None:
+    """Show a run's study in optuna-dashboard, as it is now and as it goes on."""
+    verbs.dashboard(run, host=host, port=port, tell=_tell)
 
 
 def _compressed(variants: Sequence[Variant]) -> Table:

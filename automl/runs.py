@@ -6,6 +6,7 @@ import hashlib
 import re
 import shutil
 import socket
+import sys
 from collections.abc import Sequence
 from contextlib import chdir
 from dataclasses import dataclass
@@ -84,6 +85,7 @@ def run(
 
     from automl.search.ray_session import local_capacity, ray_beside
     from automl.search.resources import check_request
+    from automl.search.trackers import require_trackers
     from automl.training.beforehand import check_files
     from automl.training.database import Database
 
@@ -94,6 +96,7 @@ def run(
     if address is None:
         check_request(spec, capacity)
     check_files(spec)
+    require_trackers(spec)
     with ray_beside(lambda: _prepare(spec), address) as prepared:
         return _begin(spec, space, overrides, directory, prepared, capacity, address, database, quiet)
 
@@ -197,6 +200,7 @@ def _search(
     quiet: bool,
 ) -> RunResult:
     from automl.results import finish
+    from automl.results.compress import compress
     from automl.search.engine import search
     from automl.search.manifest import update_manifest
     from automl.search.publishing import fetch_run
@@ -216,7 +220,15 @@ def _search(
     try:
         update_manifest(directory, status=outcome.status, reason=outcome.reason)
         fetch_run(directory, models=True, top=False)
-        finish(directory)
+        record = finish(directory)
+        if spec.search.compress and outcome.status == "finished":
+            compress(
+                record,
+                directory.compressed,
+                tolerance=spec.search.compress.tolerance,
+                epochs=spec.search.compress.epochs,
+                tell=(lambda line: None) if quiet else (lambda line: print(line, file=sys.stderr)),
+            )
     except OSError as error:
         if error.errno not in FULL:
             raise

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +13,13 @@ from rich.console import Console
 
 from automl.places import model_folder, open_run
 from automl.runs import RunResult, load_space, resume, run
-from automl.space import json_schema
+from automl.space import UserError, json_schema
+from automl.training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from automl.checking import Checked
     from automl.results.compress import Variant
+    from automl.results.export import Exported
     from automl.results.package import Model
 
 
@@ -24,8 +28,10 @@ __all__ = [
     "RunResult",
     "check",
     "compress",
+    "dashboard",
     "evaluate",
     "examples",
+    "export",
     "format_leaderboard",
     "leaderboard",
     "load_model",
@@ -37,6 +43,7 @@ __all__ = [
     "resume",
     "run",
     "schema",
+    "serve",
 ]
 
 
@@ -147,8 +154,68 @@ def compress(
     from automl.results.study import read_run
 
     directory = open_run(run, models=True)
-    folder = directory.path / "compressed" if output is None else Path(output)
+    folder = directory.compressed if output is None else Path(output)
     return compressed(read_run(directory), folder, tolerance=tolerance, epochs=epochs, tell=tell)
+
+
+def export(
+    model: str | Path, *, format: str = "onnx", output: str | Path | None = None, data: str | Path | None = None
+) -> Exported:
+    """Write a model as `onnx` or `torch` (torch.export) into a folder, default `MODEL/exported/FORMAT`.
+
+    It is compared with the original on the texts of `data`, or else on the test rows of the run (validation rows where
+    it has no test set). Raises UserError for wrong input, ExportError where it cannot be exported or does not agree.
+    """
+    from automl.results.export import export as exported
+    from automl.results.predict import read_texts
+
+    folder = model_folder(model)
+    loaded = load_model(model)
+    texts = _own_texts(folder) if data is None else read_texts(Path(data), loaded.text_column)
+    return exported(loaded, format, folder / "exported" / format if output is None else Path(output), texts)
+
+
+def _own_texts(folder: Path) -> list[str]:
+    """The test rows of the run, or else its validation rows; raises UserError where it is a model without its run."""
+    from automl.results.finalists import prepared_data
+    from automl.results.study import read_run
+
+    if not RunDirectory(folder).manifest.is_file():
+        raise UserError(f"{folder} has no rows to compare the export with; name some with --data")
+    record = read_run(RunDirectory(folder))
+    prepared = prepared_data(record, record.ranked[0].config)
+    return prepared.texts("test") or prepared.texts("validation") or []
+
+
+def serve(
+    model: str | Path, *, host: str = "127.0.0.1", port: int = 8000, tell: Callable[[str], None] = lambda line: None
+) -> None:
+    """Answer requests over HTTP until interrupted; `tell` hears where. Raises OSError where the port is taken."""
+    _require("serve", "starlette", "uvicorn")
+    import uvicorn
+
+    from automl.results.serve import application
+
+    loaded = load_model(model)
+    with socket.create_server((host, port)) as listening:
+        tell(f"serving on http://{host}:{listening.getsockname()[1]}")
+        uvicorn.Server(uvicorn.Config(application(loaded), log_level="warning")).run(sockets=[listening])
+
+
+def dashboard(
+    run: str | Path, *, host: str = "127.0.0.1", port: int = 8080, tell: Callable[[str], None] = lambda line: None
+) -> None:
+    """Serve optuna-dashboard on a run's study until interrupted; `tell` hears where."""
+    _require("dashboard", "optuna_dashboard")
+    from automl.results.dashboard import serve_dashboard
+
+    serve_dashboard(open_run(run), host, port, tell)
+
+
+def _require(extra: str, *packages: str) -> None:
+    for package in packages:
+        if find_spec(package) is None:
+            raise UserError(f"this needs the package {package}: pip install 'automl[{extra}]'")
 
 
 def examples(name: str, *, output: str | Path | None = None) -> Path:

@@ -203,7 +203,8 @@ def test_wrong_options_show_the_usage(command: Command, arguments: list[str]) ->
 def test_without_arguments_it_says_what_it_can_do(command: Command) -> None:
     said = command()
     text = said.out + said.err
-    for verb in ("check", "schema", "run", "resume", "leaderboard", "report", "predict", "evaluate", "compress"):
+    verbs = ("check", "schema", "run", "resume", "leaderboard", "report", "predict", "evaluate")
+    for verb in (*verbs, "compress", "export", "serve", "dashboard"):
         assert f"  {verb} " in text
 
 

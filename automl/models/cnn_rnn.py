@@ -92,5 +92,6 @@ class TextCnnRnn(nn.Module):
 
 def _max_over(features: Tensor, lengths: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     """The maximum of every `stride` positions: [B, L, F] and [B] to [B, ceil(L / stride), F] and [B]."""
-    pooled = nn.functional.max_pool1d(features.transpose(1, 2), stride, ceil_mode=True).transpose(1, 2)
-    return pooled, (lengths + stride - 1) // stride
+    # In two dimensions, as the one-dimensional kernel for inference cannot be exported with lengths that vary.
+    pooled = nn.functional.max_pool2d(features.transpose(1, 2).unsqueeze(2), (1, stride), ceil_mode=True)
+    return pooled.squeeze(2).transpose(1, 2), (lengths + stride - 1) // stride

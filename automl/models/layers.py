@@ -94,7 +94,9 @@ def halve(features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """
     mask = token_mask(lengths, features.shape[1]).unsqueeze(-1)
     masked = features.masked_fill(~mask, float("-inf")).transpose(1, 2)
-    pooled = nn.functional.max_pool1d(masked, 3, stride=2, padding=1).transpose(1, 2)
+    # In two dimensions, as the one-dimensional kernel for inference cannot be exported with lengths that vary.
+    pooled = nn.functional.max_pool2d(masked.unsqueeze(2), (1, 3), stride=(1, 2), padding=(0, 1)).squeeze(2)
+    pooled = pooled.transpose(1, 2)
     lengths = (lengths + 1) // 2
     return pooled.masked_fill(~token_mask(lengths, pooled.shape[1]).unsqueeze(-1), 0.0), lengths
 

@@ -80,6 +80,8 @@ model = automl.load_model(".")
 model.predict(["a text of yours"])
 ```
 
+`automl serve .` answers over HTTP; `automl export . --data your.csv` writes ONNX.
+
 {_files(len(members), config["linear"])}
 
 ## Data

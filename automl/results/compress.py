@@ -28,7 +28,7 @@ from automl.training.metrics import compute_metrics
 from automl.training.packed_weights import pack
 from automl.training.run_directory import read_json, write_json
 
-FEATURES_LEFT = {"half": 0.5, "quarter": 0.25}
+FEATURES_LEFT = {"half": "a half", "quarter": "a quarter"}
 WEIGHTS_LEFT = 0.25
 TURNS = 3  # in which latencies are measured; the least of the medians counts, for others use the machine too
 
@@ -138,11 +138,13 @@ def compress(
         masks = prune_by_magnitude(module, WEIGHTS_LEFT)
         add("pruned", f"{WEIGHTS_LEFT:.0%} of the weights, in 8 bits", subject.tuned(module, masks), model)
         if can_be_narrowed(model):
+            left: tuple[Mapping[str, Any], Weights] = (model, weights)
             for name, share in FEATURES_LEFT.items():
                 tell(f"pruning features, {epochs} epochs")
-                smaller, fewer = narrow(model, weights, share)
-                module = subject.tuned(subject.build(smaller, fewer))
-                add(name, f"{share:.0%} of the features, in 8 bits", module, smaller)
+                left = narrow(*left, 0.5)  # step by step: each time what is left has been trained on
+                module = subject.tuned(subject.build(*left))
+                left = (left[0], module.state_dict())
+                add(name, f"{share} of the features, in 8 bits", module, left[0])
         found = _recommend(found, tolerance, output)
         rows = [asdict(variant) for variant in found]
         write_json(folder / "compressed.json", {"schema_version": 1, "metric": record.metric, "variants": rows})

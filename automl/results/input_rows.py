@@ -142,7 +142,7 @@ def _windows(rows: Iterator[tuple[Any, str | None, str | None]]) -> Iterator[Win
         window.rows.append(row)
         window.texts.append(text)
         window.errors.append(error)
-        characters += len(text or "")
+        characters += len(row) if isinstance(row, str) else sum(map(len, row))
         if len(window.texts) == WINDOW_ROWS or characters > WINDOW_CHARACTERS:
             yield window
             window, characters = Window([], [], []), 0

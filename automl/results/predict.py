@@ -69,6 +69,13 @@ def predict_file(model: Model, input: Path, output: Path | None, *, text: str | 
         return _write(model, windows, kind, names, added, sink)
 
 
+def read_texts(input: Path, column: str) -> list[str]:
+    """The texts of a file's rows, without those that have none; raises UserError as `predict_file` does."""
+    (input,) = _single(input)
+    _, windows = open_rows(input, column)
+    return [text for window in windows for text in window.texts if text is not None]
+
+
 def evaluate_file(model: Model, data: str, *, text: str | None = None, label: str | None = None) -> dict[str, Any]:
     """Measure a model on labelled rows.
 

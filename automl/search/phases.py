@@ -13,6 +13,7 @@ from automl.search.ledger import Ledger
 from automl.search.publishing import Publisher
 from automl.search.resources import Share
 from automl.search.standing import Proposal
+from automl.search.trackers import tracked
 from automl.search.trainable import Assignment, TrialWorker
 from automl.search.tuning import run_trials
 from automl.space import SearchSpec
@@ -42,17 +43,18 @@ def search_trials(drive: Drive) -> None:
         training_seed = drive.spec.search.seed * 1_000_003 + proposal.number
         return _assignment(drive, proposal, drive.run.trial(proposal.number), training_seed)
 
-    run_trials(drive.ledger, assign, on_close, drive.stop, drive.share, drive.worker)
-    exhausted = drive.ledger.exhausted()
-    if exhausted and drive.stop.reason is None:
-        if drive.ledger.leaders(1):
-            drive.stop.finish(exhausted)
-        else:
-            drive.stop.request(exhausted)
-    elif drive.stop.reason is None or drive.stop.reason in ENOUGH:
-        for number in drive.ledger.end_of_budget(drive.stop.reason) if drive.stop.reason else []:
-            on_close(number)
-        drive.stop.finish()
+    with tracked(drive.ledger, drive.spec, drive.run) as book:
+        run_trials(book, assign, on_close, drive.stop, drive.share, drive.worker)
+        exhausted = drive.ledger.exhausted()
+        if exhausted and drive.stop.reason is None:
+            if drive.ledger.leaders(1):
+                drive.stop.finish(exhausted)
+            else:
+                drive.stop.request(exhausted)
+        elif drive.stop.reason is None or drive.stop.reason in ENOUGH:
+            for number in drive.ledger.end_of_budget(drive.stop.reason) if drive.stop.reason else []:
+                on_close(number)
+            drive.stop.finish()
 
 
 def confirm_leaders(drive: Drive) -> None:

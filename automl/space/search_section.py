@@ -34,6 +34,15 @@ class Ensemble(Section):
     )
 
 
+class Compress(Section):
+    """The best model made smaller and faster at the end, in several ways."""
+
+    tolerance: Annotated[float, Field(ge=0)] = Field(
+        0.005, description="How much of the metric the recommended model may lose on validation."
+    )
+    epochs: Annotated[Whole, Field(ge=1)] = Field(5, description="Epochs that pruned models are trained on.")
+
+
 FINALISTS = 3
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 
@@ -120,6 +129,14 @@ class Search(Section):
     )
     refit: Annotated[bool, Strict()] = Field(
         False, description="At the end, train the winner on train and validation rows together; that is the best model."
+    )
+    compress: Compress | None = Field(
+        None, description="At the end, make smaller and faster models of the best one; {} as automl compress does."
+    )
+    log_to: list[Literal["tensorboard", "mlflow"]] = Field(
+        default_factory=list,
+        description="What else hears of each epoch: tensorboard (files in the run directory), mlflow "
+        "(MLFLOW_TRACKING_URI, else mlflow.db in the run directory).",
     )
     seed: Annotated[Whole, Field(ge=0, le=2**31 - 1)] = Field(0, description="Of everything random.")
 

@@ -99,6 +99,11 @@ class RunDirectory:
         """The best model's package."""
         return self.path / "best_model"
 
+    @property
+    def compressed(self) -> Path:
+        """The folder with the smaller models that were made of the best one."""
+        return self.path / "compressed"
+
     def leaderboard(self, extension: str) -> Path:
         """The leaderboard as `csv`, `json`, `parquet` or `md`."""
         return self.path / f"leaderboard.{extension}"

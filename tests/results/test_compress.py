@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 import automl
 from automl import cli
 from automl.training.run_directory import RunDirectory, read_json
-from tests.conftest import copy_run
+from tests.conftest import copy_run, write_space
 
 pytestmark = pytest.mark.ray
 
@@ -51,3 +51,14 @@ def test_each_variant_is_a_model_as_good_as_its_row_says(
     (tmp_path / "new.csv").write_text("text\na great lovely flight\n")
     assert automl.predict(run.path / "compressed" / "half", tmp_path / "new.csv", output=tmp_path / "out.csv") == 0
     assert ",positive," in (tmp_path / "out.csv").read_text()
+
+
+def test_a_file_may_ask_for_it(small_data: Path, tmp_path: Path) -> None:
+    space = write_space(tmp_path / "space.yaml", small_data, trials=1, epochs=1)
+    asked = ["search.compress={epochs: 1, tolerance: 1.0}"]
+    run = RunDirectory(automl.run(space, output=tmp_path / "run", overrides=asked, quiet=True).path)
+    found = read_json(run.compressed / "compressed.json")
+    assert [variant["recommended"] for variant in found["variants"]].count(True) == 1
+    smallest = run.compressed / found["variants"][-1]["name"]
+    assert len(automl.load_model(smallest).predict(["a great flight", "an awful gate"])) == 2
+    assert len(list(run.compressed.iterdir())) == len(found["variants"])

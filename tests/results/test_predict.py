@@ -17,6 +17,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_m
 from sklearn.metrics import precision_recall_fscore_support as scores_of
 
 import automl
+from automl.results import input_rows
 from automl.results.package import Model
 from automl.training.run_directory import RunDirectory
 from tests.conftest import make_texts, write_jsonl
@@ -184,6 +185,17 @@ def test_a_bad_csv_row_has_an_error_and_keeps_its_bytes(finished: RunDirectory, 
     source.write_bytes("text,n\ngreat,1\n".encode("utf-16"))
     with pytest.raises(automl.UserError, match="not UTF-8"):
         automl.predict(finished.path, source, output=target)
+
+
+def test_windows_are_bounded_by_characters_of_all_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(input_rows, "WINDOW_CHARACTERS", 1000)
+    (tmp_path / "in.csv").write_text("text,other\n" + "".join(f"text {n},{'x' * 300}\n" for n in range(20)))
+    write_jsonl(tmp_path / "in.jsonl", [{"text": f"text {n}", "other": "x" * 300} for n in range(20)])
+    for name in ("in.csv", "in.jsonl"):
+        _, windows = input_rows.open_rows(tmp_path / name, "text")
+        texts = [window.texts for window in windows]
+        assert [len(each) for each in texts] == [4] * 5 if name == "in.csv" else len(texts) >= 5
+        assert [text for each in texts for text in each] == [f"text {n}" for n in range(20)]
 
 
 def test_another_text_column_and_an_input_of_dictionary_type(finished: RunDirectory, tmp_path: Path) -> None:
