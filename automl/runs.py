@@ -219,7 +219,7 @@ def _search(
     )
     try:
         update_manifest(directory, status=outcome.status, reason=outcome.reason)
-        fetch_run(directory, models=True)
+        fetch_run(directory, models=True, top=False)
         record = finish(directory)
         if spec.search.compress and outcome.status == "finished":
             compress(

@@ -97,9 +97,10 @@ def driving(run: RunDirectory) -> Iterator[Publisher]:
         lock.release()
 
 
-def fetch_run(run: RunDirectory, *, models: bool) -> None:
+def fetch_run(run: RunDirectory, *, models: bool, top: bool = True) -> None:
     """Bring the run's files from its store: those of its top, and with `models` the weights and packages too.
 
+    The driver, whose own files at the top are newer than their copies, asks without `top`.
     A journal that is longer here was not copied any more before its driver was killed on this machine; it stays.
     """
     if run.url is None:
@@ -107,7 +108,7 @@ def fetch_run(run: RunDirectory, *, models: bool) -> None:
     store = Store(run.url)
     for name in store.names():
         inside = name.split("/")
-        wanted = len(inside) == 1 or (models and (inside[0] != TRIALS or inside[-1] == WEIGHTS))
+        wanted = top if len(inside) == 1 else (models and (inside[0] != TRIALS or inside[-1] == WEIGHTS))
         if not wanted or name in (LEASE, STOP_FILE):
             continue
         path = run.path / name

@@ -23,6 +23,7 @@ from automl.data.store import Store
 from automl.places import open_run
 from automl.results import read_run
 from automl.space import UserError
+from automl.training.run_directory import read_json
 from tests.search.conftest import ended, start_automl
 
 BUCKET = "s3://bucket"
@@ -114,6 +115,9 @@ def test_a_run_in_a_store_is_read_and_its_model_used_from_anywhere(
     names = Store(place).names()
     assert {"manifest.json", "study.journal", "leaderboard.json", "report.html", "best_model/config.json"} <= {*names}
     assert not {"driver.json", ".stop"} & {*names}
+    Store(place).get("manifest.json", tmp_path / "manifest.json")
+    manifest = read_json(tmp_path / "manifest.json")
+    assert (manifest["status"], manifest["used"]["trials"]) == ("finished", 4)
     kept = [name for name in names if name.endswith("model.safetensors") and name.startswith("trials/")]
     assert len(kept) == 3  # the finalists
 
