@@ -7,6 +7,7 @@ more as the study grows.
 
 from __future__ import annotations
 
+import copy
 import math
 import sys
 from collections import Counter, deque
@@ -18,6 +19,7 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from automl.search.feasibility import Judge, judge_of, mark
 from automl.search.journal import Journal
+from automl.search.promotion import PAUSED
 from automl.search.proposals import Beginning, History, propose
 from automl.search.ranking import Ranking
 from automl.search.standing import Progress, Proposal, Streaks
@@ -58,7 +60,9 @@ class Ledger:
         self._states: Counter[TrialState] = Counter()
         self._open: dict[int, dict[int, float]] = {}  # the values after each epoch of trials that have not ended
         self._reached: dict[int, list[float]] = {}  # of the same, all objectives at the best epoch, where several
-        self._waiting: deque[int] = deque()  # open trials that no worker has
+        self._waiting: deque[int] = deque()  # open trials that no worker has and that are to go on
+        self._paused: dict[int, int] = {}  # open trials that no worker has, and the rung that each waits at
+        self._ended: list[int] = []  # since `take_ended`
         self._restarts: Counter[int] = Counter()
         self._history = History(spec.search.sampler)
         self._sought = spec.search.sought
@@ -100,12 +104,36 @@ class Ledger:
                 config = self.config(number)
                 self.progress = self._progress()
                 return Proposal(number, config, max(values, default=0))
+        if (best := self._rule.promote(self._arriving())) is not None:
+            return self._go_on(best)
         for _ in range(INFEASIBLE_AT_ONCE):
             if self._left() == 0:
+                if self.running() == 0:
+                    self._give_up_paused()
                 return None
             if proposal := self._propose():
                 return proposal
         return None
+
+    def _arriving(self) -> float:
+        """The fewest epochs of a trial that runs or is to come."""
+        if self._left() > 0:
+            return 0
+        running = (values for number, values in self._open.items() if number not in self._paused)
+        return min((max(values, default=0) for values in running), default=math.inf)
+
+    def _go_on(self, number: int) -> Proposal:
+        """Take up a trial that waits at a rung."""
+        epoch = self._paused.pop(number)
+        self._history.resume(number)
+        self.journal.note(number, **{PAUSED: 0})
+        self.journal.commit()
+        self.progress = self._progress()
+        return Proposal(number, self.config(number), epoch)
+
+    def _give_up_paused(self) -> None:
+        for number, epoch in list(self._paused.items()):
+            self._close(number, TrialState.PRUNED, self._rule.stopped_at(epoch))
 
     def _propose(self) -> Proposal | None:
         """A new trial; None where what is proposed does not meet the constraints, which costs no trial."""
@@ -113,7 +141,7 @@ class Ledger:
         several = len(self._sought) > 1
         running = islice(reversed(self._open), RUNNING_SEEN)
         seen = sorted({*self._history.numbers(), *running, *(self._ranking.front if several else ())})
-        trial, config = propose(self.spec, number, [self.journal.trial(each) for each in seen], self._beginning)
+        trial, config = propose(self.spec, number, [self._seen(each) for each in seen], self._beginning)
         trial.user_attrs = {"family": next(iter(config["model"])), "config": config}
         feasible = mark(trial, self._judge(config))
         self.journal.add(trial)
@@ -127,6 +155,14 @@ class Ledger:
             self._note_infeasible(number)
         self.progress = self._progress()
         return Proposal(number, config, 0) if feasible else None
+
+    def _seen(self, number: int) -> FrozenTrial:
+        """A trial as a sampler is to see it: one that waits at a rung is as good as stopped there."""
+        trial = self.journal.trial(number)
+        if number in self._paused:
+            trial = copy.copy(trial)
+            trial.state = TrialState.PRUNED
+        return trial
 
     def _note_infeasible(self, number: int) -> None:
         self._streaks.propose(feasible=False)
@@ -183,10 +219,27 @@ class Ledger:
             state, reason = TrialState.PRUNED, self._rule.decide(number, epoch, self._open[number]) or ""
             if not reason:
                 return False
+            if reason == PAUSED:
+                self._pause(number, epoch, result)
+                return True
         if result is not None:
             self._note_figures(number, result)
         self._close(number, state, reason)
         return True
+
+    def _pause(self, number: int, epoch: int, result: Mapping[str, Any] | None) -> None:
+        """Let a trial wait at a rung, and give up those that will never go on."""
+        if result is not None:
+            self._note_figures(number, result)
+        self.journal.note(number, **{PAUSED: epoch})
+        self._paused[number] = epoch
+        self._streaks.succeed()
+        self._ranking.pause()
+        self._history.end(number, self._ranking.key(self._ranking.score(self._open[number])))
+        self.journal.commit(durable=True)
+        for other, reason in list(self._rule.hopeless()):
+            self._close(other, TrialState.PRUNED, reason)
+        self.progress = self._progress()
 
     def fail(self, number: int, reason: str) -> None:
         """Write that a trial failed and why."""
@@ -199,7 +252,7 @@ class Ledger:
 
         True if it is to run again.
         """
-        if number not in self._open or number in self._waiting:
+        if number not in self._open or number in self._waiting or number in self._paused:
             return number in self._open
         self._restarts[number] += 1
         if self._restarts[number] > MAX_RESTARTS:
@@ -215,16 +268,18 @@ class Ledger:
         """Rank the running trials at what they reached, give their numbers; what reached nothing stays unfinished."""
         reached = [number for number, values in self._open.items() if values]
         for number in reached:
-            self._close(number, TrialState.PRUNED, reason)
+            rung = self._paused.get(number)
+            self._close(number, TrialState.PRUNED, reason if rung is None else self._rule.stopped_at(rung))
         return reached
 
     def requeue(self) -> None:
         """Take back every trial that was given out and has not ended."""
-        self._waiting = deque(sorted(self._open))
+        self._waiting = deque(sorted(self._open.keys() - self._paused))
         self.progress = self._progress()
 
     def _close(self, number: int, state: TrialState, reason: str = "") -> None:
-        values = self._open.pop(number)
+        values, waited = self._open.pop(number), self._paused.pop(number, None) is not None
+        self._ended.append(number)
         self._rule.end(number, finished=state == TrialState.COMPLETE)
         if number in self._waiting:
             self._waiting.remove(number)
@@ -239,7 +294,7 @@ class Ledger:
             self._ranking.forget(number, self._open.items())
         else:
             self._streaks.succeed()
-            self._note_end(number, values, reached)
+            self._note_end(number, values, reached, waited=waited)
         self.progress = self._progress()
 
     def _value(self, values: Mapping[int, float], state: TrialState) -> list[float] | None:
@@ -248,9 +303,12 @@ class Ledger:
             return None
         return [self._ranking.score(values) if state == TrialState.COMPLETE else values[max(values)]]
 
-    def _note_end(self, number: int, values: Mapping[int, float], reached: Sequence[float] | None) -> None:
-        key = self._ranking.end(number, values, reached or [self._ranking.score(values)])
-        self._history.end(number, key)
+    def _note_end(
+        self, number: int, values: Mapping[int, float], reached: Sequence[float] | None, *, waited: bool = False
+    ) -> None:
+        key = self._ranking.end(number, values, reached or [self._ranking.score(values)], waited=waited)
+        if not waited:
+            self._history.end(number, key)
 
     def _note_figures(self, number: int, result: Mapping[str, Any]) -> None:
         figures = {"epochs": int(result["epoch"]), "train_seconds": float(result["train_seconds"])}
@@ -264,9 +322,14 @@ class Ledger:
         """Numbers of the trials that have been asked for and have not ended."""
         return sorted(self._open)
 
+    def take_ended(self) -> list[int]:
+        """Numbers of the trials that have ended since this was asked last."""
+        ended, self._ended = self._ended, []
+        return ended
+
     def running(self) -> int:
         """Trials that have been given out."""
-        return len(self._open) - len(self._waiting)
+        return len(self._open) - len(self._waiting) - len(self._paused)
 
     def remaining(self) -> int:
         """Trials still to end before the budget of trials is used."""
@@ -315,6 +378,7 @@ class Ledger:
             completed=self._states[TrialState.COMPLETE],
             stopped=self._states[TrialState.PRUNED],
             failed=self._states[TrialState.FAIL],
+            paused=len(self._paused),
             best=None if key is None else self._ranking.key(key),
             best_number=number,
             best_family=None if number is None else self.journal.trial(number).user_attrs["family"],

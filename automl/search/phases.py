@@ -13,6 +13,7 @@ from automl.search.ledger import Ledger
 from automl.search.publishing import Publisher
 from automl.search.resources import Share
 from automl.search.standing import Proposal
+from automl.search.stopping import pause_epochs
 from automl.search.trackers import tracked
 from automl.search.trainable import Assignment, TrialWorker
 from automl.search.tuning import run_trials
@@ -45,6 +46,7 @@ def search_trials(drive: Drive) -> None:
 
     with tracked(drive.ledger, drive.spec, drive.run) as book:
         run_trials(book, assign, on_close, drive.stop, drive.share, drive.worker)
+        on_close(0)
         exhausted = drive.ledger.exhausted()
         if exhausted and drive.stop.reason is None:
             if drive.ledger.leaders(1):
@@ -117,6 +119,7 @@ def _assignment(drive: Drive, proposal: Proposal, folder: TrialDirectory, traini
         working_directory=str(Path.cwd()),
         family_folder=family_folder(next(iter(proposal.config["model"]))),
         threads=max(1, int(drive.share.cpus)),
+        pauses=pause_epochs(drive.spec, proposal.number),
         stall_timeout=drive.spec.search.stall_timeout_seconds,
         workers=drive.share.workers,
         worker_resources=drive.share.worker_resources(),
@@ -129,9 +132,10 @@ def _weight_keeper(drive: Drive) -> Callable[[int], None]:
     unfinished = set(ledger.unfinished())
     kept = run.with_weights() - unfinished
 
-    def on_close(number: int) -> None:
-        drive.publisher.discard(run.trial(number), run.trial(number).checkpoint)
-        kept.add(number)
+    def on_close(_: int) -> None:
+        for number in ledger.take_ended():  # a trial that waits at a rung has not, and others end with it
+            drive.publisher.discard(run.trial(number), run.trial(number).checkpoint)
+            kept.add(number)
         leaders = set(ledger.finalists())
         for other in kept - leaders:
             drive.publisher.discard(run.trial(other), run.trial(other).weights)

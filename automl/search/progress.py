@@ -37,7 +37,9 @@ def plain_line(status: Status) -> str:
         f"{duration_text(status.seconds)}{_of_time(status)}",
         f"{progress.finished}/{progress.budget} trials",
         f"{progress.running} running, {progress.completed} completed, {progress.stopped} stopped, "
-        f"{progress.failed} failed" + (f", {progress.infeasible} infeasible" if progress.infeasible else ""),
+        f"{progress.failed} failed"
+        + (f", {progress.paused} paused" if progress.paused else "")
+        + (f", {progress.infeasible} infeasible" if progress.infeasible else ""),
         _best(status),
     ]
     if status.floor is not None:
@@ -53,7 +55,7 @@ def panel(status: Status) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    done = progress.finished / progress.budget
+    done = (progress.finished + progress.paused) / progress.budget
     if status.time_budget:
         done = max(done, min(1.0, status.seconds / status.time_budget))
     filled = round(30 * done)

@@ -51,6 +51,11 @@ class History:
         if len(self._ended) > BEST + self._latest:
             self._ended.remove(min(self._ended - {among for _, among in self._best}))
 
+    def resume(self, number: int) -> None:
+        """A trial that had ended for the time being runs again."""
+        self._best = [each for each in self._best if each[1] != number]
+        self._ended.discard(number)
+
     def numbers(self) -> list[int]:
         """In ascending order."""
         return sorted([*self._ended, *self._rejected])

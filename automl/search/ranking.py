@@ -39,11 +39,15 @@ class Ranking:
             self.best = (key, number)
             self.since_best = 0
 
-    def end(self, number: int, values: Mapping[int, float], reached: Sequence[float]) -> float:
-        """A trial has ended with a score, and `reached` these values of the objectives; gives its key."""
+    def pause(self) -> None:
+        """A trial waits, which counts as an end for `since_best`."""
+        self.since_best += 1
+
+    def end(self, number: int, values: Mapping[int, float], reached: Sequence[float], *, waited: bool = False) -> float:
+        """A trial has ended, where it ran or `waited`, with a score, and `reached` these objectives; gives its key."""
         key = self.key(self.score(values))
         insort(self._ended, (key, number))
-        self.since_best += 1
+        self.since_best += not waited
         mine = point(self._objectives, reached)
         if not any(dominates(other, mine) for other in self._front.values()):
             self._front = {each: other for each, other in self._front.items() if not dominates(mine, other)}

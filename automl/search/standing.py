@@ -64,6 +64,8 @@ class Progress:
     best: float | None
     best_number: int | None
     best_family: str | None
+    paused: int = 0
+    """Trials that wait at a rung."""
     infeasible: int = 0
     """Proposals that did not meet the constraints: no trials."""
 

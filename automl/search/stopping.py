@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right, insort
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Protocol
 
+from automl.search.brackets import Brackets
+from automl.search.promotion import PAUSED, Promotion
 from automl.space import SearchSpec
 from automl.space.early_stopping import Asha, Hyperband, Median, Stopping
 
@@ -24,8 +26,9 @@ Keys = Mapping[int, float]  # the metric after each epoch, its sign such that le
 class StoppingRule:
     """Early stopping as a file asks for it, with the patience it gives to trials that have converged."""
 
-    def __init__(self, way: Stopping, *, maximize: bool) -> None:
-        self._comparison = _comparison(way)
+    def __init__(self, way: Stopping, *, maximize: bool, pauses: bool = False, trials: int = 0) -> None:
+        """With `pauses` trials wait at rungs to be promoted, in a search of at most `trials`."""
+        self._comparison = _comparison(way, trials if pauses else None)
         self._max_epochs = way.max_epochs
         self._patience = way.patience
         self._min_delta = way.min_delta
@@ -44,10 +47,32 @@ class StoppingRule:
         epochs = sorted(values)
         settled = epochs if ended else epochs[:-1]
         if settled:
-            self._comparison.restore(number, {epoch: self._sign * values[epoch] for epoch in settled})
+            keys = {epoch: self._sign * values[epoch] for epoch in settled}
+            if isinstance(self._comparison, Promotion):
+                self._comparison.restore(number, keys, stopped=ended and reason.startswith(("asha:", _CONVERGED)))
+            else:
+                self._comparison.restore(number, keys)
             self._decided[number] = (settled[-1], reason or None)
         if ended:
             self.end(number, finished=self._max_epochs in values or reason.startswith(_CONVERGED))
+
+    def promote(self, arriving: float) -> int | None:
+        """A trial that waits at a rung and is to go on now; those that run or come have done `arriving` epochs."""
+        if not isinstance(self._comparison, Promotion):
+            return None
+        number = self._comparison.promote(arriving)
+        if number is not None:
+            self._decided[number] = (self._decided[number][0], None)
+        return number
+
+    def hopeless(self) -> Iterator[tuple[int, str]]:
+        """Trials that wait at a rung and will never go on, and why they stop."""
+        return self._comparison.hopeless() if isinstance(self._comparison, Promotion) else iter(())
+
+    def stopped_at(self, epoch: int) -> str:
+        """Why a trial stops that waits at the rung `epoch`."""
+        assert isinstance(self._comparison, Promotion)
+        return self._comparison.reason(epoch)
 
     def end(self, number: int, *, finished: bool) -> None:
         """A trial runs no more: it has `finished` if it ran all its epochs or had converged."""
@@ -56,14 +81,17 @@ class StoppingRule:
     def decide(self, number: int, epoch: int, values: Mapping[int, float]) -> str | None:
         """Why trial `number` stops after `epoch`, with `values` after each epoch so far; None where it goes on.
 
+        PAUSED is where it waits for `promote`.
+
         Asked again about the same epoch or an earlier one it gives the same answer and counts nothing twice.
         """
         last, reason = self._decided.get(number, (0, None))
         if epoch > last:
             keys = {each: self._sign * value for each, value in values.items() if each <= epoch}
             reason = self._comparison.decide(number, epoch, keys)
-            if reason is None and (reason := self._converged(epoch, keys)):
+            if reason in (None, PAUSED) and (converged := self._converged(epoch, keys)):
                 self.end(number, finished=True)
+                reason = converged
             self._decided[number] = (epoch, reason)
         return reason if epoch >= last else None
 
@@ -81,7 +109,19 @@ class StoppingRule:
 
 def stopping_rule(spec: SearchSpec) -> StoppingRule:
     """The rule that the file asks for."""
-    return StoppingRule(spec.search.early_stopping.way, maximize=spec.search.mode == "max")
+    way = spec.search.early_stopping.way
+    return StoppingRule(way, maximize=spec.search.mode == "max", pauses=pauses(spec), trials=spec.search.trials)
+
+
+def pauses(spec: SearchSpec) -> bool:
+    """Whether trials wait at rungs and are taken up again from their checkpoints."""
+    way = spec.search.early_stopping.way
+    return isinstance(way, Asha) and way.promotion
+
+
+def pause_epochs(spec: SearchSpec, number: int) -> list[int]:
+    """The epochs after which trial `number` may have to wait."""
+    return list(stopping_rule(spec).rungs(number)) if pauses(spec) else []
 
 
 class _Comparison(Protocol):
@@ -96,7 +136,10 @@ class _Comparison(Protocol):
     def end(self, number: int, *, finished: bool) -> None: ...
 
 
-def _comparison(way: Stopping) -> _Comparison:
+def _comparison(way: Stopping, trials: int | None) -> _Comparison:
+    """The rule; `trials` where they wait at rungs."""
+    if isinstance(way, Asha) and trials is not None:
+        return Promotion(way.brackets_of_rungs(), way.reduction_factor, "asha", trials)
     if isinstance(way, Asha):
         return Halving(way.brackets_of_rungs(), way.reduction_factor, "asha")
     if isinstance(way, Hyperband):
@@ -114,22 +157,17 @@ class Halving:
     every trial go on where each is better than those before, as a sampler that learns makes them. So a rung also has
     places, for PLACES/factor of its arrivals, rounded up. A trial that goes on has one; it is used up once the trial
     reaches the next rung or finishes. Until then a better trial may take it: then the first stops after its next epoch.
-
-    The brackets share the trials as those of Hyperband do (Li et al. 2018, algorithm 1): one of s rungs, of at most S,
-    gets (S + 1) / (s + 1) * factor^s parts, rounded up, so that all use about as many epochs.
     """
 
     def __init__(self, brackets: Sequence[tuple[int, ...]], factor: int, name: str) -> None:
         self._brackets = [{rung: Rung(factor) for rung in rungs} for rungs in brackets]
-        most = len(brackets[0])
-        parts = [-(-(most + 1) * factor ** len(rungs) // (len(rungs) + 1)) for rungs in brackets]
-        self._shares = [share / sum(parts) for share in accumulate(parts)]
+        self._shared_out = Brackets(brackets, factor)
         self._name = name
         self._last: dict[int, int] = {}  # of trials that are under way, the rung they went on from
 
     def bracket(self, number: int) -> int:
-        """The bracket of a trial: any run of consecutive numbers is shared out nearly in proportion."""
-        return min(bisect_right(self._shares, van_der_corput(number)), len(self._shares) - 1)
+        """The bracket of a trial."""
+        return self._shared_out.of(number)
 
     def rungs(self, number: int) -> tuple[int, ...]:
         """The rungs of a trial's bracket."""
@@ -243,13 +281,3 @@ def _means(keys: Keys) -> list[tuple[int, float]]:
 def _median(ordered: Sequence[float]) -> float:
     middle = len(ordered) // 2
     return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
-
-
-def van_der_corput(number: int) -> float:
-    """The binary digits of a number mirrored at the point: fills [0, 1) evenly (van der Corput 1935)."""
-    mirrored, place = 0.0, 0.5
-    while number:
-        mirrored += place * (number & 1)
-        number >>= 1
-        place /= 2
-    return mirrored

@@ -54,6 +54,7 @@ class Assignment:
     shared_cache: str | None = None  # the URL where prepared data is kept for all nodes
     measure_latency: bool = False
     family_folder: str | None = None  # where a family of the user's own lies
+    pauses: list[int] = field(default_factory=list)  # epochs after which the trial may have to wait
     stall_timeout: float | None = None
     workers: int = 1
     worker_resources: dict[str, float] = field(default_factory=dict)  # of each worker, in Ray's names
@@ -135,7 +136,7 @@ class RunningTrial:
             save_weights(self.training, self.folder.weights)
             written.append(self.folder.weights)
         seconds = sum(line["seconds"] for line in self.lines)
-        if seconds - self.seconds_at_checkpoint >= CHECKPOINT_SECONDS:
+        if line["epoch"] in self.assignment.pauses or seconds - self.seconds_at_checkpoint >= CHECKPOINT_SECONDS:
             self.seconds_at_checkpoint = seconds
             save_checkpoint(self.training, self.folder.checkpoint)
             written.append(self.folder.checkpoint)

@@ -52,6 +52,12 @@ class Asha(Stopping):
         1, description="More than one hedges: each further one lets some of the trials start a rung later."
     )
 
+    promotion: bool = Field(
+        False,
+        description="Whether trials pause at a rung until they are among the best there, and go on from a checkpoint; "
+        "else they stop or go on at once. Finds more with few trials at once.",
+    )
+
     @model_validator(mode="after")
     def _rungs(self) -> Asha:
         if self.grace_period > self.max_epochs:

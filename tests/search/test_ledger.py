@@ -29,8 +29,14 @@ search: {trials: 12, sampler: SAMPLER, early_stopping: {asha: {max_epochs: 4, re
 """
 
 
-def spec_with(sampler: str = "random") -> SearchSpec:
-    return parse(SPACE.replace("SAMPLER", sampler), FAMILIES)
+def spec_with(sampler: str = "random", *, promotion: bool = False) -> SearchSpec:
+    text = SPACE.replace("SAMPLER", sampler)
+    return parse(text.replace("{max_epochs", "{promotion: true, max_epochs") if promotion else text, FAMILIES)
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["stopping", "promotion"])
+def spec(request: pytest.FixtureRequest) -> SearchSpec:
+    return spec_with(promotion=request.param)
 
 
 def result(epoch: int, value: float) -> dict[str, Any]:
@@ -77,9 +83,9 @@ def snapshot(study: optuna.Study) -> list[tuple[Any, ...]]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...]]:
+def undisturbed(spec: SearchSpec, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...]]:
     journal = open_journal(tmp_path_factory.mktemp("study") / "study.journal", mode="max")
-    play(Ledger(journal, spec_with()))
+    play(Ledger(journal, spec))
     return snapshot(journal.study)
 
 
@@ -103,16 +109,20 @@ def test_states_are_the_truth(undisturbed: list[tuple[Any, ...]]) -> None:
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(crashes=st.lists(st.integers(1, 12), max_size=4), torn=st.booleans())
 def test_a_crash_after_any_call_changes_nothing(
-    crashes: list[int], torn: bool, undisturbed: list[tuple[Any, ...]], tmp_path_factory: pytest.TempPathFactory
+    crashes: list[int],
+    torn: bool,
+    spec: SearchSpec,
+    undisturbed: list[tuple[Any, ...]],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     path = tmp_path_factory.mktemp("crash") / "study.journal"
     for calls in crashes:
-        play(Ledger(open_journal(path, mode="max"), spec_with()), stop_after=calls)
+        play(Ledger(open_journal(path, mode="max"), spec), stop_after=calls)
         if torn:
             with path.open("ab") as file:
                 file.write(b'{"op_code": 8, "worker_id": "tor')
     journal = open_journal(path, mode="max")
-    play(Ledger(journal, spec_with()))
+    play(Ledger(journal, spec))
     assert snapshot(journal.study) == undisturbed
 
 
@@ -122,7 +132,11 @@ class CrashError(BaseException):
 
 @pytest.mark.parametrize("written", [False, True], ids=["before the write", "after the write"])
 def test_a_crash_at_any_write_changes_nothing(
-    written: bool, undisturbed: list[tuple[Any, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    written: bool,
+    spec: SearchSpec,
+    undisturbed: list[tuple[Any, ...]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Every write of a whole search is a place to die at; whichever it is, the search ends the same."""
     commit = Journal.commit
@@ -141,17 +155,19 @@ def test_a_crash_at_any_write_changes_nothing(
     while True:
         path, place, writes = tmp_path / f"{place}.journal", place + 1, 0
         try:
-            play(Ledger(open_journal(path, mode="max"), spec_with()))
+            play(Ledger(open_journal(path, mode="max"), spec))
             break  # the search has fewer writes than that
         except CrashError:
             writes = place + 1
             journal = open_journal(path, mode="max")
-            play(Ledger(journal, spec_with()))
+            play(Ledger(journal, spec))
             assert snapshot(journal.study) == undisturbed
     assert place > 30
 
 
-def test_a_full_disk_leaves_a_journal_that_goes_on(undisturbed: list[tuple[Any, ...]], tmp_path: Path) -> None:
+def test_a_full_disk_leaves_a_journal_that_goes_on(
+    spec: SearchSpec, undisturbed: list[tuple[Any, ...]], tmp_path: Path
+) -> None:
     """A real limit on the size of files: writes stop short, then fail."""
     path = tmp_path / "study.journal"
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -162,7 +178,7 @@ def test_a_full_disk_leaves_a_journal_that_goes_on(undisturbed: list[tuple[Any, 
             resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
             try:
                 journal = open_journal(path, mode="max")
-                play(Ledger(journal, spec_with()))
+                play(Ledger(journal, spec))
                 break
             except OSError:
                 full, room = full + 1, room + 4_001
@@ -263,3 +279,22 @@ def test_a_torn_tail_is_cut(tmp_path: Path) -> None:
     path.write_bytes(b"x" * 200_000)
     assert cut_torn_tail(path) == 200_000
     assert path.read_bytes() == b""
+
+
+def test_of_the_trials_that_wait_the_best_go_on_and_the_hopeless_end(tmp_path: Path) -> None:
+    ledger = Ledger(open_journal(tmp_path / "study.journal", mode="max"), spec_with(promotion=True))
+    taken_up = []
+    while (proposal := ledger.next()) is not None:
+        taken_up += [proposal.number] if proposal.epochs else []
+        for epoch in range(proposal.epochs + 1, 5):
+            if not ledger.record(proposal.number, result(epoch, proposal.number / 10)):  # each better than those before
+                break
+        assert ledger.progress.paused <= 12 / 2 + 12 / 4
+    assert ledger.remaining() == 0
+    trials = ledger.journal.study.trials
+    completed = [trial.number for trial in trials if trial.state == TrialState.COMPLETE]
+    assert 11 in completed
+    assert len(completed) <= 4
+    reached = [trial.number for trial in trials if max(trial.intermediate_values) >= 2]
+    assert len(reached) <= 7 and set(reached) <= set(taken_up)
+    assert sorted(ledger.take_ended()) == list(range(12))
