@@ -173,6 +173,10 @@ class Ledger:
         trial = self.journal.trial(number)
         return suggest(self.spec, FixedTrial(trial.params, number))
 
+    def pauses(self, number: int) -> list[int]:
+        """The epochs after which a trial may have to wait, and so needs a checkpoint."""
+        return self._rule.pauses(number)
+
     # -- telling
 
     def record(self, number: int, result: Mapping[str, Any]) -> bool:

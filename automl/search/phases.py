@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from automl.models import family_folder
@@ -13,7 +13,6 @@ from automl.search.ledger import Ledger
 from automl.search.publishing import Publisher
 from automl.search.resources import Share
 from automl.search.standing import Proposal
-from automl.search.stopping import pause_epochs
 from automl.search.trackers import tracked
 from automl.search.trainable import Assignment, TrialWorker
 from automl.search.tuning import run_trials
@@ -42,7 +41,8 @@ def search_trials(drive: Drive) -> None:
 
     def assign(proposal: Proposal) -> Assignment:
         training_seed = drive.spec.search.seed * 1_000_003 + proposal.number
-        return _assignment(drive, proposal, drive.run.trial(proposal.number), training_seed)
+        assignment = _assignment(drive, proposal, drive.run.trial(proposal.number), training_seed)
+        return replace(assignment, pauses=drive.ledger.pauses(proposal.number))
 
     with tracked(drive.ledger, drive.spec, drive.run) as book:
         run_trials(book, assign, on_close, drive.stop, drive.share, drive.worker)
@@ -119,7 +119,6 @@ def _assignment(drive: Drive, proposal: Proposal, folder: TrialDirectory, traini
         working_directory=str(Path.cwd()),
         family_folder=family_folder(next(iter(proposal.config["model"]))),
         threads=max(1, int(drive.share.cpus)),
-        pauses=pause_epochs(drive.spec, proposal.number),
         stall_timeout=drive.spec.search.stall_timeout_seconds,
         workers=drive.share.workers,
         worker_resources=drive.share.worker_resources(),

@@ -26,9 +26,9 @@ Keys = Mapping[int, float]  # the metric after each epoch, its sign such that le
 class StoppingRule:
     """Early stopping as a file asks for it, with the patience it gives to trials that have converged."""
 
-    def __init__(self, way: Stopping, *, maximize: bool, pauses: bool = False, trials: int = 0) -> None:
-        """With `pauses` trials wait at rungs to be promoted, in a search of at most `trials`."""
-        self._comparison = _comparison(way, trials if pauses else None)
+    def __init__(self, way: Stopping, *, maximize: bool, trials: int = 0) -> None:
+        """`trials` is how many the search may have, which promotion needs to know."""
+        self._comparison = _comparison(way, trials)
         self._max_epochs = way.max_epochs
         self._patience = way.patience
         self._min_delta = way.min_delta
@@ -64,6 +64,10 @@ class StoppingRule:
         if number is not None:
             self._decided[number] = (self._decided[number][0], None)
         return number
+
+    def pauses(self, number: int) -> list[int]:
+        """The epochs after which trial `number` may have to wait."""
+        return list(self.rungs(number)) if isinstance(self._comparison, Promotion) else []
 
     def hopeless(self) -> Iterator[tuple[int, str]]:
         """Trials that wait at a rung and will never go on, and why they stop."""
@@ -110,18 +114,7 @@ class StoppingRule:
 def stopping_rule(spec: SearchSpec) -> StoppingRule:
     """The rule that the file asks for."""
     way = spec.search.early_stopping.way
-    return StoppingRule(way, maximize=spec.search.mode == "max", pauses=pauses(spec), trials=spec.search.trials)
-
-
-def pauses(spec: SearchSpec) -> bool:
-    """Whether trials wait at rungs and are taken up again from their checkpoints."""
-    way = spec.search.early_stopping.way
-    return isinstance(way, Asha) and way.promotion
-
-
-def pause_epochs(spec: SearchSpec, number: int) -> list[int]:
-    """The epochs after which trial `number` may have to wait."""
-    return list(stopping_rule(spec).rungs(number)) if pauses(spec) else []
+    return StoppingRule(way, maximize=spec.search.mode == "max", trials=spec.search.trials)
 
 
 class _Comparison(Protocol):
@@ -136,9 +129,8 @@ class _Comparison(Protocol):
     def end(self, number: int, *, finished: bool) -> None: ...
 
 
-def _comparison(way: Stopping, trials: int | None) -> _Comparison:
-    """The rule; `trials` where they wait at rungs."""
-    if isinstance(way, Asha) and trials is not None:
+def _comparison(way: Stopping, trials: int) -> _Comparison:
+    if isinstance(way, Asha) and way.promotion:
         return Promotion(way.brackets_of_rungs(), way.reduction_factor, "asha", trials)
     if isinstance(way, Asha):
         return Halving(way.brackets_of_rungs(), way.reduction_factor, "asha")
