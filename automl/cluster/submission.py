@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,7 +13,6 @@ from automl.cluster.archive import archive
 from automl.data.files import replace_atomically
 from automl.data.store import Store, is_url
 from automl.space import UserError
-from automl.training.run_directory import read_json, write_json
 
 FOLDER = ".submissions"  # beside the runs: a record and the packed files of each
 
@@ -51,40 +51,35 @@ class Runs:
 
     def record(self, name: str) -> Submission:
         """What is known of a run; raises UserError where nothing is."""
-        with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch) / "record.json" if is_url(self.place) else self._folder() / f"{name}.json"
-            if is_url(self.place):
-                self._store().get(f"{name}.json", path)
-            if not path.is_file():
-                raise UserError(f"no run {name} was submitted to {self.place}")
-            content = read_json(path)
+        content = json.loads(self._read(name, ".json"))
         known = Submission.__dataclass_fields__
         return Submission(**{key: value for key, value in content.items() if key in known})
 
     def write(self, submission: Submission) -> None:
         """Keep the record."""
-        with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch) / "record.json" if is_url(self.place) else self._folder() / f"{submission.name}.json"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, submission.as_json())
-            if is_url(self.place):
-                self._store().put(path, f"{submission.name}.json")
+        self._write(submission.name, ".json", json.dumps(submission.as_json(), indent=2).encode())
 
     def keep_files(self, name: str, folder: Path) -> None:
         """Keep the files that a run was submitted with, to go on with it once the cluster has forgotten them."""
         content = archive(folder, sorted(path for path in folder.rglob("*") if path.is_file()))
+        self._write(name, ".tar.gz", content)
+
+    def files(self, name: str) -> bytes:
+        """The same again, as an archive; raises UserError where they are gone."""
+        return self._read(name, ".tar.gz")
+
+    def _write(self, name: str, ending: str, content: bytes) -> None:
         with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch if is_url(self.place) else self._folder()) / f"{name}.tar.gz"
+            path = Path(scratch if is_url(self.place) else self._folder()) / f"{name}{ending}"
             path.parent.mkdir(parents=True, exist_ok=True)
             with replace_atomically(path) as temporary:
                 temporary.write_bytes(content)
             if is_url(self.place):
                 self._store().put(path, path.name)
 
-    def files(self, name: str) -> bytes:
-        """The same again, as an archive; raises UserError where they are gone."""
+    def _read(self, name: str, ending: str) -> bytes:
         with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch if is_url(self.place) else self._folder()) / f"{name}.tar.gz"
+            path = Path(scratch if is_url(self.place) else self._folder()) / f"{name}{ending}"
             if is_url(self.place):
                 self._store().get(path.name, path)
             if not path.is_file():
