@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
-from automl.data.clean import normalise_space
+from automl.data.findings import findings
 from automl.data.modalities import Modality, modality_of
 from automl.data.parts import open_split, parts_of
 from automl.data.repeats import Conflicts, count_repeats, find_conflicts, first_ones, hash_inputs
@@ -70,7 +71,8 @@ def write_source(data: Mapping[str, Any], seed: int, folder: Path) -> None:
         path.unlink()
     for split, found in counts.items():
         if sum(found) == 0:
-            raise UserError(f"the {split} data has no usable row{_why_none(data) if len(parts) > len(staged) else ''}")
+            why = _why_none(data) if split not in staged else _left_out(files, split)
+            raise UserError(f"the {split} data has no usable row{why}")
     profile: dict[str, Any] = {
         "rows": {split: sum(found) for split, found in counts.items()},
         "classes": {split: dict(zip(classes, found, strict=True)) for split, found in counts.items()},
@@ -81,7 +83,7 @@ def write_source(data: Mapping[str, Any], seed: int, folder: Path) -> None:
         "removed": {split: int((~mask).sum()) for split, mask in kept.items()},
         "conflicts": {"inputs": conflicts.inputs, "rows": conflicts.rows, "examples": examples},
     }
-    profile["warnings"] = _warnings(profile, kind)
+    profile["warnings"] = findings(profile, kind)
     content = {"classes": classes, "profile": profile}
     (folder / "source.json").write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
 
@@ -122,6 +124,12 @@ def _why_none(data: Mapping[str, Any]) -> str:
     return ": every class has one row only"
 
 
+def _left_out(files: Mapping[str, Mapping[str, Any]], split: str) -> str:
+    """Why rows of a split's own files were left out."""
+    counts = sum((Counter(file["counts"]) for file in files.values() if file["split"] == split), Counter[str]())
+    return f": {'; '.join(f'{count:,} with {reason}' for reason, count in counts.items())}" if counts else ""
+
+
 def _conflict_examples(
     conflicts: Conflicts, path: Path, labels: npt.NDArray[np.int32], classes: list[str], kind: Modality
 ) -> list[dict[str, Any]]:
@@ -156,32 +164,3 @@ def _write_split(kind: Modality, staged: Path, keep: Mask, renumber: npt.NDArray
             counts += np.bincount(labels, minlength=len(renumber))
             writer.write_batch(pa.record_batch([batch.column(0), pa.array(labels, pa.int32())], schema=schema))
     return counts.tolist()
-
-
-def _warnings(profile: Mapping[str, Any], kind: Modality) -> list[str]:
-    """What is right to know about the data although one can learn from it."""
-    found = []
-    for split, counts in profile["classes"].items():
-        missing = [repr(name) for name, rows in counts.items() if rows == 0]
-        if missing:
-            found.append(f"the {split} data has no row of {len(missing)} of {len(counts)} classes: {_some(missing)}")
-        shared = profile["duplicates"][split]
-        if shared and split != "train":
-            found.append(f"{shared:,} of {sum(counts.values()):,} {split} {kind.plural} are also in the training data")
-    for split, rows in profile["removed"].items():
-        if rows:
-            found.append(f"{rows:,} {split} {kind.plural} were removed because they stand elsewhere too")
-    if profile["conflicts"]["inputs"]:
-        found.append(f"{profile['conflicts']['inputs']:,} {kind.plural} stand with different labels")
-    for file, noted in profile["bad_rows"].items():
-        reasons = "; ".join(f"{count:,} with {reason}" for reason, count in noted["counts"].items())
-        found.append(f"rows of {file} were left out: {reasons}")
-    alike: dict[str, list[str]] = {}
-    for name in profile["classes"]["train"]:
-        alike.setdefault(normalise_space(name).casefold(), []).append(repr(name))
-    found += [f"classes that look alike: {_some(names)}" for names in alike.values() if len(names) > 1]
-    return found
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
