@@ -246,11 +246,11 @@ def test_a_file_of_mistakes_is_not_printed_whole() -> None:
     ids=lambda value: str(value)[:20],
 )
 def test_hostile_text_ends_quickly_in_a_clear_error(text: str, words: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(SpaceError) as caught:
         parse(text, FAMILIES)
     assert words in str(caught.value)
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize(
@@ -266,10 +266,10 @@ def test_hostile_text_ends_quickly_in_a_clear_error(text: str, words: str) -> No
     ids=lambda text: text[:12],
 )
 def test_the_largest_files_are_refused_within_seconds(text: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(SpaceError):
         parse(text, FAMILIES)
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
