@@ -100,6 +100,23 @@ def start_job(
     )
 
 
+def job_states(client: JobSubmissionClient) -> dict[str, str]:
+    """The state of every job that was submitted, by id, oldest first."""
+    found = sorted(client.list_jobs(), key=lambda each: each.start_time or 0)
+    return {str(each.submission_id): each.status.value for each in found if each.submission_id}
+
+
+def is_job_of(job: str, run: str) -> bool:
+    """Whether a job is one of this run's: their ids are the name, a dot and something of their own."""
+    return job.rpartition(".")[0] == run
+
+
+def latest_state(states: Mapping[str, str], run: str) -> str | None:
+    """The state of a run's latest job; the one that is alive, where one is."""
+    mine = [state for job, state in states.items() if is_job_of(job, run)]
+    return next((state for state in mine if state not in ENDED), mine[-1] if mine else None)
+
+
 def nodes_and_resources(client: JobSubmissionClient) -> dict[str, Any]:
     """How many nodes are alive, and CPUs and GPUs used and there; empty where the cluster does not say."""
     response = client._do_request("GET", "/api/cluster_status")

@@ -109,7 +109,7 @@ def test_two_searches_a_lost_node_a_stop_and_a_resume(cluster: Up, slow_data: Pa
     assert stopped["state"] == "interrupted"
     assert cluster.automl("resume", second, "--address", cluster.address, cwd=here).strip() == second
     assert "is running" in cluster.automl("resume", second, "--address", cluster.address, cwd=here, code=2)
-    until(lambda: all(status_of(cluster, run, here)["state"] == "finished" for run in (first, second)), 200)
+    until(lambda: all(status_of(cluster, run, here)["state"] == "finished" for run in (first, second)), 500)
     logs = [follower.communicate(timeout=30)[0] for follower in followers]
     assert "best model" in logs[0]
     assert "stopped; go on with" in logs[1]
