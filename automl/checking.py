@@ -16,11 +16,11 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from automl.data.encode import WORDS
 from automl.data.images import choose_image_encoder
 from automl.data.modalities import IMAGE, modality_of
 from automl.data.sequences import choose_sequence_encoder
 from automl.data.tables import find_files, read_batches, require_columns
+from automl.data.vocabulary import WORDS
 from automl.models.cost import Cost
 from automl.search.feasibility import GUESSED_LENGTH, Costs, judge_of
 from automl.space import SearchSpec, UserError, parameters, sample_configs, space_json, space_tree

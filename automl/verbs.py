@@ -14,6 +14,7 @@ from rich.console import Console
 from automl.places import model_folder, open_run
 from automl.runs import RunResult, load_space, resume, run
 from automl.space import UserError, json_schema
+from automl.space.families import FAMILIES
 from automl.training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -60,15 +61,14 @@ def check(space: str | Path, *, overrides: Sequence[str] = (), samples: int = 5)
 
     Raises UserError (SpaceError with all problems and their places) where anything is wrong. Nothing is written.
     """
-    from automl.checking import check_space
+    spec = load_space(space, overrides)
+    from automl.checking import check_space  # PyTorch: a mistake in the file is said sooner
 
-    return check_space(load_space(space, overrides), samples)
+    return check_space(spec, samples)
 
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of search-space files."""
-    from automl.models import FAMILIES
-
     return json_schema(FAMILIES)
 
 

@@ -36,7 +36,7 @@ class Modality:
     """Settings of the `data` section that shape what networks see."""
     read: Read
     """A column of a table, and words for where it is, to inputs of `type` and, by reason, which cannot be used."""
-    sameness: Callable[[Any], Any]
+    sameness: Callable[[Any], bytes]
     """What two inputs have in common that count as the same."""
 
 
@@ -45,8 +45,8 @@ def _read_texts(column: pa.Array, place: str) -> tuple[pa.Array, dict[str, npt.N
     return texts, {NO_TEXT: blank(texts)}
 
 
-def _same_text(text: str) -> str:
-    return normalise_space(text).lower()
+def _same_text(text: str) -> bytes:
+    return normalise_space(text).lower().encode()
 
 
 TEXT = Modality(

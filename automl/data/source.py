@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,10 @@ import pyarrow.ipc
 
 from automl.data.clean import normalise_space
 from automl.data.columns import blank, label_column
-from automl.data.modalities import Modality, modality_of
+from automl.data.modalities import MODALITIES, Modality, modality_of
+from automl.data.parts import PART_ROWS, Part, open_split, parts_of
 from automl.data.tables import find_files, read_batches, require_columns
+from automl.data.workers import Map, workers
 from automl.space import UserError
 
 SPLITS: tuple[str, ...] = ("train", "validation", "test")
@@ -82,17 +86,11 @@ def write_source(data: Mapping[str, Any], seed: int, folder: Path) -> None:
         "rows": {split: sum(found) for split, found in counts.items()},
         "classes": {split: dict(zip(classes, found, strict=True)) for split, found in counts.items()},
         "bad_rows": bad,
-        "duplicates": _duplicates(folder, counts, kind),
+        "duplicates": _duplicates(folder, {split: sum(found) for split, found in counts.items()}, kind),
     }
     profile["warnings"] = _warnings(profile, kind)
     content = {"classes": classes, "profile": profile}
     (folder / "source.json").write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
-
-
-def open_split(path: Path) -> pa.Table:
-    """A split's rows, memory-mapped."""
-    with pa.memory_map(str(path)) as file:
-        return pa.ipc.open_file(file).read_all()
 
 
 def _stage(
@@ -196,7 +194,7 @@ def _write_split(
     start = 0
     table = open_split(staged)
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-        for batch in table.to_batches():
+        for batch in table.to_batches(max_chunksize=PART_ROWS):
             if keep is not None:
                 kept = pa.array(keep[start : start + batch.num_rows])
                 start += batch.num_rows
@@ -231,23 +229,24 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
 
 
-def _duplicates(folder: Path, splits: Iterable[str], kind: Modality) -> dict[str, int]:
+def _duplicates(folder: Path, rows: Mapping[str, int], kind: Modality) -> dict[str, int]:
     """Inputs (of texts white space and case aside) that stand twice in train, and in another split and in train."""
-    train = _hashes(folder / "train.arrow", kind)
-    train.sort()
+    with workers(sum(rows.values())) as apply:
+        hashes = {split: _hashes(folder / f"{split}.arrow", kind, apply) for split in rows}
+    train = np.sort(hashes.pop("train"))
     found = {"train": int((train[1:] == train[:-1]).sum())}
-    for split in splits:
-        if split != "train":
-            hashes = _hashes(folder / f"{split}.arrow", kind)
-            nearest = np.searchsorted(train, hashes).clip(max=len(train) - 1)
-            found[split] = int((train[nearest] == hashes).sum())
+    for split, those in hashes.items():
+        nearest = np.searchsorted(train, those).clip(max=len(train) - 1)
+        found[split] = int((train[nearest] == those).sum())
     return found
 
 
-def _hashes(path: Path, kind: Modality) -> npt.NDArray[np.int64]:
-    column = open_split(path).column(0)
-    parts = [
-        np.fromiter((hash(kind.sameness(each)) for each in chunk.to_pylist()), np.int64, len(chunk))
-        for chunk in column.chunks
-    ]
+def _hashes(path: Path, kind: Modality, apply: Map) -> npt.NDArray[np.int64]:
+    parts = list(apply(partial(_hash_part, kind.name), parts_of(path)))
     return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+
+
+def _hash_part(modality: str, part: Part) -> npt.NDArray[np.int64]:
+    """int64 [rows], alike where two inputs count as the same."""
+    sameness = MODALITIES[modality].sameness
+    return np.frombuffer(b"".join(blake2b(sameness(each), digest_size=8).digest() for each in part.inputs()), np.int64)

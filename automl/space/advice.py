@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from automl.space.early_stopping import Asha
 from automl.space.grid import continuous, grid_size
+from automl.space.parameters import parameters
 from automl.space.ranges import Choice, IntRange
 from automl.space.spec import SearchSpec
-from automl.space.suggest import parameters
 
 WIDE = 10  # from the low to the high end of a range: then a linear scale hardly tries the lower part
 STARTUP = {"tpe": 10, "gp": 10}  # trials that these draw at random before they learn

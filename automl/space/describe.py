@@ -8,10 +8,10 @@ from typing import Any
 from rich.markup import escape
 from rich.tree import Tree
 
+from automl.space.parameters import parameters
 from automl.space.ranges import Choice, Each, FloatRange, IntRange, Range
 from automl.space.sections import Alternatives, Section
 from automl.space.spec import SEARCHED, SearchSpec
-from automl.space.suggest import parameters
 
 
 def space_tree(spec: SearchSpec) -> Tree:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from math import gcd, prod
 from typing import Any
 
+from automl.space.parameters import choice_options, entry_name, option_name, parameters
 from automl.space.ranges import Choice, Each, FloatRange, IntRange, Range
 from automl.space.sections import Alternatives, Section
 from automl.space.spec import SearchSpec, searched_sections
-from automl.space.suggest import choice_options, entry_name, option_name, parameters
 
 Values = dict[str, Any]
 

@@ -8,10 +8,10 @@ from typing import Any
 from automl.space.constraints import constraints_of
 from automl.space.document import Key
 from automl.space.errors import listing, nearest
+from automl.space.parameters import choice_options, entry_name, option_name
 from automl.space.ranges import Choice, Each, FloatRange, IntRange, Range, choice_key
 from automl.space.sections import Alternatives, Section
 from automl.space.spec import SearchSpec, searched_sections
-from automl.space.suggest import choice_options, entry_name, middle_config, option_name
 from automl.space.wording import shown
 
 Values = dict[str, Any]
@@ -28,6 +28,10 @@ def start_points(spec: SearchSpec) -> list[Values]:
 
 def start_faults(spec: SearchSpec) -> Iterator[Fault]:
     """What of `start_with` is not in the space, or does not meet its constraints."""
+    if not spec.search.start_with:
+        return
+    from automl.space.configurations import middle_config  # Optuna, which other files are read without
+
     constraints = constraints_of(spec.search.constraints, searched_sections(spec))
     for position, config in enumerate(spec.search.start_with):
         place: Key = ("search", "start_with", position)
