@@ -67,10 +67,11 @@ def _lets_anybody_in(address: str) -> bool:
 def refusals(address: str) -> Iterator[None]:
     """Within the block, what a cluster refuses is a UserError of one sentence."""
     from ray.exceptions import AuthenticationError
+    from requests.exceptions import RequestException
 
     try:
         yield
-    except (AuthenticationError, RuntimeError, ConnectionError) as error:
+    except (AuthenticationError, RuntimeError, ConnectionError, RequestException) as error:
         text = str(error)
         if "Authentication required" in text:
             raise UserError(
@@ -81,7 +82,7 @@ def refusals(address: str) -> Iterator[None]:
             raise UserError(f"the cluster at {address} refuses this token; it has another one") from error
         if "No available agent" in text or "status code 504" in text:
             raise UserError(f"the head of the cluster at {address} takes no jobs now; it may be starting") from error
-        if isinstance(error, ConnectionError):
+        if isinstance(error, ConnectionError | RequestException):
             raise UserError(f"the Ray cluster at {address} does not answer: {text.splitlines()[0]}") from error
         if text.startswith("Request failed with status code"):
             raise UserError(f"the cluster at {address} refuses: {text.splitlines()[0][:300]}") from error
