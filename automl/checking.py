@@ -114,8 +114,9 @@ def check_space(spec: SearchSpec, samples: int) -> Checked:
     """
     kind = modality_of(type(spec.data).model_fields)
     for files in (spec.data.train, spec.data.validation, spec.data.test):
-        for path in find_files(files) if isinstance(files, list) else []:
-            require_columns(path, [getattr(spec.data, kind.name), spec.data.label])
+        if isinstance(files, list):
+            columns = [getattr(spec.data, kind.name), spec.data.label]
+            require_columns(find_files(files), columns, damaged=spec.data.on_bad_rows == "report")
     check_files(spec)
     lengths = _text_lengths(spec.data) if isinstance(spec.data, TextData) else []
     longest = _percentile(lengths, 0.99) if lengths else GUESSED_LENGTH

@@ -19,6 +19,7 @@ from automl.training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from automl.checking import Checked
+    from automl.profiling import DataProfile, Preparation
     from automl.results.compress import Variant
     from automl.results.export import Exported
     from automl.results.package import Model
@@ -39,7 +40,9 @@ __all__ = [
     "load_space",
     "open_run",
     "predict",
+    "prepare",
     "print_leaderboard",
+    "profile",
     "report",
     "resume",
     "run",
@@ -65,6 +68,36 @@ def check(space: str | Path, *, overrides: Sequence[str] = (), samples: int = 5)
     from automl.checking import check_space  # PyTorch: a mistake in the file is said sooner
 
     return check_space(spec, samples)
+
+
+def profile(space: str | Path, *, overrides: Sequence[str] = ()) -> DataProfile:
+    """Profile the data that a search-space file names: rows, classes, lengths, repeats, leakage, bad rows.
+
+    Raises UserError where the file is wrong or the data cannot be learned from. The data is kept in the cache.
+    """
+    from automl.profiling import profile_data
+
+    return profile_data(load_space(space, overrides))
+
+
+def prepare(
+    space: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    most: int = 20,
+    tell: Callable[[Preparation], None] = lambda each: None,
+) -> list[Preparation]:
+    """Prepare the data of a search-space file with each combination of its searched preparation settings.
+
+    At most `most` of them; `tell` hears of each when it is ready. Raises UserError as `profile` does.
+    """
+    from automl.profiling import prepare_data
+
+    found = []
+    for each in prepare_data(load_space(space, overrides), most):
+        tell(each)
+        found.append(each)
+    return found
 
 
 def schema() -> dict[str, Any]:

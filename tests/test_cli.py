@@ -350,7 +350,7 @@ def test_a_header_without_rows_ends_in_words(tmp_path: Path) -> None:
     code = f"""
 import torch, pathlib
 from automl.data.tables import require_columns
-require_columns(pathlib.Path({str(data)!r}), ["text"])
+require_columns([pathlib.Path({str(data)!r})], ["text"])
 """
     processes = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) for _ in range(4)]
     for process in processes:

@@ -22,13 +22,14 @@ from automl.data.images import choose_image_encoder, write_images
 from automl.data.modalities import modality_of
 from automl.data.parts import open_split, read_inputs
 from automl.data.sequences import choose_sequence_encoder, write_series
+from automl.data.source import SETTINGS as SOURCE_SETTINGS
 from automl.data.source import write_source
 from automl.data.store import Store
 from automl.data.text_rows import write_text_rows
 from automl.data.vocabulary import token_texts
 from automl.space import UserError
 
-FORMAT = 2  # raise it when what is written changes, so that old preparations are not taken for new ones
+FORMAT = 3  # raise it when what is written changes, so that old preparations are not taken for new ones
 WHOLE = "files.json"
 LOOKED_AT = 2000  # train rows, for the size of images and the length of series
 CHUNK_ROWS = 256
@@ -104,7 +105,7 @@ def prepare(data: Mapping[str, Any], *, seed: int, cache: Path, shared: str | No
     try:
         cache.mkdir(parents=True, exist_ok=True)
         kind = modality_of(data)
-        source_settings = {name: data[name] for name in (kind.name, "label", "on_bad_rows")}
+        source_settings = {name: data.get(name) for name in (kind.name, *SOURCE_SETTINGS)}
         source_settings["validation"] = "files" if isinstance(data["validation"], list) else data["validation"]
         files = fingerprint_files(data, cache)
         source_key = digest_settings({"format": FORMAT, "files": files, "seed": seed, **source_settings})

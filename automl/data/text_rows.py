@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import mmap
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
@@ -22,6 +24,7 @@ from automl.data.vocabulary import COUNTED, Counts, add_counts, fit_tokenizer, t
 from automl.data.workers import Map, workers
 
 LENGTH_SAMPLE = 50_000
+BLOCK_BYTES = 1 << 24
 CLEANED = pa.schema([("text", pa.large_string())])
 ENCODED = pa.schema([("tokens", pa.large_list(pa.int32())), ("label", pa.int32())])
 
@@ -108,14 +111,41 @@ def _write_encoded(
             tokens_file.write(part.data)
             offsets_file.write((total + np.cumsum(lengths)).data)
             total += len(part)
-    tokens = pa.LargeListArray.from_arrays(_mapped(ends, pa.int64()), _mapped(flat, pa.int32()))
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, ENCODED) as writer:
-        writer.write_batch(pa.record_batch([tokens, labels], schema=ENCODED))
+    offsets_map, tokens_map = _mapped(ends), _mapped(flat)
+    with path.open("wb", buffering=0) as file:
+        offsets, values = _array(offsets_map, pa.int64()), _array(tokens_map, pa.int32())
+        tokens = pa.LargeListArray.from_arrays(offsets, values)
+        sink = pa.PythonFile(_ForgettingFile(file, (offsets_map, tokens_map)), "w")
+        with pa.ipc.new_file(sink, ENCODED) as writer:
+            writer.write_batch(pa.record_batch([tokens, labels], schema=ENCODED))
     flat.unlink()
     ends.unlink()
 
 
-def _mapped(path: Path, kind: pa.DataType) -> pa.Array:
-    with pa.memory_map(str(path)) as file:
-        content = file.read_buffer()
-    return pa.Array.from_buffers(kind, content.size // (kind.bit_width // 8), [None, content])
+class _ForgettingFile(io.RawIOBase):
+    """A file to which mapped files are copied: it lets go of their pages on the way, so that they fill no memory."""
+
+    def __init__(self, file: io.FileIO, maps: tuple[mmap.mmap, ...]) -> None:
+        self._file, self._maps = file, maps
+
+    def writable(self) -> bool:
+        """Always."""
+        return True
+
+    def write(self, content: Any) -> int:
+        """Write all of `content`."""
+        view = memoryview(content)
+        for start in range(0, len(view), BLOCK_BYTES):
+            self._file.write(view[start : start + BLOCK_BYTES])
+            for each in self._maps:
+                each.madvise(mmap.MADV_DONTNEED)
+        return len(view)
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _array(content: mmap.mmap, kind: pa.DataType) -> pa.Array:
+    return pa.Array.from_buffers(kind, len(content) // (kind.bit_width // 8), [None, pa.py_buffer(content)])

@@ -10,6 +10,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from automl.space.constraints import constraints_of
+from automl.space.grid import data_point
 from automl.space.parameters import choice_options, entry_name, option_name
 from automl.space.ranges import Choice, Each, FloatRange, IntRange
 from automl.space.sections import Alternatives, Section
@@ -89,6 +90,12 @@ def sample_configs(spec: SearchSpec, count: int, *, seed: int, feasible: bool = 
 def middle_config(spec: SearchSpec, point: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration with the parameters of `point`, and of the others the middle of their ranges."""
     return suggest(spec, _Middle(point))
+
+
+def data_section(spec: SearchSpec, index: int) -> dict[str, Any]:
+    """The `data` section of preparation `index` (from 0), of as many as `data_size` says."""
+    found: dict[str, Any] = middle_config(spec, data_point(spec, index))["data"]
+    return found
 
 
 class _Middle(optuna.trial.FixedTrial):

@@ -27,6 +27,18 @@ def grid_size(spec: SearchSpec) -> int:
     return prod(_size(section) for section in searched_sections(spec).values())
 
 
+def data_size(spec: SearchSpec) -> int:
+    """In how many ways the data is prepared."""
+    return _size(spec.data)
+
+
+def data_point(spec: SearchSpec, index: int) -> Values:
+    """The parameters of preparation `index` (from 0), as Optuna names them."""
+    found: Values = {}
+    _decode(spec.data, "data", index, found)
+    return found
+
+
 def grid_point(spec: SearchSpec, index: int) -> Values:
     """The parameters of configuration `index` (from 0) of a space without continuous ones, as Optuna names them."""
     found: Values = {}

@@ -109,7 +109,7 @@ def test_processes_prepare_the_same_as_one(
     texts = [f"<p>Word{number % 13} and {number}</p>" if number % 5 else f"é{number} 好" for number in range(60)] * 2
     table = pa.table({"text": texts, "label": [number % 3 for number in range(120)]})
     pq.write_table(table, tmp_path / "t.parquet")
-    monkeypatch.setattr("automl.data.source.PART_ROWS", 16)
+    monkeypatch.setattr("automl.data.staging.PART_ROWS", 16)
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "2")
     data = settings_for(tmp_path / "t.parquet", tokenizer=tokenizer)
     alone = prepare(data, seed=0, cache=tmp_path / "alone")
