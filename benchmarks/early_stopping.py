@@ -75,7 +75,7 @@ class Stopping(NoStopping):
 
 
 class Promotion(NoStopping):
-    """ASHA as published (Li et al. 2020, algorithm 2): every trial pauses at a rung; a free worker takes up the best."""
+    """ASHA as published (Li et al. 2020, algorithm 2): each trial pauses at a rung; a free worker takes up the best."""
 
     def __init__(self, epochs: int) -> None:
         self.rungs: dict[int, list[tuple[float, int]]] = {rung: [] for rung in rungs_of(epochs)}

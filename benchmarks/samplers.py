@@ -30,8 +30,8 @@ from rich.table import Table
 from scipy.stats import rankdata
 from simulation import Arrivals, Decision, Params, Problem, RandomArrivals, quadratic, rnn_curves, simulate
 
-from automl.search.proposals import History, ask
 from automl.search.promotion import PAUSED
+from automl.search.proposals import History, ask
 from automl.search.sampler import make_sampler
 from automl.search.stopping import StoppingRule
 from automl.space.early_stopping import Asha
