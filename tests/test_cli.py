@@ -238,7 +238,7 @@ def test_the_leaderboard_for_people(command: Command, finished: RunDirectory) ->
     said = command("leaderboard", finished.path)
     assert said.code == 0 and said.err == ""
     assert max(map(len, said.out.splitlines())) <= 80 and "…" not in said.out
-    table = [line.split() for line in said.out.splitlines()[1:11]]
+    table = [line.replace(" = ", " ").split() for line in said.out.splitlines()[1:11]]
     rows = read_json(finished.leaderboard("json"))["trials"]
     assert [line[:4] for line in table] == [
         [str(row["rank"]), str(row["trial"]), row["family"], f"{row['score']:.4f}"] for row in rows
