@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from automl import model_commands, verbs
+from automl import data_commands, model_commands, verbs
 from automl.cluster import commands as cluster_commands
 from automl.space import UserError
 
@@ -243,6 +243,7 @@ def _print_json(content: object) -> None:
     print(json.dumps(content, indent=2, ensure_ascii=False))
 
 
+data_commands.add_to(app)
 model_commands.add_to(app)
 cluster_commands.add_to(app)
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from automl.data.store import Store
 from automl.places import cache_directory, open_run, run_directory, shared_cache
-from automl.space import SearchSpec, UserError, load, resolved_text, sample_configs
+from automl.space import SearchSpec, Section, UserError, load, resolved_text
+from automl.space.families import FAMILIES
 from automl.training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -48,10 +49,14 @@ def load_space(space: str | Path, overrides: Sequence[str] = (), *, beside: str 
     The latter are looked for beside the file (of a copy: `beside` the original) and in the current directory. Raises
     UserError (SpaceError with positions where the file is wrong).
     """
-    from automl.models import FAMILIES, family_section
-
     folders = (Path(beside or space).parent, Path.cwd())
-    return load(Path(space), FAMILIES, overrides, find_family=partial(family_section, folders=folders))
+    return load(Path(space), FAMILIES, overrides, find_family=partial(_own_family, folders=folders))
+
+
+def _own_family(name: str, folders: Sequence[Path]) -> type[Section]:
+    from automl.models import family_section  # PyTorch: a mistake in a file without such a family is said sooner
+
+    return family_section(name, folders)
 
 
 def run(
@@ -83,8 +88,8 @@ def run(
         raise UserError(f"{place} exists already; name another --output{go_on}")
     _require_cluster(address)
 
-    from automl.search.ray_session import local_capacity, ray_beside
-    from automl.search.resources import check_request
+    from automl.search.ray_session import ray_beside
+    from automl.search.resources import check_request, local_capacity
     from automl.search.trackers import require_trackers
     from automl.training.beforehand import check_files
     from automl.training.database import Database
@@ -261,6 +266,8 @@ def _require_cluster(address: str | None) -> None:
 
 def _first_config(spec: SearchSpec) -> dict[str, Any]:
     """One configuration of the space: its data settings are prepared before the search and feed the linear floor."""
+    from automl.space import sample_configs
+
     return (sample_configs(spec, 1, seed=0) or sample_configs(spec, 1, seed=0, feasible=False))[0]
 
 

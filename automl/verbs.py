@@ -14,10 +14,12 @@ from rich.console import Console
 from automl.places import model_folder, open_run
 from automl.runs import RunResult, load_space, resume, run
 from automl.space import UserError, json_schema
+from automl.space.families import FAMILIES
 from automl.training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from automl.checking import Checked
+    from automl.profiling import DataProfile, Preparation
     from automl.results.compress import Variant
     from automl.results.export import Exported
     from automl.results.package import Model
@@ -38,7 +40,9 @@ __all__ = [
     "load_space",
     "open_run",
     "predict",
+    "prepare",
     "print_leaderboard",
+    "profile",
     "report",
     "resume",
     "run",
@@ -60,15 +64,44 @@ def check(space: str | Path, *, overrides: Sequence[str] = (), samples: int = 5)
 
     Raises UserError (SpaceError with all problems and their places) where anything is wrong. Nothing is written.
     """
-    from automl.checking import check_space
+    spec = load_space(space, overrides)
+    from automl.checking import check_space  # PyTorch: a mistake in the file is said sooner
 
-    return check_space(load_space(space, overrides), samples)
+    return check_space(spec, samples)
+
+
+def profile(space: str | Path, *, overrides: Sequence[str] = ()) -> DataProfile:
+    """Profile the data that a search-space file names: rows, classes, lengths, repeats, leakage, bad rows.
+
+    Raises UserError where the file is wrong or the data cannot be learned from. The data is kept in the cache.
+    """
+    from automl.profiling import profile_data
+
+    return profile_data(load_space(space, overrides))
+
+
+def prepare(
+    space: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    most: int = 20,
+    tell: Callable[[Preparation], None] = lambda each: None,
+) -> list[Preparation]:
+    """Prepare the data of a search-space file with each combination of its searched preparation settings.
+
+    At most `most` of them; `tell` hears of each when it is ready. Raises UserError as `profile` does.
+    """
+    from automl.profiling import prepare_data
+
+    found = []
+    for each in prepare_data(load_space(space, overrides), most):
+        tell(each)
+        found.append(each)
+    return found
 
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of search-space files."""
-    from automl.models import FAMILIES
-
     return json_schema(FAMILIES)
 
 

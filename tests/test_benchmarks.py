@@ -66,6 +66,21 @@ def test_throughput_measures_every_arm_on_the_same_rows(tmp_path: Path) -> None:
     )
     gru = figures["networks"]["GRU"]
     assert gru["rows"] == 285  # a twentieth is validation
-    assert {arm: len(seconds) for arm, seconds in gru["seconds"].items()} == {"automl": 2, "tight": 2, "plain": 2}
-    assert min(gru["rows_per_second"].values()) > 0 and set(gru["automl_faster_than"]) == {"tight", "plain"}
+    arms = ("automl", "float32", "tight", "lightning", "plain")
+    assert {arm: len(seconds) for arm, seconds in gru["seconds"].items()} == dict.fromkeys(arms, 2)
+    assert min(gru["rows_per_second"].values()) > 0 and set(gru["automl_faster_than"]) == set(arms[1:])
     assert "automl : plain" in printed
+
+
+def test_preparation_is_the_same_work_in_every_arm(tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    pq.write_table(pa.Table.from_pylist(make_texts(300, 0)), tmp_path / "train.parquet")
+    figures, printed = run_benchmark(
+        "prepare.py", "--data", tmp_path, "--rows", "3000", output=tmp_path / "figures.json"
+    )
+    assert [each["arm"] for each in figures] == ["ours", "datasets", "datasets, our cleaning"]
+    for each in figures:
+        assert each["rows"] == 3150 and each["cpu_seconds"] > 0.1 and each["peak_bytes"] > 50e6
+    vocabularies = [each["vocabulary"] for each in figures]
+    assert vocabularies[0] == vocabularies[2] and abs(vocabularies[0] - vocabularies[1]) <= 2
+    assert "ours faster" in printed

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from automl.data.store import is_url
-from automl.models.user_family import family_folder, is_user_family
 from automl.space import SearchSpec, UserError, extremes, resolved_text
 
 SPACE = "space.yaml"
@@ -23,6 +22,8 @@ def pack(space: Path, spec: SearchSpec, folder: Path) -> None:
     beside them that they import. A family of an installed package is to be installed there too.
     Raises UserError where the file names data that only this machine could find.
     """
+    from automl.models.user_family import family_folder, is_user_family  # PyTorch, which no other command here needs
+
     _refuse_relative_paths(spec)
     (folder / SPACE).write_text(resolved_text(space), encoding="utf-8")
     for family in spec.model.named():

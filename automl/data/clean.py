@@ -16,7 +16,7 @@ _LINK_IN_BRACKETS = re.compile(r"<((?:https?://|www\.)[^<>\s]+|[^<>\s@]+@[^<>\s@
 _URL = re.compile(r"(?:https?://|www\.)[!#-;=?-~]*[\w/#=&~-]", re.IGNORECASE | re.ASCII)
 _USER = re.compile(r"(?<![\w@])@\w+")
 _NUMBER = re.compile(r"(?<![\w<])[+-]?\d+(?:[.,:]\d+)*%?(?!\w)")
-_SPACE = re.compile(r"\s+")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
 
 Step = Callable[[str], str]
 
@@ -37,13 +37,13 @@ def cleaning_steps(clean: Mapping[str, Any]) -> list[Step]:
         steps.append(fix_encoding)
     if clean["strip_html"]:
         steps.append(strip_html)
-    for name, pattern, mark in (
-        ("urls", _URL, " <url> "),
-        ("user_names", _USER, " <user> "),
-        ("numbers", _NUMBER, " <number> "),
+    for name, pattern, hints, mark in (
+        ("urls", _URL, ("://", "www."), " <url> "),
+        ("user_names", _USER, ("@",), " <user> "),
+        ("numbers", _NUMBER, (), " <number> "),
     ):
         if clean[name] != "keep":
-            steps.append(_replacing(pattern, mark if clean[name] == "replace" else " "))
+            steps.append(_replacing(pattern, hints, mark if clean[name] == "replace" else " "))
     if clean["lowercase"]:
         steps.append(str.lower)
     steps.append(normalise_space)
@@ -52,6 +52,8 @@ def cleaning_steps(clean: Mapping[str, Any]) -> list[Step]:
 
 def fix_encoding(text: str) -> str:
     """Mend text that was decoded with the wrong encoding, once or several times (ftfy)."""
+    if text.isascii() and not _CONTROL.search(text):
+        return text
     return str(ftfy.fix_text(text, unescape_html=False))
 
 
@@ -72,8 +74,17 @@ def strip_html(text: str) -> str:
 
 def normalise_space(text: str) -> str:
     """One blank for every run of white space, none at the ends."""
-    return _SPACE.sub(" ", text).strip()
+    return " ".join(text.split())
 
 
-def _replacing(pattern: re.Pattern[str], replacement: str) -> Step:
-    return lambda text: pattern.sub(replacement, text)
+def _replacing(pattern: re.Pattern[str], hints: tuple[str, ...], replacement: str) -> Step:
+    """Replace what matches; texts without any of `hints`, in lower case, have no match and are not searched."""
+
+    def replace(text: str) -> str:
+        if hints:
+            lower = text.lower()
+            if not any(hint in lower for hint in hints):
+                return text
+        return pattern.sub(replacement, text)
+
+    return replace

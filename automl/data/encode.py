@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer
 
 from automl.data.clean import clean_texts
 from automl.data.dense import DenseRows, join_dense
 from automl.data.images import ImageEncoder
+from automl.data.pieces import PieceEncoder
 from automl.data.sequences import SequenceEncoder
 
-PADDING, UNKNOWN = "[PAD]", "[UNK]"
-PADDING_ID, UNKNOWN_ID = 0, 1
-
-# Marks of cleaning, words with their apostrophes, tags and names; then runs of anything else, such as :-) and !!!
-WORDS = r"<(?:url|user|number)>|[#@]?\w+(?:['’]\w+)*|[^\w\s]+"  # noqa: RUF001
 SURROGATE = re.compile("[\ud800-\udfff]")  # half of a character, as truncation leaves it: no tokenizer takes it
 SHORTEST_AUTO, LONGEST_AUTO = 8, 1024
-CHUNK_ROWS = 4096
 
 DenseEncoder = ImageEncoder | SequenceEncoder
 
@@ -64,17 +59,10 @@ class Encoder:
 
     def encode(self, texts: Sequence[str]) -> Rows:
         """Encode raw texts; a text without any token becomes one unknown token. Labels are all -1."""
-        whole = (SURROGATE.sub("\ufffd", text) for text in texts)
-        parts = list(encode_chunks(self.tokenizer, clean_texts(whole, self.clean), self.max_length))
-        tokens = [part for part, _ in parts]
-        lengths = [length for _, length in parts]
-        return Rows(
-            tokens=np.concatenate(tokens) if tokens else np.zeros(0, dtype=np.int32),
-            offsets=np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
-            if lengths
-            else np.zeros(1, dtype=np.int64),
-            labels=np.full(len(texts), -1, dtype=np.int64),
-        )
+        cleaned = list(clean_texts((SURROGATE.sub("\ufffd", text) for text in texts), self.clean))
+        tokens, lengths = PieceEncoder(self.tokenizer).encode(cleaned, self.max_length)
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        return Rows(tokens, offsets, labels=np.full(len(texts), -1, dtype=np.int64))
 
     def save(self, folder: Path) -> None:
         """Write tokenizer.json (Hugging Face's format) and encoder.json into `folder`."""
@@ -90,74 +78,16 @@ def load_encoder(folder: Path) -> Encoder | DenseEncoder:
         return ImageEncoder(**settings["image"])
     if "series" in settings:
         return SequenceEncoder(**settings["series"])
+    return Encoder(load_tokenizer(folder), settings["clean"], settings["max_length"])
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """Read the tokenizer that an encoder's `save` wrote."""
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.encode_special_tokens = True
-    return Encoder(tokenizer, settings["clean"], settings["max_length"])
-
-
-def fit_tokenizer(tokenizer: Mapping[str, Any], texts: Iterable[str], rows: int) -> Tokenizer:
-    """Fit the tokenizer of `{name: settings}` on `rows` cleaned texts; number 0 is padding, 1 is unknown."""
-    ((name, settings),) = tokenizer.items()
-    special = [PADDING, UNKNOWN]
-    if name == "bpe":
-        fitted = Tokenizer(models.BPE(unk_token=UNKNOWN))
-        fitted.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-        fitted.decoder = decoders.ByteLevel()
-        trainer: Any = trainers.BpeTrainer(
-            vocab_size=settings["vocabulary"],
-            special_tokens=special,
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-            show_progress=False,
-        )
-    else:
-        fitted = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
-        if name == "word":
-            fitted.pre_tokenizer = pre_tokenizers.Split(Regex(WORDS), behavior="removed", invert=True)
-        else:
-            fitted.pre_tokenizer = pre_tokenizers.Split(Regex("."), behavior="isolated")
-        trainer = trainers.WordLevelTrainer(
-            vocab_size=settings["vocabulary"],
-            min_frequency=settings.get("min_count", 1),
-            special_tokens=special,
-            show_progress=False,
-        )
-    fitted.train_from_iterator(texts, trainer, length=rows)
-    fitted.encode_special_tokens = True  # a text that says [PAD] says so in plain words
-    return fitted
-
-
-def token_texts(tokenizer: Tokenizer) -> list[str]:
-    """What each token number stands for; padding and unknown, and pieces of a character, for nothing."""
-    texts = [""] * tokenizer.get_vocab_size()
-    by_bytes = tokenizer.decoder is not None
-    for token, number in tokenizer.get_vocab().items():
-        if number not in (PADDING_ID, UNKNOWN_ID):
-            texts[number] = tokenizer.decode([number]).strip().replace("\ufffd", "") if by_bytes else token
-    return texts
-
-
-def encode_chunks(
-    tokenizer: Tokenizer, texts: Iterable[str], max_length: int | None
-) -> Iterator[tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]]:
-    """Token numbers int32 [total] and lengths int64 [rows] of a few thousand texts at a time."""
-    for chunk in _chunks(texts):
-        numbers = [encoding.ids[:max_length] or [UNKNOWN_ID] for encoding in tokenizer.encode_batch_fast(chunk)]
-        lengths = np.fromiter((len(row) for row in numbers), np.int64, len(numbers))
-        flat = np.fromiter((token for row in numbers for token in row), np.int32, int(lengths.sum()))
-        yield flat, lengths
+    return tokenizer
 
 
 def choose_max_length(lengths: npt.NDArray[np.int64]) -> int:
     """The length that 99 % of the texts do not exceed, within bounds."""
     return int(np.clip(np.ceil(np.percentile(lengths, 99)), SHORTEST_AUTO, LONGEST_AUTO))
-
-
-def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
-    chunk: list[str] = []
-    for text in texts:
-        chunk.append(text)
-        if len(chunk) == CHUNK_ROWS:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from automl.data.files import replace_atomically
+from automl.data.formats import table_format
 from automl.data.image_folder import image_files
-from automl.data.tables import find_files, table_format
+from automl.data.tables import find_files
 from automl.space import UserError
 
 BLOCK_BYTES = 1 << 20

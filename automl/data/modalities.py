@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from automl.data.clean import normalise_space
 from automl.data.columns import blank, text_column
-from automl.data.images import read_images
-from automl.data.sequences import read_series
+from automl.data.images import NO_IMAGE, UNREADABLE, read_images
+from automl.data.sequences import NO_NUMBERS, NO_SERIES, read_series
 
 NO_TEXT = "no text"
 
@@ -36,7 +36,9 @@ class Modality:
     """Settings of the `data` section that shape what networks see."""
     read: Read
     """A column of a table, and words for where it is, to inputs of `type` and, by reason, which cannot be used."""
-    sameness: Callable[[Any], Any]
+    faults: tuple[str, ...]
+    """The reasons for which inputs cannot be used."""
+    sameness: Callable[[Any], bytes]
     """What two inputs have in common that count as the same."""
 
 
@@ -45,8 +47,8 @@ def _read_texts(column: pa.Array, place: str) -> tuple[pa.Array, dict[str, npt.N
     return texts, {NO_TEXT: blank(texts)}
 
 
-def _same_text(text: str) -> str:
-    return normalise_space(text).lower()
+def _same_text(text: str) -> bytes:
+    return normalise_space(text).lower().encode()
 
 
 TEXT = Modality(
@@ -55,6 +57,7 @@ TEXT = Modality(
     type=pa.large_string(),
     settings=("clean", "tokenizer", "max_length"),
     read=_read_texts,
+    faults=(NO_TEXT,),
     sameness=_same_text,
 )
 IMAGE = Modality(
@@ -63,6 +66,7 @@ IMAGE = Modality(
     type=pa.large_binary(),
     settings=("size", "colour"),
     read=read_images,
+    faults=(NO_IMAGE, UNREADABLE),
     sameness=bytes,
 )
 SERIES = Modality(
@@ -71,6 +75,7 @@ SERIES = Modality(
     type=pa.large_binary(),
     settings=("max_length",),
     read=read_series,
+    faults=(NO_SERIES, NO_NUMBERS),
     sameness=bytes,
 )
 MODALITIES = {kind.name: kind for kind in (TEXT, IMAGE, SERIES)}

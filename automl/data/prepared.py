@@ -12,35 +12,25 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.ipc
 from filelock import FileLock
-from tokenizers import Tokenizer
 
-from automl.data.clean import clean_texts
 from automl.data.dense import DenseRows, open_dense
-from automl.data.encode import (
-    DenseEncoder,
-    Encoder,
-    Rows,
-    choose_max_length,
-    encode_chunks,
-    fit_tokenizer,
-    load_encoder,
-    token_texts,
-)
+from automl.data.encode import DenseEncoder, Encoder, Rows, load_encoder
 from automl.data.files import remove_leftovers, replace_folder
 from automl.data.fingerprint import digest_settings, fingerprint_files
 from automl.data.images import choose_image_encoder, write_images
 from automl.data.modalities import modality_of
+from automl.data.parts import open_split, read_inputs
 from automl.data.sequences import choose_sequence_encoder, write_series
-from automl.data.source import open_split, write_source
+from automl.data.source import SETTINGS as SOURCE_SETTINGS
+from automl.data.source import write_source
 from automl.data.store import Store
+from automl.data.text_rows import write_text_rows
+from automl.data.vocabulary import token_texts
 from automl.space import UserError
 
-FORMAT = 2  # raise it when what is written changes, so that old preparations are not taken for new ones
+FORMAT = 3  # raise it when what is written changes, so that old preparations are not taken for new ones
 WHOLE = "files.json"
-LENGTH_SAMPLE = 50_000
 LOOKED_AT = 2000  # train rows, for the size of images and the length of series
 CHUNK_ROWS = 256
 _ENCODED = {"text": "tokens", "image": "pixels", "series": "steps"}  # what folders of encoded rows are called
@@ -48,7 +38,6 @@ _DENSE: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "image": (choose_image_encoder, write_images),
     "series": (choose_sequence_encoder, write_series),
 }
-SCHEMA = pa.schema([("tokens", pa.large_list(pa.int32())), ("label", pa.int32())])
 
 
 @dataclass(frozen=True)
@@ -84,7 +73,7 @@ class Prepared:
     def inputs(self, split: str) -> list[Any] | None:
         """The texts, or files of images, of a split as they came, in the order of its rows; None without it."""
         path = self.source / f"{split}.arrow"
-        return list(_inputs(path)) if path.exists() else None
+        return list(read_inputs(path)) if path.exists() else None
 
     def texts(self, split: str) -> list[str] | None:
         """The same of a data set of texts."""
@@ -116,7 +105,7 @@ def prepare(data: Mapping[str, Any], *, seed: int, cache: Path, shared: str | No
     try:
         cache.mkdir(parents=True, exist_ok=True)
         kind = modality_of(data)
-        source_settings = {name: data[name] for name in (kind.name, "label", "on_bad_rows")}
+        source_settings = {name: data.get(name) for name in (kind.name, *SOURCE_SETTINGS)}
         source_settings["validation"] = "files" if isinstance(data["validation"], list) else data["validation"]
         files = fingerprint_files(data, cache)
         source_key = digest_settings({"format": FORMAT, "files": files, "seed": seed, **source_settings})
@@ -125,7 +114,7 @@ def prepare(data: Mapping[str, Any], *, seed: int, cache: Path, shared: str | No
         settings = {name: data[name] for name in kind.settings}
         key = digest_settings({"format": FORMAT, "source": source_key, **settings})
         path = cache / f"{_ENCODED[kind.name]}-{key}"
-        write = _write_encoded if kind.name == "text" else partial(_write_dense, *_DENSE[kind.name])
+        write = write_text_rows if kind.name == "text" else partial(_write_dense, *_DENSE[kind.name])
         _once(path, lambda folder: write(settings, source, folder), shared)
         described = json.loads((path / "prepared.json").read_text(encoding="utf-8"))
     except OSError as error:
@@ -161,37 +150,12 @@ def _once(path: Path, write: Callable[[Path], None], shared: str | None) -> None
                     store.put(folder / WHOLE, WHOLE)
 
 
-def _write_encoded(settings: Mapping[str, Any], source: Path, folder: Path) -> None:
-    described = json.loads((source / "source.json").read_text(encoding="utf-8"))
-    rows = described["profile"]["rows"]
-    cleaned = {split: folder / f"cleaned-{split}.arrow" for split in rows}
-    for split, path in cleaned.items():
-        _write_cleaned(source / f"{split}.arrow", settings["clean"], path)
-    tokenizer = fit_tokenizer(settings["tokenizer"], _inputs(cleaned["train"]), rows["train"])
-    sample = islice(_inputs(cleaned["train"]), 0, None, -(-rows["train"] // LENGTH_SAMPLE))
-    lengths = np.concatenate([part for _, part in encode_chunks(tokenizer, sample, None)])
-    max_length = choose_max_length(lengths) if settings["max_length"] == "auto" else settings["max_length"]
-    Encoder(tokenizer, settings["clean"], max_length).save(folder)
-    for split, path in cleaned.items():
-        _write_rows(tokenizer, max_length, path, folder / f"{split}.arrow")
-        path.unlink()
-    described["vocabulary"] = tokenizer.get_vocab_size()
-    described["profile"] |= {
-        "max_length": max_length,
-        "vocabulary": described["vocabulary"],
-        "lengths": {f"p{rank}": float(np.percentile(lengths, rank)) for rank in (5, 50, 95, 99)}
-        | {"mean": float(lengths.mean()), "max": int(lengths.max())},
-        "cut": float((lengths > max_length).mean()),
-    }
-    (folder / "prepared.json").write_text(json.dumps(described, indent=2, ensure_ascii=False), encoding="utf-8")
-
-
 def _write_dense(
     choose: Callable[..., Any], write: Callable[..., Any], settings: Mapping[str, Any], source: Path, folder: Path
 ) -> None:
     described = json.loads((source / "source.json").read_text(encoding="utf-8"))
     rows = described["profile"]["rows"]
-    train = _inputs(source / "train.arrow")
+    train = read_inputs(source / "train.arrow")
     encoder = choose(settings, list(islice(train, 0, None, -(-rows["train"] // LOOKED_AT))))
     encoder.save(folder)
     for split, count in rows.items():
@@ -207,41 +171,3 @@ def _write_dense(
 def _chunks_of(path: Path) -> Iterator[list[Any]]:
     for batch in open_split(path).to_batches(max_chunksize=CHUNK_ROWS):
         yield batch.column(0).to_pylist()
-
-
-def _write_cleaned(source: Path, clean: Mapping[str, Any], path: Path) -> None:
-    """The rows of a split with their texts cleaned: once, for the vocabulary and for the tokens."""
-    table = open_split(source)
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-        for batch in table.to_batches():
-            texts = pa.array(clean_texts(batch.column("text").to_pylist(), clean), pa.large_string())
-            writer.write_batch(pa.record_batch([texts, batch.column("label")], schema=table.schema))
-
-
-def _write_rows(tokenizer: Tokenizer, max_length: int, cleaned: Path, path: Path) -> None:
-    """All rows of a split in one Arrow batch, so that they map as one array; they pass through files, not memory."""
-    flat, ends = path.with_suffix(".tokens"), path.with_suffix(".offsets")
-    total = 0
-    with flat.open("wb") as tokens_file, ends.open("wb") as offsets_file:
-        offsets_file.write(bytes(8))
-        for part, lengths in encode_chunks(tokenizer, _inputs(cleaned), max_length):
-            tokens_file.write(part.data)
-            offsets_file.write((total + np.cumsum(lengths)).data)
-            total += len(part)
-    labels = open_split(cleaned).column("label").combine_chunks()
-    tokens = pa.LargeListArray.from_arrays(_mapped(ends, pa.int64()), _mapped(flat, pa.int32()))
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
-        writer.write_batch(pa.record_batch([tokens, labels], schema=SCHEMA))
-    flat.unlink()
-    ends.unlink()
-
-
-def _mapped(path: Path, kind: pa.DataType) -> pa.Array:
-    with pa.memory_map(str(path)) as file:
-        content = file.read_buffer()
-    return pa.Array.from_buffers(kind, content.size // (kind.bit_width // 8), [None, content])
-
-
-def _inputs(path: Path) -> Iterator[Any]:
-    for batch in open_split(path).column(0).chunks:
-        yield from batch.to_pylist()

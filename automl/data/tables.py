@@ -1,14 +1,12 @@
-"""Tables on disk, read and written in the order of their rows: Parquet, CSV, JSON Lines, Arrow; text also gzipped."""
+"""Tables on disk, read and written in the order of their rows: Parquet, CSV, JSON Lines, Arrow; text also packed."""
 
 from __future__ import annotations
 
 import codecs
-import gzip
-import io
 import json
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -19,35 +17,10 @@ import pyarrow.ipc
 import pyarrow.parquet
 
 from automl.data.files import replace_atomically
+from automl.data.formats import FORMATS, delimiter, open_text, packing, table_format
 from automl.data.image_folder import IMAGE_FOLDER, image_files, read_image_folder
+from automl.data.text_tables import BATCH_ROWS, csv_names, json_names, read_csv, read_json_lines
 from automl.space import UserError
-
-FORMATS = {
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".arrow": "arrow",
-    ".feather": "arrow",
-}
-BATCH_ROWS = 16_384
-BLOCK_BYTES = 16 * 1024 * 1024  # no CSV row may be longer
-
-
-def table_format(path: Path) -> str:
-    """parquet, csv, tsv, jsonl or arrow, by the file's ending (`.gz` aside), or image_folder.
-
-    Raises UserError for another one.
-    """
-    if path.is_dir():
-        return IMAGE_FOLDER
-    suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
-    found = FORMATS.get(suffix.lower())
-    if found is None or (path.suffix == ".gz" and found not in ("csv", "tsv", "jsonl")):
-        raise UserError(f"{path}: unknown kind of file; expected one that ends in {', '.join(FORMATS)}")
-    return found
 
 
 def find_files(paths: Sequence[str]) -> list[Path]:
@@ -76,16 +49,32 @@ def find_files(paths: Sequence[str]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def column_names(path: Path) -> list[str]:
-    """The columns of a table; those of its first row for JSON Lines. Raises UserError where it cannot be read."""
+def column_names(path: Path, *, damaged: bool = False) -> list[str]:
+    """The columns of a table; none where it has no rows. Raises UserError where it cannot be read.
+
+    Of JSON Lines they are those of the first rows; where the file may be `damaged`, of those that can be read.
+    """
+    kind = table_format(path)
+    if kind in ("csv", "tsv") or (kind == "jsonl" and damaged):
+        with reading(path):
+            return json_names(path) if kind == "jsonl" else csv_names(path)
     for batch in read_batches(path):
         return list(batch.schema.names)
     return []
 
 
-def require_columns(path: Path, wanted: Sequence[str]) -> None:
-    """Raise UserError where a table lacks one of the `wanted` columns, naming the nearest, or has it twice."""
-    require_names(path, wanted, column_names(path))
+def require_columns(paths: Sequence[Path], wanted: Sequence[str], *, damaged: bool = False) -> None:
+    """Raise UserError where a table lacks one of the `wanted` columns, naming the nearest, or has it twice.
+
+    Tables without rows may have any columns, where there is another; with `damaged` they may have rows that cannot be
+    read.
+    """
+    found = {path: column_names(path, damaged=damaged) for path in paths}
+    for path, names in found.items():
+        if names:
+            require_names(path, wanted, names)
+    if not any(found.values()):
+        raise UserError(f"{paths[0]} has no rows")
 
 
 def require_names(path: Path, wanted: Sequence[str], there: Sequence[str]) -> None:
@@ -94,8 +83,6 @@ def require_names(path: Path, wanted: Sequence[str], there: Sequence[str]) -> No
         if there.count(name) > 1:
             raise UserError(f"{path} has {there.count(name)} columns {name!r}; rename all but one")
         if name not in there:
-            if not there:
-                raise UserError(f"{path} has no rows")
             close = get_close_matches(name, there, n=1, cutoff=0.5)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             if len(there) == 1 and ";" in there[0]:
@@ -110,24 +97,32 @@ def read_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[p
     UserError where the file is damaged or not UTF-8.
     """
     kind = table_format(path)
-    readers = {
+    readers: dict[str, Callable[..., Iterator[pa.RecordBatch]]] = {
         "parquet": _read_parquet,
         "arrow": _read_arrow,
-        "jsonl": _read_json_lines,
+        "csv": read_csv,
+        "tsv": read_csv,
+        "jsonl": read_json_lines,
         IMAGE_FOLDER: read_image_folder,
     }
-    try:
-        for batch in readers.get(kind, _read_csv)(path, columns):
+    with reading(path):
+        for batch in readers[kind](path, columns):
             yield _sound(batch)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """What is damaged in the file `path` that the block reads is a UserError that says so."""
+    try:
+        yield
     except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise UserError(f"cannot read {path}: {_reason(error, path, kind)}") from error
+        raise UserError(f"cannot read {path}: {_reason(error, path, table_format(path))}") from error
 
 
 def write_table(table: pa.Table, path: Path) -> None:
     """Write a table in the format of the file's ending, whole or not at all; raises UserError for another ending."""
     kind = table_format(path)
-    opener: Any = gzip.open if path.suffix == ".gz" else open
-    with replace_atomically(path) as temporary, opener(temporary, "wb") as file:
+    with replace_atomically(path) as temporary, pa.output_stream(str(temporary), compression=packing(path)) as file:
         if kind == "parquet":
             pa.parquet.write_table(table, file)
         elif kind == "arrow":
@@ -138,7 +133,7 @@ def write_table(table: pa.Table, path: Path) -> None:
                 for row in batch.to_pylist():
                     file.write((json.dumps(row, ensure_ascii=False, default=str) + "\n").encode())
         else:
-            pa.csv.write_csv(table, file, pa.csv.WriteOptions(delimiter=_delimiter(path)))
+            pa.csv.write_csv(table, file, pa.csv.WriteOptions(delimiter=delimiter(path)))
 
 
 def _sound(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -148,36 +143,11 @@ def _sound(batch: pa.RecordBatch) -> pa.RecordBatch:
     return batch
 
 
-def open_text(path: Path) -> Any:
-    """A text table's bytes, unpacked where it ends in `.gz`."""
-    opener: Any = gzip.open if path.suffix == ".gz" else open
-    return opener(path, "rb")
-
-
 def _read_parquet(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
     with pa.parquet.ParquetFile(path) as file:
         names = None if columns is None else [name for name in columns if name in file.schema_arrow.names]
         for group in range(file.num_row_groups):  # one at a time: all at once, the memory grows with the file
             yield from file.iter_batches(batch_size=BATCH_ROWS, columns=names, row_groups=[group])
-
-
-def _read_csv(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
-    with open_text(path) as file:
-        if not any(line.strip() for line in file):
-            return
-    options = pa.csv.ReadOptions(block_size=BLOCK_BYTES)
-    parse = pa.csv.ParseOptions(delimiter=_delimiter(path), newlines_in_values=True)
-    # Two looks at the file: the names of its columns first, so that all of them can be read as text. The file is
-    # opened by Arrow: its threads may outlive the reader, and one that holds a Python file at exit aborts the process.
-    packed = "gzip" if path.suffix == ".gz" else None
-    with pa.input_stream(str(path), compression=packed) as file:
-        names = pa.csv.open_csv(file, read_options=options, parse_options=parse).schema.names
-    wanted = names if columns is None else [name for name in columns if name in names]
-    convert = pa.csv.ConvertOptions(
-        column_types=dict.fromkeys(names, pa.string()), include_columns=wanted, strings_can_be_null=False
-    )
-    with pa.input_stream(str(path), compression=packed) as file:
-        yield from pa.csv.open_csv(file, read_options=options, parse_options=parse, convert_options=convert)
 
 
 def _read_arrow(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
@@ -190,55 +160,6 @@ def _read_arrow(path: Path, columns: Sequence[str] | None) -> Iterator[pa.Record
             batches = iter(pa.ipc.open_stream(source))
         for batch in batches:
             yield batch if columns is None else batch.select([name for name in columns if name in batch.schema.names])
-
-
-def _read_json_lines(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
-    rows: list[dict[str, Any]] = []
-    names: list[str] = []
-    with io.TextIOWrapper(open_text(path), encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise UserError(f"{path}:{number}: not a JSON object: {error}") from error
-            if not isinstance(row, dict):
-                raise UserError(f"{path}:{number}: expected a JSON object, got {line.strip()[:40]}")
-            rows.append(row)
-            if len(rows) == BATCH_ROWS:
-                yield _json_batch(rows, names, columns)
-                rows = []
-    if rows:
-        yield _json_batch(rows, names, columns)
-
-
-def _json_batch(rows: list[dict[str, Any]], names: list[str], columns: Sequence[str] | None) -> pa.RecordBatch:
-    try:
-        for row in rows:
-            names.extend(name for name in row if name not in names)
-        wanted = names if columns is None else [name for name in columns if name in names]
-        return pa.record_batch([_json_column([row.get(name) for row in rows]) for name in wanted], names=wanted)
-    except UnicodeEncodeError:  # half of a surrogate pair, as truncation leaves it: no UTF-8 can say that
-        rows = [_without_surrogates(row) for row in rows]
-        names[:] = _without_surrogates(names)
-        return _json_batch(rows, names, columns)
-
-
-def _json_column(values: list[Any]) -> pa.Array:
-    try:
-        return pa.array(values)
-    except (pa.ArrowException, OverflowError):
-        return pa.array([_as_text(value) for value in values], pa.string())
-
-
-def _without_surrogates(value: Any) -> Any:
-    text = json.dumps(value, ensure_ascii=False)
-    return json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
-
-
-def _as_text(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _relative(path: Path) -> str:
@@ -258,10 +179,6 @@ def _nearest_file(path: Path) -> str:
         return f" (nor a folder {path.parent})"
     close = get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1)
     return f"; did you mean {path.parent / close[0]}?" if close else ""
-
-
-def _delimiter(path: Path) -> str:
-    return "\t" if table_format(path) == "tsv" else ","
 
 
 def _reason(error: Exception, path: Path, kind: str) -> str:

@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from automl.data.files import replace_atomically
 from automl.data.fingerprint import digest_settings, file_digest
-from automl.data.tables import open_text
+from automl.data.formats import open_text, packing
 from automl.space import UserError
 
 TEXT_ENDINGS = (".txt", ".vec")
@@ -54,7 +54,7 @@ def find_vectors(vectors: Mapping[str, Any]) -> VectorFile:
     if _is_text(path):
         return VectorFile(path, None)
     if path.suffix != ".npy":
-        raise UserError(f"vectors: {path} is of no known kind; expected .npy, .txt or .vec (the latter two also .gz)")
+        raise UserError(f"vectors: {path} is of no known kind; expected .npy, or .txt or .vec, also .gz or .zst")
     return VectorFile(path, _index_of(path) if index is None else Path(index))
 
 
@@ -111,7 +111,7 @@ def _package_folder(name: str) -> Path:
 
 
 def _is_text(path: Path) -> bool:
-    return (path.with_suffix("") if path.suffix == ".gz" else path).suffix in TEXT_ENDINGS
+    return (path.with_suffix("") if packing(path) else path).suffix in TEXT_ENDINGS
 
 
 def _index_of(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The families that a search chooses from: each a file with its default space and its network."""
+"""The networks of the families that a search chooses from; `automl.space.families` says what can be set of them."""
 
 from __future__ import annotations
 
@@ -7,29 +7,18 @@ from typing import Any
 
 from torch import nn
 
-from automl.models.cnn import Cnn, TextCnn
-from automl.models.cnn_rnn import CnnRnn, TextCnnRnn
-from automl.models.dpcnn import Dpcnn, TextDpcnn
+from automl.models.cnn import TextCnn
+from automl.models.cnn_rnn import TextCnnRnn
+from automl.models.dpcnn import TextDpcnn
 from automl.models.embedding import NOTHING_KNOWN, Lexicon, lexicon_of
-from automl.models.image_cnn import ImageCnn, ImageNetwork
+from automl.models.image_cnn import ImageNetwork
 from automl.models.pruning import can_be_narrowed, narrow
-from automl.models.rnn import Rnn, TextRnn
-from automl.models.rnn_cnn import RnnCnn, TextRnnCnn
-from automl.models.sequence_cnn import SequenceCnn, SequenceNetwork
-from automl.models.tcn import Tcn, TextTcn
+from automl.models.rnn import TextRnn
+from automl.models.rnn_cnn import TextRnnCnn
+from automl.models.sequence_cnn import SequenceNetwork
+from automl.models.tcn import TextTcn
 from automl.models.user_family import build_user_family, family_folder, family_section, find_family, is_user_family
-from automl.space import Section
-
-FAMILIES: dict[str, type[Section]] = {
-    "cnn": Cnn,
-    "rnn": Rnn,
-    "cnn_rnn": CnnRnn,
-    "rnn_cnn": RnnCnn,
-    "dpcnn": Dpcnn,
-    "tcn": Tcn,
-    "image_cnn": ImageCnn,
-    "sequence_cnn": SequenceCnn,
-}
+from automl.space.families import FAMILIES
 
 _MODULES: dict[str, Callable[[Mapping[str, Any], int, int, Lexicon], nn.Module]] = {
     "cnn": TextCnn,

@@ -3,39 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field
 from torch import Tensor, nn
 
 from automl.models.embedding import Lexicon, TokenEmbedding
 from automl.models.layers import (
     ACTIVATIONS,
     MaskedPooling,
-    Pooling,
     TextConvolutions,
-    TextFamily,
     dense_head,
     token_mask,
 )
-from automl.space import Choice, IntRange, Searchable, SearchableLists
-
-KernelSizes = Annotated[list[Annotated[int, Field(ge=1, le=31)]], Field(min_length=1, max_length=8)]
-
-
-class Cnn(TextFamily):
-    """Convolutions of several widths over the tokens, each pooled over the text."""
-
-    kernel_sizes: SearchableLists[KernelSizes] = Field(
-        Choice(choice=[[3], [1, 2, 3], [2, 3, 4], [3, 4, 5]]),
-        description="Tokens that the convolutions see at once.",
-    )
-    channels: Searchable[Annotated[int, Field(ge=1)]] = Field(
-        IntRange(int=(64, 256), log=True), description="Features for each kernel size."
-    )
-    pooling: Searchable[Pooling] = Field(
-        Choice(choice=["max", "max_mean"]), description="How the text's features become one vector."
-    )
 
 
 class TextCnn(nn.Module):

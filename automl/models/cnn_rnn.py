@@ -3,51 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Any
 
-from pydantic import Field
 from torch import Tensor, nn
 
-from automl.models.cnn import KernelSizes
 from automl.models.embedding import Lexicon, input_layer
 from automl.models.layers import (
     ACTIVATIONS,
     MaskedPooling,
-    Pooling,
     Recurrence,
     TextConvolutions,
-    TextFamily,
     dense_head,
     token_mask,
 )
-from automl.models.rnn import Cell
-from automl.space import Choice, IntRange, Searchable, SearchableLists
-
-
-class CnnRnn(TextFamily):
-    """A convolution extracts features, an LSTM or GRU models their sequence, a dense head classifies."""
-
-    tasks: ClassVar[tuple[str, ...]] = ("text_classification", "sequence_classification")
-
-    kernel_sizes: SearchableLists[KernelSizes] = Field(
-        Choice(choice=[[2], [3], [2, 3]]), description="Tokens that the convolutions see at once."
-    )
-    channels: Searchable[Annotated[int, Field(ge=1)]] = Field(
-        IntRange(int=(64, 192), log=True), description="Features for each kernel size."
-    )
-    stride: Searchable[Annotated[int, Field(ge=1, le=8)]] = Field(
-        Choice(choice=[1, 2]), description="Tokens joined by max pooling before the recurrence; 1 for none."
-    )
-    cell: Searchable[Cell] = Field(Choice(choice=["lstm", "gru"]), description="The recurrent unit.")
-    hidden: Searchable[Annotated[int, Field(ge=1)]] = Field(
-        IntRange(int=(32, 128), log=True), description="Units in each direction."
-    )
-    bidirectional: Searchable[bool] = Field(
-        Choice(choice=[True, False]), description="Whether to read the text backwards as well."
-    )
-    pooling: Searchable[Pooling] = Field(
-        Choice(choice=["max", "attention"]), description="How the states become one vector."
-    )
 
 
 class TextCnnRnn(nn.Module):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field
 from torch import Tensor, nn
 
 from automl.models.embedding import Lexicon, TokenEmbedding
@@ -13,32 +12,12 @@ from automl.models.layers import (
     ACTIVATIONS,
     LockedDropout,
     MaskedPooling,
-    Pooling,
-    TextFamily,
     TokenConvolution,
     dense_head,
     halve,
     token_mask,
     without_padding,
 )
-from automl.space import Choice, IntRange, Searchable
-
-
-class Dpcnn(TextFamily):
-    """Pairs of convolutions with shortcuts around them; before each pair but the first the text is halved."""
-
-    kernel_size: Searchable[Annotated[int, Field(ge=1, le=31)]] = Field(
-        3, description="Tokens that a convolution sees at once."
-    )
-    channels: Searchable[Annotated[int, Field(ge=1)]] = Field(
-        IntRange(int=(64, 192), log=True), description="Features of each position, the same at every depth."
-    )
-    blocks: Searchable[Annotated[int, Field(ge=1, le=10)]] = Field(
-        Choice(choice=[2, 3, 4]), description="Pairs of convolutions."
-    )
-    pooling: Searchable[Pooling] = Field(
-        Choice(choice=["max", "attention"]), description="How what is left of the text becomes one vector."
-    )
 
 
 class TextDpcnn(nn.Module):

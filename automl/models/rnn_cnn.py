@@ -3,47 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from automl.models.cnn import KernelSizes
 from automl.models.embedding import Lexicon, TokenEmbedding
 from automl.models.layers import (
     ACTIVATIONS,
     LockedDropout,
     MaskedPooling,
-    Pooling,
     Recurrence,
     TextConvolutions,
-    TextFamily,
     dense_head,
     token_mask,
     without_padding,
 )
-from automl.models.rnn import Cell
-from automl.space import Choice, IntRange, Searchable
-
-
-class RnnCnn(TextFamily):
-    """An LSTM or GRU gives each token its context, a convolution over tokens with contexts is pooled."""
-
-    cell: Searchable[Cell] = Field(Choice(choice=["lstm", "gru"]), description="The recurrent unit.")
-    hidden: Searchable[Annotated[int, Field(ge=1)]] = Field(
-        IntRange(int=(32, 128), log=True), description="Units in each direction."
-    )
-    bidirectional: Searchable[bool] = Field(True, description="Whether to read the text backwards as well.")
-    kernel_sizes: Searchable[KernelSizes] = Field(
-        Choice(choice=[[1], [3], [1, 3]]), description="Tokens that the convolutions see at once; [1] as published."
-    )
-    channels: Searchable[Annotated[int, Field(ge=1)]] = Field(
-        IntRange(int=(64, 192), log=True), description="Features for each kernel size."
-    )
-    pooling: Searchable[Pooling] = Field(
-        Choice(choice=["max", "attention"]), description="How the text's features become one vector."
-    )
 
 
 class TextRnnCnn(nn.Module):

@@ -6,63 +6,23 @@ Shapes: B rows in a batch, L steps in its longest row, F channels of a series, C
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from automl.models.embedding import Lexicon, Standardise
 from automl.models.layers import (
     ACTIVATIONS,
-    Activation,
     MaskedPooling,
-    Pooling,
     TextConvolutions,
     dense_head,
     halve,
     token_mask,
     without_padding,
 )
-from automl.space import Choice, FloatRange, IntRange, Searchable, SearchableLists, Section
 
-Kernels = Annotated[list[Annotated[int, Field(ge=1, le=255)]], Field(min_length=1, max_length=8)]
 MOMENTUM = 0.1
-
-
-class SequenceCnn(Section):
-    """Residual blocks of convolutions of several widths side by side, pooled over the series."""
-
-    tasks: ClassVar[tuple[str, ...]] = ("sequence_classification",)
-
-    kernel_sizes: SearchableLists[Kernels] = Field(
-        Choice(choice=[[5], [3, 7], [3, 9, 19]]), description="Steps that the convolutions of a block see at once."
-    )
-    channels: Searchable[Annotated[int, Field(ge=1)]] = Field(
-        IntRange(int=(16, 64), log=True), description="Features for each kernel size."
-    )
-    blocks: Searchable[Annotated[int, Field(ge=1, le=10)]] = Field(
-        Choice(choice=[2, 3, 4]), description="Blocks of two layers with a shortcut around them."
-    )
-    halving: Searchable[bool] = Field(
-        Choice(choice=[True, False]), description="Whether each block but the last halves the steps by max pooling."
-    )
-    normalisation: Searchable[Literal["batch", "layer", "none"]] = Field(
-        Choice(choice=["batch", "layer"]), description="How a layer's output is normalised; padding never counts."
-    )
-    residual: Searchable[bool] = Field(True, description="Whether a block's input is added to its output.")
-    activation: Searchable[Activation] = Field(
-        Choice(choice=["relu", "gelu", "silu"]), description="Activation after convolutions and in the dense head."
-    )
-    pooling: Searchable[Pooling] = Field(
-        Choice(choice=["mean", "max_mean", "attention"]), description="How the steps become one vector."
-    )
-    dropout: Searchable[Annotated[float, Field(ge=0, lt=1)]] = Field(
-        FloatRange(float=(0.0, 0.5)), description="Dropout in the head."
-    )
-    head: Searchable[Annotated[int, Field(ge=0)]] = Field(
-        0, description="Units of the dense head's hidden layer; 0 for none."
-    )
 
 
 class SequenceNetwork(nn.Module):

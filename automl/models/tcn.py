@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any
 
-from pydantic import Field
 from torch import Tensor, nn
 
 from automl.models.embedding import Lexicon, input_layer
@@ -13,37 +12,12 @@ from automl.models.layers import (
     ACTIVATIONS,
     LockedDropout,
     MaskedPooling,
-    TextFamily,
     TokenConvolution,
     dense_head,
     last_states,
     token_mask,
     without_padding,
 )
-from automl.space import Choice, IntRange, Searchable
-
-
-class Tcn(TextFamily):
-    """Residual blocks of dilated convolutions over the tokens, their features pooled."""
-
-    tasks: ClassVar[tuple[str, ...]] = ("text_classification", "sequence_classification")
-
-    kernel_size: Searchable[Annotated[int, Field(ge=2, le=31)]] = Field(
-        Choice(choice=[2, 3, 5]), description="Positions that a convolution combines."
-    )
-    channels: Searchable[Annotated[int, Field(ge=1)]] = Field(
-        IntRange(int=(64, 192), log=True), description="Features of each position."
-    )
-    blocks: Searchable[Annotated[int, Field(ge=1, le=10)]] = Field(
-        Choice(choice=[2, 3, 4]), description="Blocks; each looks twice as far as the one before."
-    )
-    causal: Searchable[bool] = Field(False, description="Whether a position sees only those before it.")
-    layer_norm: Searchable[bool] = Field(
-        Choice(choice=[True, False]), description="Whether each convolution's output is normalised."
-    )
-    pooling: Searchable[Literal["last", "max", "mean", "max_mean", "attention"]] = Field(
-        Choice(choice=["max", "attention"]), description="How the positions become one vector."
-    )
 
 
 class TextTcn(nn.Module):

@@ -15,9 +15,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from automl.data.formats import open_text, table_format
 from automl.data.image_folder import IMAGE_FOLDER
 from automl.data.modalities import MODALITIES, NO_TEXT, Modality
-from automl.data.tables import BLOCK_BYTES, open_text, read_batches, require_names, table_format
+from automl.data.tables import read_batches, require_names
+from automl.data.text_tables import BLOCK_BYTES
 from automl.space import UserError
 
 WINDOW_ROWS = 8192  # enough to sort by length with little padding, few enough that memory stays flat

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,8 +17,9 @@ import pyarrow.parquet
 
 from automl.data.columns import blank, label_column
 from automl.data.files import replace_atomically
+from automl.data.formats import packing, table_format
 from automl.data.modalities import MODALITIES
-from automl.data.tables import find_files, read_batches, require_columns, table_format
+from automl.data.tables import find_files, read_batches, require_columns
 from automl.results.finalists import confusion_matrix
 from automl.results.input_rows import NOT_UTF8, Window, open_rows
 from automl.results.package import Model
@@ -65,8 +65,7 @@ def predict_file(model: Model, input: Path, output: Path | None, *, text: str | 
         raise UserError(f"there is no folder {output.parent}")
     if output.exists() and output.samefile(input):
         raise UserError(f"--output {output} is the input itself; name another file")
-    opener: Any = gzip.open if output.suffix == ".gz" else open
-    with replace_atomically(output) as temporary, opener(temporary, "wb") as sink:
+    with replace_atomically(output) as temporary, pa.output_stream(str(temporary), compression=packing(output)) as sink:
         return _write(model, windows, kind, names, added, sink)
 
 
@@ -89,7 +88,7 @@ def evaluate_file(model: Model, data: str, *, text: str | None = None, label: st
     truth: list[int] = []
     skipped = 0
     for path in find_files([data]):
-        require_columns(path, [text, label])
+        require_columns([path], [text, label])
         for batch in read_batches(path, [text, label]):
             inputs, unusable = model.modality.read(batch.column(text), f"{path}: column {text!r}")
             names = label_column(batch.column(label), f"{path}: column {label!r}")

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from automl.search.sampler import IMPUTED, NO_HISTORY, WHOLE_HISTORY, StartSampler, make_sampler, space_of
 from automl.space import SearchSpec, suggest
-from automl.space.suggest import middle
+from automl.space.configurations import middle
 from automl.training.database import study_directions
 from automl.training.run_directory import INFEASIBLE
 from automl.training.study_file import reached_by

@@ -16,8 +16,8 @@ from optuna.trial import FrozenTrial
 from automl.search.cma import CmaSampler
 from automl.search.points import GridSampler, QmcSampler, SpaceSampler
 from automl.space import SearchSpec, parameters
+from automl.space.configurations import distribution, middle
 from automl.space.search_section import Search
-from automl.space.suggest import distribution, middle
 
 # For one objective (for several, Optuna's own settings). Chosen by benchmarks/samplers.py; see docs/decisions.md.
 # `group` models each branch of a conditional space jointly.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from automl.space.searchable import Searchable
 from automl.space.sections import Alternatives, Files, FractionOrFiles, Positive, Section, WholeOrAuto
@@ -66,6 +67,30 @@ class Data(Section):
     on_bad_rows: Literal["fail", "report"] = Field(
         "fail", description="Rows that cannot be used: an error, or left out and counted."
     )
+    bad_rows_limit: Annotated[float, Field(ge=0, le=1)] = Field(
+        1.0, description="With report, the largest share of a file's rows that may be left out; more are an error."
+    )
+    duplicates: Literal["keep", "remove"] = Field(
+        "keep",
+        description="Rows whose input an earlier row has, or a later split (test last): kept and counted, or removed.",
+    )
+    group: str | None = Field(
+        None, description="A column; rows with one value are on one side of the validation fraction."
+    )
+    time: str | None = Field(None, description="A column; the validation fraction has the latest rows.")
+
+    @model_validator(mode="after")
+    def _one_way_to_split(self) -> Data:
+        given = [name for name in ("group", "time") if getattr(self, name) is not None]
+        if given and isinstance(self.validation, list):
+            raise PydanticCustomError(
+                "split",
+                "{name} says how a fraction is set aside, but validation names files",
+                {"name": given[0], "setting": given[0]},
+            )
+        if len(given) > 1:
+            raise PydanticCustomError("split", "group and time exclude each other", {"setting": "time"})
+        return self
 
 
 class TextData(Data):

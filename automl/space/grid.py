@@ -5,10 +5,10 @@ from __future__ import annotations
 from math import gcd, prod
 from typing import Any
 
+from automl.space.parameters import choice_options, entry_name, option_name, parameters
 from automl.space.ranges import Choice, Each, FloatRange, IntRange, Range
 from automl.space.sections import Alternatives, Section
 from automl.space.spec import SearchSpec, searched_sections
-from automl.space.suggest import choice_options, entry_name, option_name, parameters
 
 Values = dict[str, Any]
 
@@ -25,6 +25,18 @@ def continuous(spec: SearchSpec) -> list[str]:
 def grid_size(spec: SearchSpec) -> int:
     """How many configurations differ in anything but continuous parameters."""
     return prod(_size(section) for section in searched_sections(spec).values())
+
+
+def data_size(spec: SearchSpec) -> int:
+    """In how many ways the data is prepared."""
+    return _size(spec.data)
+
+
+def data_point(spec: SearchSpec, index: int) -> Values:
+    """The parameters of preparation `index` (from 0), as Optuna names them."""
+    found: Values = {}
+    _decode(spec.data, "data", index, found)
+    return found
 
 
 def grid_point(spec: SearchSpec, index: int) -> Values:

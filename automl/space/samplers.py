@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from automl.space.grid import continuous
+from automl.space.parameters import parameters
 from automl.space.ranges import Choice
 from automl.space.spec import SearchSpec
-from automl.space.suggest import parameters
 
 
 def sampler_fault(spec: SearchSpec) -> str:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from automl.data import Encoder, load_encoder
-from automl.data.encode import token_texts
+from automl.data.vocabulary import token_texts
 from automl.space import UserError, nearest
 from automl.training.packed_weights import unpack
 from automl.training.run_directory import RunDirectory, read_json

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from automl.data import Encoder, prepare
-from automl.data.encode import UNKNOWN_ID, fit_tokenizer
 from automl.data.examples import write_tweets
+from automl.data.vocabulary import UNKNOWN_ID, fit_tokenizer
 from tests.data.settings import CLEAN, settings_for
 
 TOKENIZERS: list[Mapping[str, Any]] = [

@@ -6,10 +6,13 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,13 +20,14 @@ import pytest
 from automl.data import prepare, prepared
 from automl.data.files import replace_atomically, replace_folder
 from automl.data.fingerprint import fingerprint_files
+from automl.data.workers import workers
 from automl.space import UserError
 from tests.data.settings import rows, settings_for
 
 
 def _prepare_in_process(data: dict[str, Any], cache: Path, notes: Path) -> None:
     """Prepare, noting each piece of work that is really done."""
-    for name in ("write_source", "_write_encoded"):
+    for name in ("write_source", "write_text_rows"):
         setattr(prepared, name, _noting(getattr(prepared, name), notes / f"{name}-{os.getpid()}"))
     found = prepare(data, seed=0, cache=cache)
     (notes / f"fingerprint-{os.getpid()}").write_text(found.fingerprint)
@@ -59,11 +63,11 @@ def test_many_that_ask_at_once_get_one_preparation(data: dict[str, Any], tmp_pat
         process.join(timeout=60)
         assert process.exitcode == 0
     notes = sorted((tmp_path / "notes").iterdir())
-    assert [note.name.split("-")[0] for note in notes] == ["_write_encoded", *["fingerprint"] * 3, "write_source"]
+    assert [note.name.split("-")[0] for note in notes] == [*["fingerprint"] * 3, "write_source", "write_text_rows"]
     assert len({note.read_text() for note in notes if note.name.startswith("fingerprint")}) == 1
 
 
-@pytest.mark.parametrize("stage", ["write_source", "_write_encoded"])
+@pytest.mark.parametrize("stage", ["write_source", "write_text_rows"])
 def test_a_kill_in_the_middle_leaves_nothing_that_counts(data: dict[str, Any], stage: str, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     (process,) = _start(1, data, cache, tmp_path / "notes")
@@ -127,3 +131,30 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
         raise RuntimeError
     assert (tmp_path / "file").read_text() == (tmp_path / "folder" / "inside").read_text() == "old"
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def _work_slowly(notes: Path, item: int) -> None:
+    (notes / str(os.getpid())).touch()
+    time.sleep(0.2)
+
+
+def _work_in_processes(notes: Path) -> None:
+    os.environ["LOKY_MAX_CPU_COUNT"] = "2"
+    with workers(1_000_000) as apply:
+        list(apply(partial(_work_slowly, notes), range(1000)))
+
+
+def test_processes_that_prepare_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    parent = multiprocessing.get_context("spawn").Process(target=_work_in_processes, args=[tmp_path])
+    parent.start()
+    _until(lambda: len(list(tmp_path.iterdir())) == 2)
+    parent.kill()
+    parent.join()
+    _until(lambda: not any(psutil.pid_exists(int(note.name)) for note in tmp_path.iterdir()))
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

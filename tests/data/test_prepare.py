@@ -157,7 +157,7 @@ def test_a_label_that_train_does_not_have(tmp_path: Path) -> None:
     assert prepared.profile["bad_rows"][str(test)]["unknown_labels"] == ["maybe"]
     assert prepared.profile["rows"]["test"] == 1
     assert prepared.profile["duplicates"]["test"] == 1
-    assert "1 of 1 test texts are also in the training data" in prepared.profile["warnings"]
+    assert "1 of 1 test texts is also in the training data" in prepared.profile["warnings"]
 
 
 def test_missing_files_are_named_with_their_neighbours(tmp_path: Path) -> None:
@@ -193,8 +193,9 @@ def test_what_is_odd_about_the_data_is_said(tmp_path: Path) -> None:
     content = [*rows(), {"text": "rare", "label": "maybe"}, {"text": "c", "label": "No"}, {"text": "d", "label": "No"}]
     prepared = prepare(settings_for(write(tmp_path / "t.csv", content)), seed=0, cache=tmp_path / "cache")
     assert prepared.profile["warnings"] == [
-        "the validation data has no row of 1 of 4 classes: 'maybe'",
+        "classes with fewer than 5 train rows: 'No', 'maybe'",
         "classes that look alike: 'No', 'no'",
+        "the validation data has no row of 1 of 4 classes: 'maybe'",
     ]
 
 

@@ -18,7 +18,7 @@ from automl.data.columns import label_column, text_column
 from automl.data.tables import read_batches, require_columns, write_table
 from automl.space import UserError
 
-KINDS = ["t.parquet", "t.csv", "t.csv.gz", "t.tsv", "t.jsonl", "t.jsonl.gz", "t.arrow"]
+KINDS = ["t.parquet", "t.csv", "t.csv.gz", "t.csv.zst", "t.tsv", "t.jsonl", "t.jsonl.gz", "t.jsonl.zst", "t.arrow"]
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\0"), max_size=30)
 
 
@@ -83,7 +83,7 @@ def test_csv_columns_are_text_as_they_stand(content: str, tmp_path: Path) -> Non
 def test_text_files_that_cannot_be_read(name: str, content: bytes, words: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=words) as caught:
-        require_columns(tmp_path / name, ["text", "label"])
+        require_columns([tmp_path / name], ["text", "label"])
         read(tmp_path / name)
     assert "\n" not in str(caught.value)
 

@@ -29,8 +29,8 @@ from automl.space import (
     parse,
     suggest,
 )
+from automl.space.parameters import choice_options
 from automl.space.ranges import Range
-from automl.space.suggest import choice_options
 
 Whole = Searchable[Annotated[int, Field(ge=1)]]
 Real = Searchable[Annotated[float, Field(ge=0)]]

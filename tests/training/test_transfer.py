@@ -83,7 +83,7 @@ def test_layers_that_match_are_taken_over_and_words_by_name(earlier: tuple[Path,
 
 def earlier_words(folder: Path) -> list[str]:
     from automl.data import load_encoder
-    from automl.data.encode import token_texts
+    from automl.data.vocabulary import token_texts
 
     return token_texts(load_encoder(folder).tokenizer)
 

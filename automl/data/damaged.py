@@ -1,0 +1,134 @@
+"""Tables that are partly damaged: rows that cannot be read are noted and left out, the others keep their numbers."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from automl.data.formats import open_text, table_format
+from automl.data.tables import read_batches, reading
+from automl.data.text_tables import BATCH_ROWS, BLOCK_BYTES, json_batch, read_csv
+
+NOT_UTF8, UNREADABLE_LINE = "text that is not UTF-8", "a line that cannot be read"
+
+BYTE_ORDER_MARK = "\ufeff"
+
+Numbers = npt.NDArray[np.int64]
+Note = Callable[[str, int, str], None]
+"""Hears why a row is left out, its number (from 0), and what it has."""
+
+
+def read_undamaged(path: Path, columns: Sequence[str], note: Note) -> Iterator[tuple[Numbers, pa.RecordBatch]]:
+    """The rows that can be read with their numbers (from 0), in order; `note` hears of each other one.
+
+    Raises UserError where the file as a whole is damaged.
+    """
+    kind = table_format(path)
+    if kind in ("csv", "tsv"):
+        with reading(path):
+            yield from _csv_rows(path, columns, note)
+    elif kind == "jsonl":
+        with reading(path):
+            yield from _json_rows(path, columns, note)
+    else:
+        start = 0
+        for batch in read_batches(path, columns):
+            yield np.arange(start, start + batch.num_rows), batch
+            start += batch.num_rows
+
+
+def _csv_rows(path: Path, columns: Sequence[str], note: Note) -> Iterator[tuple[Numbers, pa.RecordBatch]]:
+    skipped: set[int] = set()
+
+    def skip(row: Any) -> str:
+        number = row.number - 2  # counted from 1, the header first
+        skipped.add(number)
+        note(UNREADABLE_LINE, number, row.text if utf8 else row.text.encode("latin-1").decode("utf-8", "replace"))
+        return "skip"
+
+    start = 0
+    # Bytes that are not UTF-8 would stop the reader in a row that is invalid besides; read as Latin-1 nothing is.
+    utf8 = _is_utf8(path)
+    wanted = columns if utf8 else [_as_latin1(mark + name) for name in columns for mark in ("", BYTE_ORDER_MARK)]
+    encoding = "utf-8" if utf8 else "latin-1"
+    for batch in read_csv(path, wanted, encoding=encoding, on_invalid=skip):
+        numbers: list[int] = []
+        while len(numbers) < batch.num_rows:
+            if start not in skipped:
+                numbers.append(start)
+            start += 1
+        rows = np.array(numbers, dtype=np.int64)
+        yield (rows, batch) if utf8 else _from_latin1(rows, batch, note)
+
+
+def _from_latin1(rows: Numbers, batch: pa.RecordBatch, note: Note) -> tuple[Numbers, pa.RecordBatch]:
+    """Text whose bytes were read as Latin-1, as the UTF-8 that it is; rows where it is none are left out."""
+    sound = np.ones(batch.num_rows, dtype=bool)
+    columns: dict[str, list[str]] = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        cells = [text.encode("latin-1") for text in column.to_pylist()]
+        name = name.encode("latin-1").decode("utf-8").removeprefix(BYTE_ORDER_MARK)
+        found = columns[name] = [cell.decode("utf-8", "replace") for cell in cells]
+        for row, cell in enumerate(cells):
+            if sound[row] and "\ufffd" in found[row] and not _decodes(cell):
+                sound[row] = False
+                note(NOT_UTF8, int(rows[row]), found[row])
+    whole = pa.record_batch([pa.array(cells, pa.string()) for cells in columns.values()], names=list(columns))
+    return rows[sound], whole.filter(pa.array(sound))
+
+
+def _is_utf8(path: Path) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with open_text(path) as file:
+        try:
+            while block := file.read(BLOCK_BYTES):
+                decoder.decode(block)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
+    return True
+
+
+def _decodes(content: bytes) -> bool:
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _as_latin1(name: str) -> str:
+    return name.encode("utf-8").decode("latin-1")
+
+
+def _json_rows(path: Path, columns: Sequence[str], note: Note) -> Iterator[tuple[Numbers, pa.RecordBatch]]:
+    rows: list[dict[str, Any]] = []
+    numbers: list[int] = []
+    with open_text(path) as file:
+        for number, line in enumerate(each for each in file if each.strip()):
+            if number == 0:
+                line = line.removeprefix(codecs.BOM_UTF8)
+            try:
+                row = json.loads(line.decode("utf-8"))
+            except UnicodeDecodeError:
+                note(NOT_UTF8, number, line.decode("utf-8", "replace"))
+                continue
+            except (ValueError, RecursionError):
+                row = None
+            if not isinstance(row, dict):
+                note(UNREADABLE_LINE, number, line.decode("utf-8"))
+                continue
+            rows.append({name: row.get(name) for name in columns})
+            numbers.append(number)
+            if len(rows) == BATCH_ROWS:
+                yield np.array(numbers, dtype=np.int64), json_batch(rows, list(columns), columns)
+                rows, numbers = [], []
+    if rows:
+        yield np.array(numbers, dtype=np.int64), json_batch(rows, list(columns), columns)

@@ -1,0 +1,189 @@
+"""The rows of a split's files that can be used, checked and in one place; the others counted and shown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.ipc
+
+from automl.data.columns import blank, label_column
+from automl.data.damaged import read_undamaged
+from automl.data.modalities import Modality, modality_of
+from automl.data.parts import PART_ROWS
+from automl.data.splits import read_keys, split_key
+from automl.data.tables import find_files, read_batches, require_columns
+from automl.space import UserError
+
+SHOWN = 5  # examples of what is wrong with a file
+SHOWN_CHARACTERS = 60
+NO_LABEL, UNKNOWN_LABEL = "no label", "a label that the training data does not have"
+
+Names = dict[str, int]
+"""The numbers of classes, by name, in the order in which train has them."""
+
+
+@dataclass
+class BadRows:
+    """Rows of one file that cannot be used: how many, the first row numbers (from 1) and what they have, by reason."""
+
+    rows: int = 0
+    """Of the file, good and bad."""
+    counts: Counter[str] = field(default_factory=Counter)
+    first_rows: dict[str, list[int]] = field(default_factory=dict)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+    unknown_labels: list[str] = field(default_factory=list)
+
+    def note(self, reason: str, row: int, content: str) -> None:
+        """Count one row, by its number (from 0)."""
+        self.rows += 1
+        self.note_all(reason, np.array([row]), lambda place: content)
+
+    def note_all(self, reason: str, rows: npt.NDArray[np.int64], content: Callable[[int], str]) -> None:
+        """Count row numbers (from 0), of which `content` says, by their place among them, what they have."""
+        if len(rows):
+            self.counts[reason] += len(rows)
+            shown = self.first_rows.setdefault(reason, [])
+            for place, row in enumerate(rows[: SHOWN - len(shown)]):
+                shown.append(int(row) + 1)
+                self.examples.setdefault(reason, []).append(shortened(content(place)))
+
+    def described(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "rows": self.rows,
+            "counts": dict(self.counts),
+            "first_rows": self.first_rows,
+            "examples": self.examples,
+            "unknown_labels": self.unknown_labels,
+        }
+
+
+def stage(data: Mapping[str, Any], split: str, names: Names, found: dict[str, dict[str, Any]], folder: Path) -> Path:
+    """Write the usable rows of a split's files to one Arrow file: input, number of the label, key for splitting.
+
+    `names` grows by the labels of train; `found` by what is known of each file. Raises UserError where rows cannot be
+    used and the `data` section wants that to be an error, or where there are more of them than it allows.
+    """
+    path = folder / f"staged-{split}.arrow"
+    kind = modality_of(data)
+    key = split_key(data) if split == "train" else None
+    columns = [data[kind.name], data["label"], *([key] if key else [])]
+    schema = staged_schema(kind)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        files = find_files(data[split])
+        require_columns(files, columns, damaged=data["on_bad_rows"] == "report")
+        for file in files:
+            noted = BadRows()
+            for batch in _usable(file, data, key, names, split == "train", noted):
+                for start in range(0, batch.num_rows, PART_ROWS):
+                    writer.write_batch(batch.slice(start, PART_ROWS))
+            _judge(file, noted, data)
+            found[str(file)] = {"split": split, **noted.described()}
+    return path
+
+
+def staged_schema(kind: Modality) -> pa.Schema:
+    """Of staged rows; `key` is null where rows are split by nothing but chance."""
+    return pa.schema([(kind.name, kind.type), ("label", pa.int32()), ("key", pa.float64())])
+
+
+def _usable(
+    file: Path, data: Mapping[str, Any], key: str | None, names: Names, new_names: bool, noted: BadRows
+) -> Iterator[pa.RecordBatch]:
+    kind, schema = modality_of(data), staged_schema(modality_of(data))
+    label = data["label"]
+    for rows, batch in _numbered(file, [data[kind.name], label, *([key] if key else [])], data, noted):
+        noted.rows += batch.num_rows
+        inputs, unusable = kind.read(batch.column(data[kind.name]), f"{file}: column {data[kind.name]!r}")
+        labels = label_column(batch.column(label), f"{file}: column {label!r}")
+        keys, no_key = _keys(batch, key, data, file)
+        unusable = {**unusable, NO_LABEL: blank(labels), **no_key}
+        usable = np.ones(batch.num_rows, dtype=bool)
+        for reason, those in unusable.items():
+            _note(noted, reason, those & usable, rows, batch)
+            usable &= ~those
+        encoded = labels.filter(pa.array(usable)).dictionary_encode()
+        found = encoded.dictionary.to_pylist()
+        if new_names:
+            for name in found:
+                names.setdefault(name, len(names))
+        numbers = np.array([names.get(name, -1) for name in found], dtype=np.int32)
+        codes = np.full(batch.num_rows, -1, dtype=np.int32)
+        codes[usable] = numbers[encoded.indices.to_numpy(zero_copy_only=False)]
+        _note(noted, UNKNOWN_LABEL, usable & (codes < 0), rows, batch)
+        unknown = [name for name in found if name not in names and name not in noted.unknown_labels]
+        noted.unknown_labels.extend(unknown[: SHOWN - len(noted.unknown_labels)])
+        whole = pa.record_batch([inputs, pa.array(codes), keys], schema=schema)
+        yield whole.filter(pa.array(codes >= 0))
+
+
+def _judge(file: Path, noted: BadRows, data: Mapping[str, Any]) -> None:
+    """Raise UserError where a file has more unusable rows than the `data` section allows."""
+    bad = sum(noted.counts.values())
+    if bad and data["on_bad_rows"] == "fail":
+        raise UserError(
+            f"{_complaint(file, noted, data)}; mend them, or leave them out with data: {{on_bad_rows: report}}"
+        )
+    limit = data.get("bad_rows_limit", 1.0)
+    if bad > limit * noted.rows:
+        raise UserError(f"{_complaint(file, noted, data)}; that is more than bad_rows_limit, {limit:.2%} of its rows")
+
+
+def _complaint(file: Path, noted: BadRows, data: Mapping[str, Any]) -> str:
+    kind, parts = modality_of(data), []
+    columns = {NO_LABEL: data["label"], UNKNOWN_LABEL: data["label"]}
+    columns |= dict.fromkeys([*kind.faults], data[kind.name])
+    for reason, count in noted.counts.items():
+        where = f" in column {columns[reason]!r}" if reason in columns else ""
+        more = ", ..." if count > SHOWN else ""
+        rows = f"row{'' if count == 1 else 's'} {', '.join(map(str, noted.first_rows[reason]))}{more}"
+        names = f": {', '.join(map(repr, noted.unknown_labels))}" if reason == UNKNOWN_LABEL else ""
+        parts.append(f"{count:,} with {reason}{where} ({rows}{names})")
+    return f"{file} has rows that cannot be used: {'; '.join(parts)}"
+
+
+def _numbered(
+    file: Path, columns: list[str], data: Mapping[str, Any], noted: BadRows
+) -> Iterator[tuple[npt.NDArray[np.int64], pa.RecordBatch]]:
+    """Batches with the numbers of their rows; lines that cannot be read are errors, or noted on request."""
+    if data["on_bad_rows"] == "report":
+        yield from read_undamaged(file, columns, noted.note)
+        return
+    start = 0
+    for batch in read_batches(file, columns):
+        yield np.arange(start, start + batch.num_rows), batch
+        start += batch.num_rows
+
+
+def _keys(
+    batch: pa.RecordBatch, key: str | None, data: Mapping[str, Any], file: Path
+) -> tuple[pa.Array, dict[str, npt.NDArray[np.bool_]]]:
+    """What rows are split by, float64, and which rows lack it."""
+    if key is None:
+        return pa.nulls(batch.num_rows, pa.float64()), {}
+    keys, missing = read_keys(batch.column(key), data, f"{file}: column {key!r}")
+    return keys, {"no group" if data.get("group") else "no time": missing}
+
+
+def _note(
+    noted: BadRows,
+    reason: str,
+    those: npt.NDArray[np.bool_],
+    rows: npt.NDArray[np.int64],
+    batch: pa.RecordBatch,
+) -> None:
+    places = np.flatnonzero(those)
+    noted.note_all(reason, rows[places], lambda place: str(batch.slice(int(places[place]), 1).to_pylist()[0]))
+
+
+def shortened(content: str) -> str:
+    """Its beginning in one line, for people."""
+    content = " ".join(content.split())
+    return content if len(content) <= SHOWN_CHARACTERS else content[: SHOWN_CHARACTERS - 1] + "…"

@@ -1,0 +1,128 @@
+"""CSV and JSON Lines, read in batches."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+
+from automl.data.formats import delimiter, open_text, packing
+from automl.space import UserError
+
+BATCH_ROWS = 16_384
+BLOCK_BYTES = 16 * 1024 * 1024  # no CSV row may be longer
+
+
+def csv_names(path: Path) -> list[str]:
+    """The columns of a CSV file; none where it has no row beside them. Raises UnicodeDecodeError for other text."""
+    with io.TextIOWrapper(open_text(path), "utf-8-sig", errors="surrogateescape", newline="") as file:
+        rows = (row for row in csv.reader(file, delimiter=delimiter(path)) if row)
+        names = next(rows, [])
+        "".join(names).encode("utf-8", "surrogateescape").decode("utf-8")
+        return names if next(rows, None) is not None else []
+
+
+def read_csv(
+    path: Path,
+    columns: Sequence[str] | None,
+    *,
+    encoding: str = "utf-8",
+    on_invalid: Callable[[Any], str] | None = None,
+) -> Iterator[pa.RecordBatch]:
+    """Rows of a CSV file in batches, all columns as text.
+
+    `on_invalid` hears of each row that has not as many cells as the header, as pyarrow's `invalid_row_handler`; without
+    it they are errors. Raises what pyarrow raises.
+    """
+    with open_text(path) as file:
+        if not any(line.strip() for line in file):
+            return
+    # Threads do not know the numbers of rows.
+    options = pa.csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=on_invalid is None, encoding=encoding)
+    parse = pa.csv.ParseOptions(delimiter=delimiter(path), newlines_in_values=True)
+    # Two looks at the file: the names of its columns first, so that all of them can be read as text. The file is
+    # opened by Arrow: its threads may outlive the reader, and one that holds a Python file at exit aborts the process.
+    packed = packing(path)
+    if on_invalid:
+        parse.invalid_row_handler = lambda row: "skip"
+    with pa.input_stream(str(path), compression=packed) as file:
+        names = pa.csv.open_csv(file, read_options=options, parse_options=parse).schema.names
+    wanted = names if columns is None else [name for name in columns if name in names]
+    convert = pa.csv.ConvertOptions(
+        column_types=dict.fromkeys(names, pa.string()), include_columns=wanted, strings_can_be_null=False
+    )
+    if on_invalid:
+        parse.invalid_row_handler = on_invalid
+    with pa.input_stream(str(path), compression=packed) as file:
+        yield from pa.csv.open_csv(file, read_options=options, parse_options=parse, convert_options=convert)
+
+
+def json_names(path: Path) -> list[str]:
+    """The columns of the first rows of JSON Lines, lines that cannot be read left out."""
+    names: dict[str, None] = {}
+    with open_text(path) as file:
+        for line in islice(file, BATCH_ROWS):
+            with suppress(ValueError, RecursionError):
+                row = json.loads(line.removeprefix(codecs.BOM_UTF8).decode("utf-8"))
+                names |= dict.fromkeys(row if isinstance(row, dict) else ())
+    return list(names)
+
+
+def read_json_lines(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+    """Rows of JSON Lines in batches; raises UserError for a line that is no object, UnicodeDecodeError for no UTF-8."""
+    rows: list[dict[str, Any]] = []
+    names: list[str] = []
+    with io.TextIOWrapper(open_text(path), encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise UserError(f"{path}:{number}: not a JSON object: {error}") from error
+            if not isinstance(row, dict):
+                raise UserError(f"{path}:{number}: expected a JSON object, got {line.strip()[:40]}")
+            rows.append(row)
+            if len(rows) == BATCH_ROWS:
+                yield json_batch(rows, names, columns)
+                rows = []
+    if rows:
+        yield json_batch(rows, names, columns)
+
+
+def json_batch(rows: list[dict[str, Any]], names: list[str], columns: Sequence[str] | None) -> pa.RecordBatch:
+    """Rows as a batch of those of `columns` that are in `names`, which grows by new ones."""
+    try:
+        for row in rows:
+            names.extend(name for name in row if name not in names)
+        wanted = names if columns is None else [name for name in columns if name in names]
+        return pa.record_batch([_json_column([row.get(name) for row in rows]) for name in wanted], names=wanted)
+    except UnicodeEncodeError:  # half of a surrogate pair, as truncation leaves it: no UTF-8 can say that
+        rows = [_without_surrogates(row) for row in rows]
+        names[:] = _without_surrogates(names)
+        return json_batch(rows, names, columns)
+
+
+def _json_column(values: list[Any]) -> pa.Array:
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, OverflowError):
+        return pa.array([_as_text(value) for value in values], pa.string())
+
+
+def _without_surrogates(value: Any) -> Any:
+    text = json.dumps(value, ensure_ascii=False)
+    return json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+
+
+def _as_text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,102 @@
+"""Vocabularies: tokenizers fitted on the texts of the train rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+PADDING, UNKNOWN = "[PAD]", "[UNK]"
+PADDING_ID, UNKNOWN_ID = 0, 1
+
+# Marks of cleaning, words with their apostrophes, tags and names; then runs of anything else, such as :-) and !!!
+WORDS = r"<(?:url|user|number)>|[#@]?\w+(?:['’]\w+)*|[^\w\s]+"  # noqa: RUF001
+MOST_COUNTED = 1_000_000
+
+Counts = Counter[str]
+
+
+def count_pieces(texts: Sequence[str]) -> Counts:
+    """How often each piece between blanks stands in cleaned texts."""
+    return Counter(" ".join(texts).split(" "))
+
+
+def count_characters(texts: Sequence[str]) -> Counts:
+    """How often each character stands in texts."""
+    return Counter("".join(texts))
+
+
+# Tokenizers that need no more than counts, which can be taken of parts of the data and added.
+COUNTED: dict[str, Callable[[Sequence[str]], Counts]] = {"word": count_pieces, "char": count_characters}
+
+
+def add_counts(parts: Iterable[Counts]) -> Counts:
+    """The sum of counts, in bounded memory: where there are too many to keep, the rarest are dropped.
+
+    A count is then too small by at most the number of times that happened (lossy counting, Manku and Motwani 2002).
+    """
+    total: Counts = Counter()
+    rare = 0
+    for part in parts:
+        total.update(part)
+        while len(total) > MOST_COUNTED:
+            rare += 1
+            total = Counter({unit: count for unit, count in total.items() if count > rare})
+    return total
+
+
+def fit_tokenizer(tokenizer: Mapping[str, Any], texts: Iterable[str], rows: int) -> Tokenizer:
+    """Fit the tokenizer of `{name: settings}` on `rows` cleaned texts; number 0 is padding, 1 is unknown."""
+    ((name, settings),) = tokenizer.items()
+    if name in COUNTED:
+        return tokenizer_of_counts(tokenizer, COUNTED[name](list(texts)))
+    fitted = Tokenizer(models.BPE(unk_token=UNKNOWN))
+    fitted.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    fitted.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=settings["vocabulary"],
+        special_tokens=[PADDING, UNKNOWN],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    fitted.train_from_iterator(texts, trainer, length=rows)
+    fitted.encode_special_tokens = True  # a text that says [PAD] says so in plain words
+    return fitted
+
+
+def tokenizer_of_counts(tokenizer: Mapping[str, Any], counts: Counts) -> Tokenizer:
+    """The tokenizer of `{name: settings}`, one of `COUNTED`, for texts with these counts: the most frequent tokens.
+
+    Of equally frequent ones the first by the alphabet, as Hugging Face's WordLevelTrainer has them.
+    """
+    ((name, settings),) = tokenizer.items()
+    split = (
+        pre_tokenizers.Split(Regex(WORDS), behavior="removed", invert=True)
+        if name == "word"
+        else pre_tokenizers.Split(Regex("."), behavior="isolated")
+    )
+    tokens: Counts = Counter()
+    for unit, count in counts.items():
+        for token, _ in split.pre_tokenize_str(unit):
+            tokens[token] += count
+    least = settings.get("min_count", 1)
+    frequent = sorted((-count, token) for token, count in tokens.items() if count >= least)
+    special = [PADDING, UNKNOWN]
+    kept = [*special, *(token for _, token in frequent)][: settings["vocabulary"]]
+    fitted = Tokenizer(models.WordLevel({token: number for number, token in enumerate(kept)}, unk_token=UNKNOWN))
+    fitted.pre_tokenizer = split
+    fitted.add_special_tokens(special)
+    fitted.encode_special_tokens = True  # a text that says [PAD] says so in plain words
+    return fitted
+
+
+def token_texts(tokenizer: Tokenizer) -> list[str]:
+    """What each token number stands for; padding and unknown, and pieces of a character, for nothing."""
+    texts = [""] * tokenizer.get_vocab_size()
+    by_bytes = tokenizer.decoder is not None
+    for token, number in tokenizer.get_vocab().items():
+        if number not in (PADDING_ID, UNKNOWN_ID):
+            texts[number] = tokenizer.decode([number]).strip().replace("\ufffd", "") if by_bytes else token
+    return texts

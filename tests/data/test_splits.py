@@ -1,0 +1,95 @@
+"""Validation rows set aside by group and by time."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from automl.data import prepare
+from automl.data.splits import read_keys, validation_rows
+from automl.space import UserError
+from tests.data.settings import settings_for
+
+
+def write(folder: Path, **column: list[Any]) -> Path:
+    ((name, values),) = column.items()
+    labels = ["ab"[number % 2] for number in range(len(values))]
+    table = pa.table({"text": [f"row {number}" for number in range(len(values))], "label": labels, name: values})
+    pq.write_table(table, folder / "t.parquet")
+    return folder / "t.parquet"
+
+
+@given(
+    st.lists(st.integers(0, 6), min_size=2, max_size=60),
+    st.floats(0.05, 0.9),
+    st.integers(0, 3),
+    st.sampled_from(["group", "time"]),
+)
+def test_a_group_and_a_time_are_on_one_side(values: list[int], fraction: float, seed: int, by: str) -> None:
+    keys = np.array(values, dtype=np.float64)
+    data = {"validation": fraction, by: "column"}
+    usable = np.arange(len(keys)) % 5 != 0
+    chosen = validation_rows(data, np.zeros(len(keys), dtype=np.int32), keys, usable, seed)
+    assert not chosen[~usable].any()
+    inside, outside = set(keys[usable & chosen]), set(keys[usable & ~chosen])
+    assert not inside & outside
+    if len(set(keys[usable])) > 1:
+        assert inside and outside
+        if by == "time":
+            assert min(inside) > max(outside)
+
+
+def test_groups_make_up_about_the_fraction(tmp_path: Path) -> None:
+    path = write(tmp_path, author=[f"author {number % 100}" for number in range(1000)])
+    prepared = prepare(settings_for(path, group="author"), seed=0, cache=tmp_path / "cache")
+    assert prepared.profile["rows"] == {"train": 750, "validation": 250}
+    other = prepare(settings_for(path, group="author"), seed=1, cache=tmp_path / "cache")
+    assert other.texts("validation") != prepared.texts("validation")
+
+
+def test_the_latest_rows_are_for_validation(tmp_path: Path) -> None:
+    days = [date(2026, 1, 1 + (number * 9) % 28).isoformat() for number in range(28)]
+    prepared = prepare(settings_for(write(tmp_path, day=days), time="day"), seed=0, cache=tmp_path / "cache")
+    validation = [days[int(text.split()[1])] for text in prepared.texts("validation") or []]
+    assert sorted(validation) == [f"2026-01-{day}" for day in range(22, 29)]
+
+
+def test_rows_without_group_or_time_are_bad_rows(tmp_path: Path) -> None:
+    days = ["2026-01-01", "2026-01-02", None, "soon", "2026-01-03", "2026-01-04"]
+    data = settings_for(write(tmp_path, day=days), time="day")
+    with pytest.raises(UserError, match=r"2 with no time \(rows 3, 4\)"):
+        prepare(data, seed=0, cache=tmp_path / "cache")
+    prepared = prepare({**data, "on_bad_rows": "report"}, seed=0, cache=tmp_path / "cache")
+    assert sum(prepared.profile["rows"].values()) == 4
+
+
+def test_one_time_alone_cannot_be_split(tmp_path: Path) -> None:
+    for by in ("group", "time"):
+        with pytest.raises(UserError, match=f"the validation data has no usable row: all rows have one {by} in column"):
+            prepare(settings_for(write(tmp_path, day=[1] * 10), **{by: "day"}), seed=0, cache=tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([3, 1, 2]),
+        pa.array([3.5, 1.5, 2.5]),
+        pa.array(["2026-03-01", "2026-01-01T12:00:00Z", "2026-02-01 10:00"]),
+        pa.array(["30", "1", "2e0"]),
+        pa.array([date(2026, 3, 1), date(2026, 1, 1), date(2026, 2, 1)]),
+        pa.array([datetime(2026, month, 1, tzinfo=UTC) for month in (3, 1, 2)]),
+    ],
+)
+def test_times_of_any_kind_are_in_order(column: pa.Array) -> None:
+    keys, missing = read_keys(column, {"time": "t"}, "t")
+    assert np.argsort(keys.to_numpy()).tolist() == [1, 2, 0] and not missing.any()
+    keys, missing = read_keys(pa.concat_arrays([column, pa.nulls(1, column.type)]), {"time": "t"}, "t")
+    assert missing.tolist() == [False, False, False, True]
