@@ -92,7 +92,7 @@ def _columns(record: RunRecord, params: Mapping[int, Mapping[str, Any]]) -> list
     return [
         Column("rank", lambda row: _form(row["rank"], "d") + (" *" if row["front"] else ""), _of("rank")),
         Column("trial", partial(_number, "trial", "d"), _of("trial")),
-        Column("family", lambda row: _BESIDE.get(row["status"], row["family"])),
+        Column("family", lambda row: _BESIDE.get(row["status"]) or str(row["family"])),
         Column("validation", partial(_number, "score", ".4f"), _of("score")),
         *(Column(name, partial(_objective, name), partial(_further, name)) for name in record.objectives[1:]),
         Column("other seeds", _other_seeds, _of("confirmed_mean")),
