@@ -21,7 +21,14 @@ from automl.training.averaging import start_average, update_average
 from automl.training.inference import CHECK_EVERY, autocast, predict_probabilities
 from automl.training.lexicon import make_lexicon
 from automl.training.metrics import compute_metrics
-from automl.training.optimization import Loss, Plateau, build_loss, build_optimizer, learning_rate_factor
+from automl.training.optimization import (
+    Loss,
+    Plateau,
+    build_loss,
+    build_optimizer,
+    class_weights,
+    learning_rate_factor,
+)
 from automl.training.shard import ALONE, Shard, unsynchronised
 from automl.training.transfer import Freezing, plan_freezing, rate_shares, read_earlier, take_over
 
@@ -142,12 +149,13 @@ def start(
         shares = rate_shares(module, init_from["rate_decay"])
         report = {**report, "init_from": taken}
     module = module.to(device)
+    weights = class_weights(train.labels, sizes["classes"], settings.get("class_weights", 0.0))
     rows_per_epoch = settings["rows_per_epoch"] or len(train)
     steps_of_pass = math.ceil(len(train) / settings["batch_size"])
     return Training(
         module=module,
         optimizer=build_optimizer(settings["optimizer"], module, shares),
-        loss=build_loss(settings["loss"]),
+        loss=build_loss(settings["loss"], None if weights is None else weights.to(device)),
         settings=settings,
         train=train,
         validation=validation,
