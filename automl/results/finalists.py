@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import chdir
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,19 @@ from torch import nn
 
 from automl.data import Prepared, prepare
 from automl.results.calibration import calibrate, fit_temperature
+from automl.results.chance import differences, groups, holm, with_seeds
+from automl.results.intervals import metric_interval
+from automl.results.predictions import LINEAR, Predictions, read_predictions, write_predictions
 from automl.results.study import ENSEMBLE, RunRecord, TrialRecord
 from automl.training.floor import load_linear
 from automl.training.inference import default_device, load_weights, one_thread, predict_probabilities
 from automl.training.latency import latencies
-from automl.training.metrics import compute_metrics
+from automl.training.metrics import DIGITS, compute_metrics
 from automl.training.run_directory import TrialDirectory, write_json
 
 LATENCY_BATCHES = (1, 32)
 FINALISTS = 3  # of a run that does not say how many
+SPLITS = ("validation", "test")
 
 Probabilities = npt.NDArray[np.float32] | None
 Voice = Callable[[TrialRecord, str, bool], Probabilities]
@@ -33,14 +37,16 @@ LinearVoice = Callable[[str], npt.NDArray[np.float32]]
 def measure_finalists(record: RunRecord) -> dict[str, Any]:
     """Measure the best trials whose weights are kept on validation and test; write and give `finalists.json`.
 
-    `{"trials": {number: {"validation": figures, "test": figures or null, "latency": {"1": {"p50": ms, "p95": ms},
-    "32": the same}}}, "ensemble": the same figures, "members" and whether it has the "linear" floor, or null,
-    "confusion_of": number or "ensemble", "split": ..., "confusion": [[...]]}`. Latency is that of batches of 1 and 32
-    validation rows on one CPU thread, measured while nothing else of the run is at work. Rows of the confusion matrix
-    are true classes, columns predicted ones, of the best model on test (validation where there is no test set). Of a
-    best trial that was refitted, `refit` holds what those weights reach on test. `calibration` is the temperature that
-    suits the best model on validation, with the figures that it has then (of the refitted weights on test). What has
-    been measured before is not measured again: it needs no data.
+    `{"trials": {number: {"validation": figures, "test": figures or null, "test_interval": [low, high] or null,
+    "latency": {"1": {"p50": ms, "p95": ms}, "32": the same}}}, "ensemble": the same figures, "members" and whether it
+    has the "linear" floor, or null, "chance": {"groups": {number: group}, "behind_best": {number: a `Difference` on
+    validation}}, "confusion_of": number or "ensemble", "split": ..., "confusion": [[...]]}`. Latency is that of batches
+    of 1 and 32 validation rows on one CPU thread, measured while nothing else of the run is at work. Rows of the
+    confusion matrix are true classes, columns predicted ones, of the best model on test (validation where there is no
+    test set). Of a best trial that was refitted, `refit` holds what those weights reach on test. `calibration` is the
+    temperature that suits the best model on validation, with the figures that it has then (of the refitted weights on
+    test). What the models say of each row is kept in `predictions.safetensors`. What has been measured before is not
+    measured again: it needs no data.
     """
     known = {"trials": {}, "ensemble": None, "confusion_of": None, **(record.finalists or {})}
     leaders = [trial for trial in record.ranked if record.directory.trial(trial.number).weights.exists()]
@@ -67,7 +73,15 @@ def measure_finalists(record: RunRecord) -> dict[str, Any]:
         if ensemble is None or not made_of.items() <= ensemble.items():
             ensemble = {**made_of, **_measure(record, members, voice, linear_voice)}
 
-    content: dict[str, Any] = {"trials": trials, "ensemble": ensemble}
+    kept = _kept(record, leaders, voice, linear_voice)
+    for number, figures in trials.items():
+        if "test_interval" not in figures:
+            figures["test_interval"] = _test_interval(record, kept, [number], linear=False)
+    if ensemble and "test_interval" not in ensemble:
+        named = [str(number) for number in ensemble["members"]]
+        ensemble = {**ensemble, "test_interval": _test_interval(record, kept, named, linear=ensemble["linear"])}
+
+    content: dict[str, Any] = {"trials": trials, "ensemble": ensemble, "chance": _chance(record, leaders, kept)}
     averaged = replace(record, finalists=content).ensemble is not None
     best = members if averaged else leaders[:1]
     name = ENSEMBLE if averaged else best[0].number if best else None
@@ -106,6 +120,57 @@ def _load(prepared: Prepared, trial: TrialRecord, folder: TrialDirectory) -> nn.
     return load_weights(trial.config, vocabulary=prepared.vocabulary, classes=classes, path=folder.weights)
 
 
+def _kept(record: RunRecord, leaders: list[TrialRecord], voice: Voice, linear: LinearVoice | None) -> Predictions:
+    """What the leaders, and the linear model where it is heard, say of validation and test; kept for later."""
+    known = read_predictions(record.directory)
+    wanted = {str(trial.number) for trial in leaders} | ({LINEAR} if linear else set())
+    if wanted <= known.said.get("validation", {}).keys():
+        return known
+    found = Predictions()
+    for split in SPLITS:
+        heard = {str(trial.number): voice(trial, split, False) for trial in leaders}
+        said = {name: probabilities for name, probabilities in heard.items() if probabilities is not None}
+        if said:
+            found.labels[split] = prepared_data(record, leaders[0].config).labels(split)
+            found.said[split] = {**said, LINEAR: linear(split)} if linear else said
+    write_predictions(record.directory, found)
+    return found
+
+
+def _test_interval(record: RunRecord, kept: Predictions, numbers: list[str], *, linear: bool) -> list[float] | None:
+    """95 % interval of the metric on test, of one model or of several together; None where there is no test set."""
+    if "test" not in kept.said:
+        return None
+    said = average([kept.said["test"][number] for number in numbers], kept.said["test"][LINEAR] if linear else None)
+    interval = metric_interval(record.metric, said, kept.labels["test"])
+    return None if interval is None else [round(end, DIGITS) for end in interval]
+
+
+def _chance(record: RunRecord, leaders: list[TrialRecord], kept: Predictions) -> dict[str, Any]:
+    """Which leaders do not differ by more than chance, on the validation rows and over the seeds of reruns."""
+    if not leaders:
+        return {"groups": {}, "behind_best": {}}
+    said = [kept.said["validation"][str(trial.number)] for trial in leaders]
+    reruns = [record.confirmed.get(trial.number, ()) for trial in leaders]
+    found = {
+        (one, other): with_seeds(difference, reruns[one], reruns[other])
+        for (one, other), difference in differences(record.metric, said, kept.labels["validation"]).items()
+    }
+    corrected = holm({pair: difference.p for pair, difference in found.items()})
+    numbers = [str(trial.number) for trial in leaders]
+    return {
+        "groups": dict(zip(numbers, groups(len(leaders), corrected), strict=True)),
+        "behind_best": {
+            number: {
+                name: round(value, DIGITS)
+                for name, value in {**asdict(found[0, place]), "p": corrected[0, place]}.items()
+            }
+            for place, number in enumerate(numbers)
+            if place
+        },
+    }
+
+
 def _latency(record: RunRecord, trial: TrialRecord) -> dict[str, dict[str, float]]:
     """Median and 95th percentile of the milliseconds for a batch, of each batch size."""
     prepared = prepared_data(record, trial.config)
@@ -139,24 +204,22 @@ def _together(trials: list[TrialRecord], split: str, voice: Voice, linear: Linea
     found = [probabilities for probabilities in said if probabilities is not None]
     if not found:
         return None
-    mean: npt.NDArray[np.float32] = np.mean(found, axis=0, dtype=np.float32)
-    return mean if linear is None else with_linear(mean, linear(split))
+    return average(found, None if linear is None else linear(split))
 
 
-def with_linear(networks: npt.NDArray[np.float32], linear: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """The probabilities of an ensemble of networks and a linear model, from those of either."""
-    mean: npt.NDArray[np.float32] = np.mean([networks, linear], axis=0, dtype=np.float32)
-    return mean
+def average(
+    networks: Sequence[npt.NDArray[np.float32]], linear: npt.NDArray[np.float32] | None
+) -> npt.NDArray[np.float32]:
+    """The probabilities of an ensemble, from those of its networks and of the linear model, if that is part of it."""
+    mean: npt.NDArray[np.float32] = np.mean(networks, axis=0, dtype=np.float32)
+    return mean if linear is None else np.mean([mean, linear], axis=0, dtype=np.float32)
 
 
 def _measure(
     record: RunRecord, trials: list[TrialRecord], voice: Voice, linear: LinearVoice | None = None
 ) -> dict[str, Any]:
     """The figures of one model, or of several together, on validation and test."""
-    return {
-        split: _figures(record, trials[0], _together(trials, split, voice, linear), split)
-        for split in ("validation", "test")
-    }
+    return {split: _figures(record, trials[0], _together(trials, split, voice, linear), split) for split in SPLITS}
 
 
 def _confusion(

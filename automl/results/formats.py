@@ -15,7 +15,7 @@ from automl.results.leaderboard import COLUMNS, beside, ensemble_row, floor_row,
 from automl.results.study import RunRecord
 from automl.results.table import markdown
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _SCHEMA = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in COLUMNS.items()])
 _TREES = ("objectives", "config")  # JSON in a cell, where a cell has to be text

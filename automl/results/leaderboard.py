@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from statistics import mean, stdev
 from typing import Any
 
+from automl.results.recommendation import chance_groups, recommended
 from automl.results.study import ENSEMBLE, RunRecord
 
 FLOOR = "floor"
@@ -23,7 +24,11 @@ COLUMNS = {
     "confirmed_mean": "float64",
     "confirmed_std": "float64",
     "confirmed_seeds": "int64",
+    "group": "int64",
+    "recommended": "bool",
     "test_score": "float64",
+    "test_low": "float64",
+    "test_high": "float64",
     "parameters": "int64",
     "bytes": "int64",
     "latency_p50_ms": "float64",
@@ -31,6 +36,8 @@ COLUMNS = {
     "latency32_p50_ms": "float64",
     "latency32_p95_ms": "float64",
     "train_seconds": "float64",
+    "cpu_hours": "float64",
+    "gpu_hours": "float64",
     "accumulation": "int64",
     "error": "string",
     "stopped_by": "string",
@@ -44,11 +51,14 @@ def rows(record: RunRecord) -> list[dict[str, Any]]:
     `score` is the best validation metric over the trial's epochs; with several objectives `objectives` are all of them
     at that epoch and `front` says whether no other trial beats them all, which ranks first; `confirmed_mean` and
     `confirmed_std` (sample standard deviation) are the scores of `confirmed_seeds` further trainings under other seeds,
-    for finalists where the file asked for them; `test_score` is that metric on the test set and the latencies are of
-    batches of 1 and 32 on one CPU thread (only for finalists); `accumulation` 2 where a GPU's memory was too small for
-    a whole batch, so that it passed in halves; `error` why it failed, `stopped_by` what stopped it early.
+    for finalists where the file asked for them; finalists that do not differ by more than chance share a `group`, and
+    one of the first is `recommended`; `test_score` is that metric on the test set, `test_low` to `test_high` its 95 %
+    interval, and the latencies are of batches of 1 and 32 on one CPU thread (only for finalists); `accumulation` 2
+    where a GPU's memory was too small for a whole batch, so that it passed in halves; `error` why it failed,
+    `stopped_by` what stopped it early.
     """
     measured = record.finalists["trials"] if record.finalists else {}
+    grouped, best_buy = chance_groups(record), recommended(record)
     several = len(record.objectives) > 1
     found = []
     for rank, trial in enumerate((trial for trial in record.trials if trial.status != "running"), start=1):
@@ -65,11 +75,15 @@ def rows(record: RunRecord) -> list[dict[str, Any]]:
                 front=trial.number in record.front if several and scored else None,
                 objectives=dict(zip(record.objectives, trial.reached, strict=True)) if several and scored else None,
                 **_confirmed_figures(record.confirmed.get(trial.number, ())),
-                test_score=_of(figures.get("test"), record.metric) if scored else None,
+                group=grouped.get(trial.number),
+                recommended=trial.number == best_buy if trial.number in grouped else None,
+                **(_test_figures(figures, record.metric) if scored else {}),
                 parameters=trial.parameters,
                 bytes=trial.bytes,
                 **_latencies(figures.get("latency")),
                 train_seconds=trial.train_seconds,
+                cpu_hours=trial.cost.get("cpu_hours"),
+                gpu_hours=trial.cost.get("gpu_hours"),
                 accumulation=trial.accumulation,
                 error=trial.reason if trial.status == "failed" else None,
                 stopped_by=trial.reason if trial.status == "stopped" else None,
@@ -86,6 +100,11 @@ def _row(**cells: Any) -> dict[str, Any]:
 
 def _of(figures: Mapping[str, float] | None, metric: str) -> float | None:
     return figures.get(metric) if figures else None
+
+
+def _test_figures(figures: Mapping[str, Any], metric: str) -> dict[str, Any]:
+    low, high = figures.get("test_interval") or (None, None)
+    return {"test_score": _of(figures.get("test"), metric), "test_low": low, "test_high": high}
 
 
 def _latencies(measured: Mapping[str, Mapping[str, float]] | None) -> dict[str, Any]:
@@ -135,7 +154,7 @@ def ensemble_row(record: RunRecord) -> dict[str, Any] | None:
         status=ENSEMBLE,
         family=f"ensemble of {len(members)}{' and linear' if found['linear'] else ''}",
         score=_of(found["validation"], record.metric),
-        test_score=_of(found["test"], record.metric),
+        **_test_figures(found, record.metric),
         parameters=sum(trial.parameters or 0 for trial in members) + floor["parameters"],
         train_seconds=sum(trial.train_seconds or 0.0 for trial in members) + floor["train_seconds"],
         config={"members": found["members"], "linear": found["linear"]},

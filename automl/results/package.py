@@ -18,7 +18,7 @@ from automl.data.files import replace_folder
 from automl.data.modalities import MODALITIES, Modality, modality_of
 from automl.results.calibration import calibrate, calibration_figures
 from automl.results.card import model_card
-from automl.results.finalists import prepared_data, with_linear
+from automl.results.finalists import average, prepared_data
 from automl.results.study import ENSEMBLE, RunRecord
 from automl.space import UserError
 from automl.training.dense_floor import DenseLinear
@@ -66,10 +66,8 @@ class Model:
             predict_probabilities(module, rows[id(encoder)], device=default_device())
             for encoder, module in self.members
         ]
-        mean: npt.NDArray[np.float32] = np.mean(said, axis=0, dtype=np.float32)
-        if self.linear is not None:
-            mean = with_linear(mean, self.linear.predict_probabilities(inputs))
-        return calibrate(mean, self.temperature)
+        linear = None if self.linear is None else self.linear.predict_probabilities(inputs)
+        return calibrate(average(said, linear), self.temperature)
 
     def predict(self, inputs: Sequence[Any]) -> list[Prediction]:
         """The most probable label of each raw text, image (bytes of its file) or series, and what each class has."""
@@ -101,8 +99,8 @@ def write_best_model(record: RunRecord) -> Path | None:
     figures.pop("members", None)
     if record.refitted(best.number):
         figures |= {"test": figures["refit"]["test"], "test_before_refit": figures["test"]}
-    figures.pop("refit", None)
-    figures.pop("latency", None)
+    for name in ("refit", "latency", "test_interval"):
+        figures.pop(name, None)
     temperature = 1.0
     if record.finalists.get("confusion_of") == (ENSEMBLE if record.ensemble else best.number):
         calibrated = dict(record.finalists["calibration"])

@@ -47,6 +47,8 @@ class TrialRecord:
     parameters: int | None
     bytes: int | None
     train_seconds: float | None
+    cost: Mapping[str, float]
+    """`cpu_hours` and `gpu_hours` that it held while it trained; empty where that is not known."""
     accumulation: int
     reason: str
     config: Mapping[str, Any]
@@ -198,6 +200,7 @@ def _record(trial: FrozenTrial, objectives: Sequence[str], measured: Mapping[str
         parameters=attributes.get("parameters"),
         bytes=attributes.get("bytes"),
         train_seconds=attributes.get("train_seconds"),
+        cost=attributes.get("cost", {}),
         accumulation=attributes.get("accumulation", 1),
         reason=attributes.get("reason", ""),
         config=attributes.get("config", {}),

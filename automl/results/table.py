@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -26,7 +27,7 @@ def render_table(record: RunRecord, top: int) -> Group:
     table.add_column("status", overflow="fold", min_width=17)
     ended = rows(record)
     for row in ended[:top]:
-        table.add_row(*(Text(cell(row)) for cell in columns.values()))
+        table.add_row(*(Text(cell(row)) for cell in columns.values()), style="bold" if row["recommended"] else "")
     for row in beside(record):
         if row["status"] == FLOOR:
             names = {"family": "linear", "status": _short(record.floor["name"] if record.floor else "")}
@@ -39,6 +40,8 @@ def render_table(record: RunRecord, top: int) -> Group:
         others = ", ".join(f"{name} ({'more' if mode(name) == 'max' else 'less'})" for name in record.objectives)
         metric = f"* the front: no other trial is as good in all of {others} and better in one; {metric}"
     notes = [Text(metric, style="dim")]
+    if any(_is_level(row) for row in ended[:top]):
+        notes.append(Text("= not behind the best by more than chance on the validation rows", style="dim"))
     if error := record.manifest.get("floor_error"):
         notes.append(Text(f"no linear floor: {error}"))
     notes += [Text(_confirmed_text(row)) for row in ended if row["confirmed_seeds"]]
@@ -63,12 +66,46 @@ def _columns(record: RunRecord) -> dict[str, Cell]:
         "rank": lambda row: ("* " if row["front"] else "") + _number(row["rank"], "d"),
         "trial": lambda row: _number(row["trial"], "d"),
         "family": lambda row: row["family"],
-        "validation": lambda row: _number(row["score"], ".4f"),
+        "validation": lambda row: ("= " if _is_level(row) else "") + _number(row["score"], ".4f"),
         **further,
         "test": lambda row: _number(row["test_score"], ".4f"),
         **({} if further else trained),
         "status": status_text,
     }
+
+
+def _interval(row: dict[str, Any]) -> str:
+    return "" if row["test_low"] is None else f"{row['test_low']:.4f} to {row['test_high']:.4f}"
+
+
+def _milliseconds(batch: str, row: dict[str, Any]) -> str:
+    p50, p95 = row[f"latency{batch}_p50_ms"], row[f"latency{batch}_p95_ms"]
+    return "" if p50 is None else f"{p50:.2f}, {p95:.2f}"
+
+
+def _settings(row: dict[str, Any]) -> str:
+    shown = {name: value for name, value in row["config"].items() if name not in ("task", "data")}
+    return json.dumps(shown, ensure_ascii=False)
+
+
+# What has no room in a terminal.
+_FIGURES: dict[str, Cell] = {
+    "group": lambda row: _number(row["group"], "d"),
+    "recommended": lambda row: "yes" if row["recommended"] else "",
+    "test, 95 %": _interval,
+    "parameters": lambda row: _number(row["parameters"], ",d"),
+    "bytes": lambda row: _number(row["bytes"], ",d"),
+    "ms for 1, p50 and p95": partial(_milliseconds, ""),
+    "ms for 32": partial(_milliseconds, "32"),
+    "CPU hours": lambda row: _number(row["cpu_hours"], ".4f"),
+    "GPU hours": lambda row: _number(row["gpu_hours"], ".4f"),
+    "settings": _settings,
+}
+
+
+def _is_level(row: dict[str, Any]) -> bool:
+    """Whether the best trial is not ahead of this one by more than chance."""
+    return bool(row["group"] == 1 and row["rank"] != 1)
 
 
 def _further(name: str, row: dict[str, Any]) -> str:
@@ -125,7 +162,7 @@ def _number(value: Any, form: str) -> str:
 
 def markdown(record: RunRecord, lines: list[dict[str, Any]]) -> str:
     """The rows `lines` as a Markdown table, and the verdict."""
-    columns = _columns(record)
+    columns = _columns(record) | _FIGURES
     header = [f"validation {record.metric}" if name == "validation" else name for name in columns]
     text = [f"# Leaderboard of {record.directory.name}", "", f"| {' | '.join(header)} |", "|" + " --- |" * len(header)]
     for line in lines:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from automl.results.intervals import wilson_interval
+from automl.results.recommendation import recommendation
 from automl.results.study import RunRecord
 
 
@@ -23,7 +24,14 @@ def _best_trial_figures(record: RunRecord) -> dict[str, Any]:
 
 
 def verdict(record: RunRecord) -> str:
-    """Whether the best model beats the linear floor, and whether a trial alone does; empty before both are known."""
+    """Whether the best model beats the linear floor, whether a trial alone does, and which of the trials to take.
+
+    Empty before that is known.
+    """
+    return " ".join(said for said in (_of_the_best(record), recommendation(record)) if said)
+
+
+def _of_the_best(record: RunRecord) -> str:
     if record.floor is None or not record.ranked:
         return ""
     measured = best_figures(record)

@@ -317,6 +317,8 @@ class Ledger:
     def _note_figures(self, number: int, result: Mapping[str, Any]) -> None:
         figures = {"epochs": int(result["epoch"]), "train_seconds": float(result["train_seconds"])}
         self.journal.note(number, **figures, parameters=int(result["parameters"]), bytes=int(result["bytes"]))
+        if "cpu_hours" in result:
+            self.journal.note(number, cost={name: round(result[name], 6) for name in ("cpu_hours", "gpu_hours")})
         if result.get("accumulation", 1) > 1:
             self.journal.note(number, accumulation=int(result["accumulation"]))
 

@@ -63,6 +63,10 @@ class Assignment:
         """The trial's folder."""
         return TrialDirectory(Path(self.folder), self.url)
 
+    def held(self) -> dict[str, float]:
+        """CPUs and GPUs that the trial's workers hold together."""
+        return {f"{name.lower()}s": self.worker_resources.get(name, 0) * self.workers for name in ("CPU", "GPU")}
+
     def beside(self) -> Path:
         """The folder that relative names of files are relative to; here, on a node that has no such folder."""
         there = Path(self.working_directory)
@@ -91,9 +95,9 @@ class RunningTrial:
     def next_epoch(self) -> dict[str, Any]:
         """The next epoch that the study does not hold: trained now, or read where a killed run had written it.
 
-        Gives the epoch's metrics line with train_seconds (of all epochs), parameters, bytes (of the weights),
-        latency_ms where it is asked for and, of a GPU, gpu_memory (the share in use), or `interrupted` where the stop
-        file is there, or `error` where the metric is no number.
+        Gives the epoch's metrics line with train_seconds, cpu_hours and gpu_hours (of all epochs), parameters, bytes
+        (of the weights), latency_ms where it is asked for and, of a GPU, gpu_memory (the share in use), or
+        `interrupted` where the stop file is there, or `error` where the metric is no number.
         """
         known = self.assignment.epochs_known
         if known < self.training.epoch:
@@ -106,6 +110,7 @@ class RunningTrial:
         if not isinstance(value, int | float):
             return {"error": f"its {self.assignment.metric} after epoch {line['epoch']} is no number: {value!r:.60}"}
         line["worker"] = f"{platform.node()}-{os.getpid()}"
+        line |= self.assignment.held()
         if self.note:
             line["note"], self.note = self.note, ""
         self.lines.append(line)
@@ -120,8 +125,10 @@ class RunningTrial:
         return self.stop_file.is_set()
 
     def _result(self, epoch: int) -> dict[str, Any]:
-        seconds = sum(line["seconds"] for line in self.lines[:epoch])
-        result = {**self.lines[epoch - 1], "train_seconds": seconds, **self.costs}
+        lines = self.lines[:epoch]
+        result = {**lines[-1], "train_seconds": sum(line["seconds"] for line in lines), **self.costs}
+        for name in ("cpu", "gpu"):
+            result[f"{name}_hours"] = sum(line["seconds"] * line.get(f"{name}s", 0) for line in lines) / 3600
         if self.training.device.type == "cuda":
             free, total = torch.cuda.mem_get_info(self.training.device)
             result["gpu_memory"] = 1 - free / total  # PyTorch keeps what it once had: this is the peak so far

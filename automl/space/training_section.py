@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -192,6 +192,9 @@ class Training(Section):
     )
     gradient_clip: Searchable[Rate | None] = Field(
         1.0, description="Gradients are scaled down to this norm; null for never."
+    )
+    precision: Literal["auto", "float32"] = Field(
+        "auto", description="Numbers to compute with: bfloat16 where the machine does so natively, or always float32."
     )
     init_from: InitFrom | None = Field(None, description="An earlier model to begin with; null for none.")
     augment: Augment | None = Field(None, description="How train rows are changed at random; null for not.")

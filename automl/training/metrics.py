@@ -18,6 +18,7 @@ from torchmetrics.functional.classification import (
 from automl.space.objectives import METRICS
 
 DIGITS = 6  # torchmetrics counts in float32, whose further digits are noise
+LEAST_LIKELIHOOD = 1e-12  # in the log loss
 BINS = 15  # of the calibration error, as in Guo et al. 2017
 
 
@@ -35,7 +36,7 @@ def compute_metrics(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[
     scores, truth = torch.from_numpy(probabilities), torch.from_numpy(np.asarray(labels))
     classes = probabilities.shape[1]
     chosen = scores.argmax(dim=1)
-    likelihood = scores[torch.arange(len(truth)), truth].double().clamp(min=1e-12)
+    likelihood = scores[torch.arange(len(truth)), truth].double().clamp(min=LEAST_LIKELIHOOD)
     figures = {
         "accuracy": multiclass_accuracy(chosen, truth, classes, average="micro").item(),
         "balanced_accuracy": multiclass_accuracy(chosen, truth, classes, average="macro").item(),

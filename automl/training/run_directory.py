@@ -75,6 +75,11 @@ class RunDirectory:
         return self.path / "finalists.json"
 
     @property
+    def predictions(self) -> Path:
+        """What the finalists say of each validation and test row."""
+        return self.path / "predictions.safetensors"
+
+    @property
     def confirmed(self) -> Path:
         """What the finalists reached under other seeds."""
         return self.path / "confirmed.json"

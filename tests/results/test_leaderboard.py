@@ -8,18 +8,21 @@ import math
 import shutil
 import subprocess
 import sys
+from itertools import combinations
+from math import comb
 from pathlib import Path
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 
-import numpy as np
 import optuna_dashboard
 import pytest
 import torch
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from rich.console import Console
+from safetensors.numpy import load_file as load_arrays
 from safetensors.torch import load_file
+from scipy.stats import binomtest
 
 import automl
 from automl.models import build
@@ -115,7 +118,7 @@ def test_the_leaderboard_fits_eighty_columns_and_shows_words_as_they_are(hostile
 def test_markdown_keeps_its_columns_whatever_the_reasons_say(hostile_run: RunDirectory) -> None:
     text = format_leaderboard(read_run(hostile_run), "md")
     table = [line.replace("\\|", "") for line in text.splitlines() if line.startswith("|")]
-    assert {line.count("|") for line in table} == {9}
+    assert {line.count("|") for line in table} == {19}
     assert len(table) == 2 + 23 + 1
     assert "<img" not in text
 
@@ -126,14 +129,53 @@ def test_top_limits_the_trials_and_never_the_floor(finished: RunDirectory) -> No
     assert len(automl.verbs.format_leaderboard(finished.path, "csv").splitlines()) == 1 + 10 + 1
 
 
-@pytest.mark.parametrize(("share", "rows"), [(0.5, 30), (0.76, 120), (0.95, 60), (0.02, 200)])
-def test_the_interval_holds_the_truth_in_about_19_of_20_cases(share: float, rows: int) -> None:
-    generator = np.random.default_rng(0)
-    hits = generator.binomial(rows, share, size=20_000)
-    bounds = {count: wilson_interval(count / rows, rows) for count in np.unique(hits)}
-    covered = np.mean([bounds[count][0] <= share <= bounds[count][1] for count in hits])
-    assert 0.92 < covered < 0.985
-    assert wilson_interval(0.0, rows)[0] == 0.0 and wilson_interval(1.0, rows)[1] == pytest.approx(1)
+def test_intervals_groups_and_costs_are_found_again_from_the_files(finished: RunDirectory) -> None:
+    """By other code: scipy's Wilson interval and binomial test on what each finalist said, seconds times CPUs."""
+    said = load_arrays(finished.predictions)
+    rows = {row["trial"]: row for row in board_of(finished)["trials"]}
+    finalists = [number for number, row in rows.items() if row["test_score"] is not None]
+    assert len(finalists) == 3
+    right = {}
+    for number in finalists:
+        row, labels = rows[number], said["test/labels"]
+        hits = int((said[f"test/{number}"].argmax(axis=1) == labels).sum())
+        assert row["test_score"] == round(hits / len(labels), 6)
+        interval = binomtest(hits, len(labels)).proportion_ci(method="wilson")
+        assert (row["test_low"], row["test_high"]) == pytest.approx(tuple(interval), abs=1e-5)
+        right[number] = said[f"validation/{number}"].argmax(axis=1) == said["validation/labels"]
+        assert row["score"] == pytest.approx(right[number].mean(), abs=1e-6)
+    found = read_json(finished.finalists)["chance"]["behind_best"]
+    raw = {pair: mid_p(right[pair[0]], right[pair[1]]) for pair in combinations(finalists, 2)}
+    least = min(raw.values())
+    for number in finalists[1:]:
+        assert found[str(number)]["p"] >= min(1.0, 3 * least) - 1e-6
+        assert found[str(number)]["p"] >= raw[finalists[0], number] - 1e-6
+        assert (rows[number]["group"] == 1) is (found[str(number)]["p"] >= 0.05)
+        assert found[str(number)]["value"] == pytest.approx(
+            rows[finalists[0]]["score"] - rows[number]["score"], abs=2e-6
+        )
+    assert rows[finalists[0]]["group"] == 1
+    assert sum(bool(row["recommended"]) for row in rows.values()) == 1
+    for number, row in rows.items():
+        lines = [json.loads(line) for line in finished.trial(number).metrics.read_text().splitlines()]
+        assert row["cpu_hours"] == pytest.approx(sum(line["seconds"] for line in lines) / 3600, abs=1e-6)
+        assert row["gpu_hours"] == 0 and {line["cpus"] for line in lines} == {1}
+
+
+def mid_p(one: Any, other: Any) -> float:
+    """McNemar's test by another way: the exact one less half of what the observed split itself has."""
+    wins, both = int((one & ~other).sum()), int((one != other).sum())
+    if not both:
+        return 1.0
+    exact = binomtest(wins, both).pvalue
+    return min(1.0, exact - comb(both, wins) / 2**both) if 2 * wins != both else 1.0
+
+
+def test_the_best_model_says_of_the_test_rows_what_was_kept(finished: RunDirectory, small_data: Path) -> None:
+    texts = [json.loads(line)["text"] for line in (small_data / "test.jsonl").read_text().splitlines()]
+    best = board_of(finished)["trials"][0]["trial"]
+    chosen = automl.load_model(finished.path).predict_probabilities(texts).argmax(axis=1)
+    assert (chosen == load_arrays(finished.predictions)[f"test/{best}"].argmax(axis=1)).all()
 
 
 def test_the_card_says_what_the_files_say(finished: RunDirectory) -> None:

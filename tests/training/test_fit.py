@@ -48,6 +48,8 @@ def begin(config: dict[str, Any], prepared: Prepared, seed: int = 0) -> Training
 
 
 def without_dropout(config: dict[str, Any]) -> None:
+    """And in full precision, where updates are compared that are added up in another order."""
+    config["training"]["precision"] = "float32"
     for settings in config["model"].values():
         settings |= {"dropout": 0.0, "token_dropout": 0.0}
 
