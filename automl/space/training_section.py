@@ -103,6 +103,9 @@ class Schedules(Alternatives):
     plateau: FallingOnPlateau | None = None
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
 class CrossEntropy(Section):
     """Cross entropy, with labels smoothed if asked (Szegedy et al. 2016)."""
 
@@ -141,9 +144,6 @@ class InitFrom(Section):
     )
 
 
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
 class Augment(Section):
     """How rows are changed at random before each step of training; what is 0 is not done."""
 
@@ -179,6 +179,9 @@ class Training(Section):
     )
     loss: Losses = Field(
         default_factory=lambda: Losses(cross_entropy=CrossEntropy()), description="What training minimises."
+    )
+    class_weights: Searchable[Share] = Field(
+        0.0, description="How far the loss makes up for rare classes: 0 not at all, 1 as if all had as many rows."
     )
     batch_size: Searchable[Positive] = Field(64, description="Rows in a step.")
     accumulation: Searchable[Positive] = Field(
