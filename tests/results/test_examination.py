@@ -70,7 +70,7 @@ def test_images_and_series_are_shown(tmp_path: Path) -> None:
     images = [(generator.integers(0, 60, (8, 8)) + 190 * (label == "bright")).tolist() for label in labels]
     series = [[float(step * (1 + (label == "bright"))) for step in range(500)] for label in labels]
     pq.write_table(pa.table({"image": images, "series": series, "label": labels}), tmp_path / "rows.parquet")
-    wrong = np.array([[0.1, 0.9], [0.8, 0.2]] * 2, dtype=np.float32)  # bright 0, dark 1
+    wrong = np.array([[0.9, 0.1], [0.2, 0.8]] * 2, dtype=np.float32)  # bright 0, dark 1
     for kind, settings in (("image", {"size": "auto", "colour": "auto"}), ("series", {"max_length": "auto"})):
         files = [str(tmp_path / "rows.parquet")]
         shared = {"train": files, "validation": files, "test": None, "label": "label", "on_bad_rows": "fail"}
