@@ -144,13 +144,21 @@ def resume(
 
 @app.command()
 def leaderboard(
-    run: Run, top: Top = None, format: Annotated[Format, typer.Option(help="Output format.")] = Format.table
+    run: Run,
+    top: Top = None,
+    sort: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="A column or setting; -COLUMN turns the order round [rank].")
+    ] = None,
+    where: Annotated[
+        str | None, typer.Option(metavar="EXPR", help="Only trials for which it holds, as in parameters < 50000.")
+    ] = None,
+    format: Annotated[Format, typer.Option(help="Output format.")] = Format.table,
 ) -> None:
     """Print the trials of a run, best first, and the linear floor."""
     if format is Format.table:
-        verbs.print_leaderboard(run, top=top or SHOWN_TRIALS)
+        verbs.print_leaderboard(run, top=top or SHOWN_TRIALS, where=where, sort=sort)
     else:
-        sys.stdout.write(verbs.format_leaderboard(run, format.value, top=top))
+        sys.stdout.write(verbs.format_leaderboard(run, format.value, top=top, where=where, sort=sort))
 
 
 @app.command()

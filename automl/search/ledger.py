@@ -19,7 +19,6 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from automl.search.feasibility import Judge, judge_of, mark
 from automl.search.journal import Journal
-from automl.search.promotion import PAUSED
 from automl.search.proposals import Beginning, History, propose
 from automl.search.ranking import Ranking
 from automl.search.standing import Progress, Proposal, Streaks
@@ -27,7 +26,7 @@ from automl.search.stopping import StoppingRule, stopping_rule
 from automl.space import SearchSpec, suggest
 from automl.space.grid import grid_size
 from automl.space.starting_points import start_points
-from automl.training.run_directory import INFEASIBLE, REACHED
+from automl.training.run_directory import INFEASIBLE, PAUSED, REACHED
 
 INFEASIBLE_AT_ONCE = 50  # of them, before other trials are looked after again
 RUNNING_SEEN = 100  # the latest of the running trials, which a sampler keeps its distance from

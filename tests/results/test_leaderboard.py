@@ -29,7 +29,10 @@ from automl.models import build
 from automl.results import read_run, summarise
 from automl.results.formats import format_leaderboard
 from automl.results.intervals import wilson_interval
+from automl.results.selection import Selection
 from automl.results.table import render_table
+from automl.search.journal import open_journal
+from automl.search.ledger import Ledger
 from automl.training.run_directory import RunDirectory, read_json, write_json
 from tests.conftest import copy_run
 from tests.results.conftest import HTML, LONG
@@ -103,7 +106,7 @@ def test_the_study_opens_in_optuna_dashboard_and_agrees_with_the_leaderboard(
 
 def test_the_leaderboard_fits_eighty_columns_and_shows_words_as_they_are(hostile_run: RunDirectory) -> None:
     console = Console(width=80, file=io.StringIO(), highlight=False)
-    console.print(render_table(read_run(hostile_run), 24))
+    console.print(render_table(read_run(hostile_run), Selection(top=24)))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     lines = text.splitlines()
     assert max(map(len, lines)) <= 80
@@ -121,6 +124,35 @@ def test_markdown_keeps_its_columns_whatever_the_reasons_say(hostile_run: RunDir
     assert {line.count("|") for line in table} == {19}
     assert len(table) == 2 + 23 + 1
     assert "<img" not in text
+
+
+def test_a_trial_that_waits_at_a_rung_is_shown_as_paused(finished: RunDirectory, tmp_path: Path) -> None:
+    run = copy_run(finished, tmp_path / "run")
+    for path in (run.journal, run.finalists):
+        path.unlink()
+    asha = "{asha: {max_epochs: 4, grace_period: 1, reduction_factor: 2, promotion: true}}"
+    spec = automl.verbs.load_space(run.space, [f"search.early_stopping={asha}"])
+    ledger = Ledger(open_journal(run.journal, mode="max"), spec)
+    costs = {"train_seconds": 1.0, "parameters": 9, "bytes": 36}
+    for _ in range(3):
+        assert ledger.next() is not None
+    for number, accuracy in enumerate((0.5, 0.9, 0.7)):
+        assert not ledger.record(number, {"epoch": 1, "accuracy": accuracy, **costs})
+    rows = automl.leaderboard(run.path)[:-1]
+    assert [(row["trial"], row["status"], row["rank"], row["epochs"]) for row in rows] == [
+        (1, "paused", None, 1),
+        (2, "paused", None, 1),
+        (0, "paused", None, 1),
+    ]
+    assert "paused at epoch 1" in format_leaderboard(read_run(run), "md")
+    promoted = ledger.next()
+    assert promoted is not None and promoted.number == 1
+    assert [row["trial"] for row in automl.leaderboard(run.path)[:-1]] == [2, 0]
+    ledger.record(1, {"epoch": 2, "accuracy": 0.8, **costs})
+    ledger.end_of_budget("time budget")
+    summarise(run)
+    assert [(row["trial"], row["rank"]) for row in board_of(run)["trials"]] == [(1, 1), (2, 2), (0, 3)]
+    assert {row["status"] for row in board_of(run)["trials"]} == {"stopped"}
 
 
 def test_top_limits_the_trials_and_never_the_floor(finished: RunDirectory) -> None:
