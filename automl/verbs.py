@@ -20,6 +20,7 @@ from automl.training.run_directory import RunDirectory
 if TYPE_CHECKING:
     from automl.checking import Checked
     from automl.profiling import DataProfile, Preparation
+    from automl.results.comparison import Comparison
     from automl.results.compress import Variant
     from automl.results.export import Exported
     from automl.results.package import Model
@@ -29,6 +30,7 @@ __all__ = [
     "Example",
     "RunResult",
     "check",
+    "compare",
     "compress",
     "dashboard",
     "evaluate",
@@ -137,6 +139,24 @@ def print_leaderboard(run: str | Path, *, top: int, where: str | None = None, so
     from automl.results.table import render_table
 
     Console(highlight=False).print(render_table(read_run(open_run(run)), Selection(where, sort, top)))
+
+
+def compare(run: str | Path, other: str | Path) -> Comparison:
+    """Two runs side by side: their best models on the same rows, and the settings that their files ask for differently.
+
+    Raises UserError where one of them is no run, or where they looked for different metrics.
+    """
+    from automl.results.comparison import compare as compared
+    from automl.results.study import read_run
+    from automl.space.describe import settings
+
+    runs = open_run(run), open_run(other)
+    one, two = (read_run(directory) for directory in runs)
+    first, second = (
+        settings(load_space(record.directory.space, record.manifest["overrides"], beside=record.manifest["space_file"]))
+        for record in (one, two)
+    )
+    return compared(one, two, (first, second))
 
 
 def report(run: str | Path) -> Path:

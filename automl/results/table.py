@@ -83,8 +83,8 @@ def _interval(row: dict[str, Any]) -> str:
 
 
 def _milliseconds(batch: str, row: dict[str, Any]) -> str:
-    p50, p95 = row[f"latency{batch}_p50_ms"], row[f"latency{batch}_p95_ms"]
-    return "" if p50 is None else f"{p50:.2f}, {p95:.2f}"
+    measured = (row[f"latency{batch}_p50_ms"], row[f"latency{batch}_p95_ms"])
+    return ", ".join(f"{milliseconds:.2f}" for milliseconds in measured if milliseconds is not None)
 
 
 def _settings(row: dict[str, Any]) -> str:
