@@ -46,6 +46,8 @@ def test_the_best_models_are_compared_row_by_row(
         assert 0.2 * exact <= found["differences"][split]["p"] <= exact
     assert found["settings"] == {
         "model.cnn.channels": ["4 to 8", "4"],
+        "model.cnn.embedding": ["8", "64 to 256, log"],
+        "model.cnn.kernel_sizes": ["one of [2], [1, 2]", "one of [3], [1, 2, 3], [2, 3, 4], [3, 4, 5]"],
         "model.rnn": ["one of the alternatives", None],
         "training.batch_size": ["32", "64"],
         "search.trials": ["10", "1"],
