@@ -15,8 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from automl.data.remote import cache_directory
 from automl.data.store import Store
-from automl.places import cache_directory, open_run, run_directory, shared_cache
+from automl.places import open_run, run_directory, shared_cache
 from automl.space import SearchSpec, Section, UserError, load, resolved_text
 from automl.space.families import FAMILIES
 from automl.training.run_directory import RunDirectory
@@ -88,8 +89,8 @@ def run(
         raise UserError(f"{place} exists already; name another --output{go_on}")
     _require_cluster(address)
 
-    from automl.search.ray_session import local_capacity, ray_beside
-    from automl.search.resources import check_request
+    from automl.search.ray_session import ray_beside
+    from automl.search.resources import check_request, local_capacity
     from automl.search.trackers import require_trackers
     from automl.training.beforehand import check_files
     from automl.training.database import Database

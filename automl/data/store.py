@@ -1,4 +1,4 @@
-"""Folders in a store that every node of a cluster reaches by a URL, such as s3://bucket/runs, through pyarrow."""
+"""Folders in a store that every node of a cluster reaches by a URL, such as s3://bucket/runs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
+import fsspec
 import pyarrow as pa
 import pyarrow.fs
 
@@ -35,11 +36,12 @@ def is_url(place: str) -> bool:
 class Store:
     """The folder at `url`, which need not exist; names are relative to it, with slashes.
 
-    A method tries again for two minutes where the store does not answer, then raises OSError. A file is in the store
-    whole or not at all.
+    A method tries again for `patience` seconds where the store does not answer, then raises OSError. A file is in the
+    store whole or not at all.
     """
 
     url: str
+    patience: float = PATIENCE_SECONDS
 
     def put(self, path: Path, name: str) -> None:
         """Copy the file `path` into the store."""
@@ -78,6 +80,11 @@ class Store:
         """The bytes of a file; 0 where there is none."""
         return int(self._look(name).size or 0)
 
+    def state(self, name: str) -> str | None:
+        """What changes when a file does, its size and its time; None where there is no such file."""
+        found = self._look(name)
+        return f"{found.size} {found.mtime_ns}" if found.type == pyarrow.fs.FileType.File else None
+
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
         there, root = _open(self.url)
@@ -89,8 +96,8 @@ class Store:
         return self._patiently(lambda: there.get_file_info(f"{root}/{name}"))
 
     def _patiently(self, ask: Callable[[], T]) -> T:
-        """Ask until there is an answer; raises OSError where there is none for two minutes."""
-        give_up, pause = time.monotonic() + PATIENCE_SECONDS, PAUSE_SECONDS
+        """Ask until there is an answer; raises OSError where there is none for `patience` seconds."""
+        give_up, pause = time.monotonic() + self.patience, PAUSE_SECONDS
         while True:
             try:
                 return ask()
@@ -117,7 +124,11 @@ def _open(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
     try:
         there, root = pyarrow.fs.FileSystem.from_uri(url)
     except (pa.ArrowException, ImportError, ValueError) as error:
-        raise UserError(f"cannot use the store {url}: {error}") from error
+        try:
+            system, root = fsspec.url_to_fs(url)
+        except (ImportError, ValueError):
+            raise UserError(f"cannot use the store {url}: {error}") from error
+        there = pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(system))
     return there, root.rstrip("/")
 
 

@@ -177,6 +177,9 @@ class Recurrence(nn.Module):
             weight = recurrence.get_parameter("weight_hh_l0")
             kept = weight * drop_mask(tuple(weight.shape), self.recurrent_dropout, weight)
             return torch.func.functional_call(recurrence, {"weight_hh_l0": kept}, (inputs,))[0]  # type: ignore[no-any-return]
+        if isinstance(recurrence, nn.GRU) and inputs.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            with torch.autocast("cpu", enabled=False):  # its steps are too small to gain by bfloat16
+                return recurrence(inputs.float())[0]  # type: ignore[no-any-return]
         outputs: Tensor = recurrence(inputs)[0]
         return outputs
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -103,6 +103,9 @@ class Schedules(Alternatives):
     plateau: FallingOnPlateau | None = None
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
 class CrossEntropy(Section):
     """Cross entropy, with labels smoothed if asked (Szegedy et al. 2016)."""
 
@@ -141,9 +144,6 @@ class InitFrom(Section):
     )
 
 
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
 class Augment(Section):
     """How rows are changed at random before each step of training; what is 0 is not done."""
 
@@ -180,6 +180,9 @@ class Training(Section):
     loss: Losses = Field(
         default_factory=lambda: Losses(cross_entropy=CrossEntropy()), description="What training minimises."
     )
+    class_weights: Searchable[Share] = Field(
+        0.0, description="How far the loss makes up for rare classes: 0 not at all, 1 as if all had as many rows."
+    )
     batch_size: Searchable[Positive] = Field(64, description="Rows in a step.")
     accumulation: Searchable[Positive] = Field(
         1, description="Parts in which a batch passes through the network, for batches that memory cannot hold."
@@ -189,6 +192,9 @@ class Training(Section):
     )
     gradient_clip: Searchable[Rate | None] = Field(
         1.0, description="Gradients are scaled down to this norm; null for never."
+    )
+    precision: Literal["auto", "float32"] = Field(
+        "auto", description="Numbers to compute with: bfloat16 where the machine does so natively, or always float32."
     )
     init_from: InitFrom | None = Field(None, description="An earlier model to begin with; null for none.")
     augment: Augment | None = Field(None, description="How train rows are changed at random; null for not.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -18,10 +18,19 @@ from automl.data import Batch, DenseRows, Prepared, Rows, batches, join_rows
 from automl.models import build
 from automl.training.augment import augment
 from automl.training.averaging import start_average, update_average
-from automl.training.inference import CHECK_EVERY, autocast, predict_probabilities
+from automl.training.inference import CHECK_EVERY, predict_probabilities, training_autocast
 from automl.training.lexicon import make_lexicon
 from automl.training.metrics import compute_metrics
-from automl.training.optimization import Loss, Plateau, build_loss, build_optimizer, learning_rate_factor
+from automl.training.optimization import (
+    Loss,
+    Plateau,
+    build_loss,
+    build_optimizer,
+    class_weights,
+    clip_gradients,
+    learning_rate_factor,
+)
+from automl.training.row_updates import RowTable, find_tables
 from automl.training.shard import ALONE, Shard, unsynchronised
 from automl.training.transfer import Freezing, plan_freezing, rate_shares, read_earlier, take_over
 
@@ -58,6 +67,7 @@ class Training:
     report: Mapping[str, Any]
     freezing: Freezing | None = None
     average: nn.Module | None = None
+    tables: Sequence[RowTable] = ()
     plateau: Plateau = field(default_factory=Plateau)
     epoch: int = 0
     step: int = 0
@@ -142,12 +152,17 @@ def start(
         shares = rate_shares(module, init_from["rate_decay"])
         report = {**report, "init_from": taken}
     module = module.to(device)
+    weights = class_weights(train.labels, sizes["classes"], settings.get("class_weights", 0.0))
+    tables: list[RowTable] = []
+    if device.type == "cpu" and shard.world == 1 and settings["ema"] is None and isinstance(train, Rows):
+        # A GPU updates whole tables faster than it could say which rows; averages and other processes need them all.
+        tables = find_tables(module, settings["batch_size"] * len(train.tokens) / len(train))
     rows_per_epoch = settings["rows_per_epoch"] or len(train)
     steps_of_pass = math.ceil(len(train) / settings["batch_size"])
     return Training(
         module=module,
-        optimizer=build_optimizer(settings["optimizer"], module, shares),
-        loss=build_loss(settings["loss"]),
+        optimizer=build_optimizer(settings["optimizer"], module, shares, tables),
+        loss=build_loss(settings["loss"], None if weights is None else weights.to(device)),
         settings=settings,
         train=train,
         validation=validation,
@@ -160,6 +175,7 @@ def start(
         report=report,
         freezing=freezing,
         average=None if settings["ema"] is None else start_average(module),
+        tables=tables,
     )
 
 
@@ -228,39 +244,36 @@ def train_rows(training: Training, until: int, look: Callable[[], None]) -> floa
         for group in optimizer.param_groups:
             group["lr"] = optimizer_settings["learning_rate"] * factor * group["share"]
         batch = next(stream)
+        for table in training.tables:
+            table.take(batch.tokens, optimizer)
         total += _halve_if_too_large(training, lambda batch=batch: _gradients(training, batch))  # type: ignore[misc]
+        for table in training.tables:
+            table.hand_over(optimizer)
         if settings["gradient_clip"] is not None:
-            _clip(training, settings["gradient_clip"])
+            clip_gradients(optimizer, settings["gradient_clip"])
         optimizer.step()
+        for table in training.tables:
+            table.put_back(optimizer)
         training.rows += len(batch.labels)
         training.step += 1
         if training.average is not None:
             update_average(training.average, training.module, settings["ema"], training.step)
+    for table in training.tables:
+        table.settle(optimizer)
     mean = training.shard.sum(total).item() / (training.rows - before)
     return mean if math.isfinite(mean) else math.nan
 
 
-def _clip(training: Training, longest: float) -> None:
-    """Scale the gradients down to a norm of `longest` where theirs is larger."""
-    parameters = [parameter for parameter in training.module.parameters() if parameter.grad is not None]
-    if training.device.type != "cpu":  # to look at the norm would be to wait for the GPU
-        nn.utils.clip_grad_norm_(parameters, longest)
-        return
-    norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters])  # type: ignore[misc]
-    if norm > longest:  # else gradients as large as the vocabulary would be read and written for nothing
-        nn.utils.clip_grads_with_norm_(parameters, longest, norm)
-
-
 def _gradients(training: Training, batch: Batch) -> Tensor:
     """Leave the gradients of a batch's mean loss in the network; gives the sum of its rows' losses in this process."""
-    training.optimizer.zero_grad(set_to_none=True)
     module = training.wrapped()
+    module.zero_grad(set_to_none=True)
     total = torch.zeros((), device=training.device)
     pieces = list(training.shard.pieces(batch, training.accumulation))
     for number, (piece, weight) in enumerate(pieces, start=1):
         labels = piece.labels.to(training.device, non_blocking=True)
         with unsynchronised(module) if number < len(pieces) else nullcontext():
-            with autocast(training.device):
+            with training_autocast(training.device, training.settings.get("precision", "auto")):
                 inputs = piece.tokens.to(training.device, non_blocking=True)
                 lengths = piece.lengths.to(training.device, non_blocking=True)
                 mix = None
@@ -297,7 +310,7 @@ def _halve_if_too_large(training: Training, work: Callable[[], T]) -> T:
             raise
     # The exception is gone here, and with it what its frames held on the GPU.
     training.halve()
-    training.optimizer.zero_grad(set_to_none=True)
+    training.module.zero_grad(set_to_none=True)
     torch.cuda.empty_cache()
     return work()
 

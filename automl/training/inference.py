@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,24 @@ def autocast(device: torch.device) -> AbstractContextManager[Any]:
     if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.autocast("cuda", dtype=torch.bfloat16)
     return nullcontext()
+
+
+def training_autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """For the setting `precision`: with `auto` bfloat16, of a CPU too, where the device computes it natively.
+
+    On a CPU it is for training only, so what a model says does not depend on the machine.
+    """
+    if precision == "float32":
+        return nullcontext()
+    if device.type == "cpu" and _cpu_computes_bfloat16():
+        return torch.autocast("cpu", dtype=torch.bfloat16)
+    return autocast(device)
+
+
+@cache
+def _cpu_computes_bfloat16() -> bool:
+    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}  # PyTorch is too old
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
 
 @contextmanager

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+
+from automl.training.row_updates import RowTable
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Groups = list[dict[str, Any]]
@@ -17,11 +22,15 @@ LOWEST_START, LOWEST_END = 1 / 25, 1e-4 / 25  # where a one-cycle schedule begin
 
 
 def build_optimizer(
-    optimizer: Mapping[str, Any], module: nn.Module, shares: Mapping[int, float] | None = None
+    optimizer: Mapping[str, Any],
+    module: nn.Module,
+    shares: Mapping[int, float] | None = None,
+    tables: Sequence[RowTable] = (),
 ) -> torch.optim.Optimizer:
     """The optimiser of `{name: settings}` over `module`'s parameters.
 
-    `shares` gives parameters (by id) their share of the learning rate, else 1; each group's is its `share`.
+    `shares` gives parameters (by id) their share of the learning rate, else 1; each group's is its `share`. Of
+    `tables` it gets the rows of each batch.
 
     Vectors (biases, norms) and embeddings are not decayed: decay pulls a rare token's vector to zero between its
     occurrences. Weights that are not trained are left out. On a CPU with 20,000 x 128 embeddings the fused update takes
@@ -30,11 +39,14 @@ def build_optimizer(
     """
     ((name, settings),) = optimizer.items()
     embeddings = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
+    rows = {id(table.table): table.rows for table in tables}
     members: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for parameter in module.parameters():
         if parameter.requires_grad:
             decayed = parameter.ndim >= 2 and id(parameter) not in embeddings
-            members.setdefault((decayed, (shares or {}).get(id(parameter), 1.0)), []).append(parameter)
+            members.setdefault((decayed, (shares or {}).get(id(parameter), 1.0)), []).append(
+                rows.get(id(parameter), parameter)
+            )
     groups = [
         {"params": parameters, "weight_decay": settings["weight_decay"] if decayed else 0.0, "share": share}
         for (decayed, share), parameters in members.items()
@@ -71,6 +83,17 @@ def _adagrad(groups: Groups, settings: Mapping[str, Any]) -> torch.optim.Optimiz
 
 
 _MAKE = {"adamw": _adamw, "adam": _adam, "sgd": _sgd, "rmsprop": _rmsprop, "adagrad": _adagrad}
+
+
+def clip_gradients(optimizer: torch.optim.Optimizer, longest: float) -> None:
+    """Scale the gradients of an optimiser's weights down to a norm of `longest` where theirs is larger."""
+    parameters = [each for group in optimizer.param_groups for each in group["params"] if each.grad is not None]
+    if any(parameter.device.type != "cpu" for parameter in parameters):  # to look at the norm is to wait for the GPU
+        nn.utils.clip_grad_norm_(parameters, longest)
+        return
+    norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters])
+    if norm > longest:  # else all gradients would be read and written for nothing
+        nn.utils.clip_grads_with_norm_(parameters, longest, norm)
 
 
 def learning_rate_factor(schedule: Mapping[str, Any], step: int, total_steps: float) -> float:
@@ -126,17 +149,36 @@ class Plateau:
             self.waited = 0
 
 
-def build_loss(loss: Mapping[str, Any]) -> Loss:
-    """The loss of `{name: settings}`: logits float [B, C] and labels int64 [B] to a scalar."""
+def build_loss(loss: Mapping[str, Any], weights: Tensor | None = None) -> Loss:
+    """The loss of `{name: settings}`: logits float [B, C] and labels int64 [B] to a scalar, the mean of the rows'.
+
+    With `weights` float [C], a row counts as much as its class weighs.
+    """
     ((name, settings),) = loss.items()
     if name == "cross_entropy":
-        return nn.CrossEntropyLoss(label_smoothing=settings["label_smoothing"])
-    if name == "focal":
-        return lambda logits, labels: focal_loss(logits, labels, settings["gamma"])
-    raise ValueError(f"no loss is called {name!r}")
+        of_rows = partial(nn.functional.cross_entropy, label_smoothing=settings["label_smoothing"], reduction="none")
+    elif name == "focal":
+        of_rows = partial(focal_loss, gamma=settings["gamma"])
+    else:
+        raise ValueError(f"no loss is called {name!r}")
+    if weights is None:
+        return lambda logits, labels: of_rows(logits, labels).mean()
+    return lambda logits, labels: (of_rows(logits, labels) * weights[labels]).mean()
 
 
 def focal_loss(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
-    """Mean focal loss (Lin et al. 2017, equation 4, without class weights); `gamma` 0 is cross entropy."""
+    """Focal loss [B] (Lin et al. 2017, equation 4, without class weights); `gamma` 0 is cross entropy."""
     log_probability = logits.log_softmax(dim=-1).gather(1, labels[:, None]).squeeze(1)
-    return -((1.0 - log_probability.exp()) ** gamma * log_probability).mean()
+    return -((1.0 - log_probability.exp()) ** gamma * log_probability)
+
+
+def class_weights(labels: npt.NDArray[np.int64], classes: int, share: float) -> Tensor | None:
+    """Weights float32 [classes], inverse to the rows of a class to the power of `share`; None where all weigh 1.
+
+    Their mean over the rows is 1. With `share` 1 they are scikit-learn's `balanced` ones (King and Zeng 2001).
+    """
+    if share == 0:
+        return None
+    rows = np.bincount(labels, minlength=classes).astype(np.float64)
+    weights = np.where(rows > 0, rows, np.inf) ** -share
+    return torch.tensor(weights * rows.sum() / (weights * rows).sum(), dtype=torch.float32)

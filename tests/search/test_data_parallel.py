@@ -27,6 +27,7 @@ OVERRIDES = [
     "model={cnn: {embedding: 8, channels: 8, kernel_sizes: [1, 2], dropout: 0, token_dropout: 0}}",
     "search.early_stopping={asha: {max_epochs: 3, grace_period: 1, reduction_factor: 2}}",
     "resources.max_concurrent=1",
+    "training.precision=float32",
 ]
 
 

@@ -49,6 +49,7 @@ def test_two_processes_train_as_one_does(small_space: Path, tmp_path: Path) -> N
     for family, config in configs.items():
         # 400 rows: the last batch is one row
         config["training"] |= {"batch_size": 57, "ema": 0.9 if family == "cnn" else None, "accumulation": 2}
+        config["training"]["precision"] = "float32"
         config["training"]["optimizer"] = {"adamw": {"learning_rate": 0.02, "weight_decay": 0.01}}
         config["model"][family] |= {"dropout": 0.0, "token_dropout": 0.0}
         same_as_alone(config, tmp_path / family, tmp_path / "cache")
