@@ -27,7 +27,7 @@ def recommended(record: RunRecord) -> int | None:
     first = [trial for trial in record.ranked if grouped.get(trial.number) == 1]
     least = min((_latency(record, trial) for trial in first), default=0.0)
     fast = [trial for trial in first if _latency(record, trial) <= ABOUT_AS_FAST * least]
-    return min(fast, key=lambda trial: trial.parameters or 0).number if fast else None
+    return min(fast, key=lambda trial: trial.parameters or inf).number if fast else None
 
 
 def recommendation(record: RunRecord) -> str:
@@ -52,8 +52,9 @@ def recommendation(record: RunRecord) -> str:
 
 def _cost_text(record: RunRecord, trial: TrialRecord) -> str:
     milliseconds = _latency(record, trial)
-    said = f"{milliseconds:.2g} ms for an example and " if milliseconds < inf else ""
-    return f"{said}{trial.parameters or 0:,} parameters"
+    parts = [f"{milliseconds:.2g} ms for an example"] if milliseconds < inf else []
+    parts += [f"{trial.parameters:,} parameters"] if trial.parameters else []
+    return " and ".join(parts)
 
 
 def _latency(record: RunRecord, trial: TrialRecord) -> float:
