@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from rich.console import Group
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -23,11 +24,14 @@ from automl.data.tables import find_files, read_batches, require_columns
 from automl.data.vocabulary import WORDS
 from automl.models.cost import Cost
 from automl.search.feasibility import GUESSED_LENGTH, Costs, judge_of
+from automl.search.resources import check_request, local_capacity
 from automl.space import SearchSpec, UserError, parameters, sample_configs, space_json, space_tree
 from automl.space.advice import advice
 from automl.space.data_section import TextData
+from automl.space.describe import searched_values
 from automl.space.grid import continuous, grid_size
 from automl.space.objectives import mode
+from automl.space.spec import searched_sections
 from automl.training.beforehand import check_files
 
 DRAWN = 60  # configurations whose cost is looked at
@@ -78,13 +82,21 @@ class Checked:
         if conditions:
             parts.append(Text(f"{self.feasible:.0%} of random configurations meet {', '.join(conditions)}"))
         for number, (sample, cost) in enumerate(zip(self.samples, self.costs, strict=True), start=1):
-            chosen = {"model": sample["model"], "training": sample["training"]}
             price = f"{_short(cost.parameters)} parameters, {_short(cost.training_memory)}B to train"
-            parts.append(Text(f"{number}. {price}: {json.dumps(_rounded(chosen))}"))
+            parts += [Text(f"{number}. {price}"), Padding(Text(self._chosen(sample)), (0, 0, 0, 3), expand=False)]
         if self.spread:
             parts += [Text("\ncost, at most", style="bold"), self._spread_table()]
         parts += [Text(f"warning: {warning}", style="yellow") for warning in self.warnings]
         return Group(*parts)
+
+    def _chosen(self, sample: Mapping[str, Any]) -> str:
+        """What is searched of a sample: `model rnn, hidden 64, cell gru`; the rest is the same in all."""
+        values = [
+            f"{path.rpartition('.')[2]} {_brief(value)}"
+            for name, section in searched_sections(self.spec).items()
+            for path, value in searched_values(section, sample[name], name)
+        ]
+        return ", ".join(values) or "as in the file"
 
     def _size(self) -> str:
         count, unbounded = len(parameters(self.spec)), len(continuous(self.spec))
@@ -134,6 +146,10 @@ def check_space(spec: SearchSpec, samples: int) -> Checked:
     }
     feasible = len(met) / len(drawn)
     warnings = list(advice(spec, longest=longest if lengths else None, feasible=feasible))
+    try:
+        check_request(spec, local_capacity())
+    except UserError as error:  # a cluster may have more
+        warnings.append(f"on this machine no trial can start: {error}")
     return Checked(spec, shown, [costs.of(config) for config in shown], spread, feasible, warnings)
 
 
@@ -196,11 +212,11 @@ def _short(value: float) -> str:
     return f"{value:.1f}T"
 
 
-def _rounded(value: Any) -> Any:
-    """The configuration with numbers as short as a person wants them."""
-    if isinstance(value, Mapping):
-        return {name: _rounded(entry) for name, entry in value.items()}
-    return float(f"{value:.3g}") if isinstance(value, float) else value
+def _brief(value: Any) -> str:
+    """A value with numbers as short as a person wants them."""
+    if isinstance(value, list):
+        return f"[{', '.join(_brief(entry) for entry in value)}]"
+    return f"{value:.3g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
 
 
 def _one(spec: SearchSpec) -> str:

@@ -88,8 +88,8 @@ def run(
         raise UserError(f"{place} exists already; name another --output{go_on}")
     _require_cluster(address)
 
-    from automl.search.ray_session import local_capacity, ray_beside
-    from automl.search.resources import check_request
+    from automl.search.ray_session import ray_beside
+    from automl.search.resources import check_request, local_capacity
     from automl.search.trackers import require_trackers
     from automl.training.beforehand import check_files
     from automl.training.database import Database

@@ -21,14 +21,14 @@ import typer
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from rich.console import Console
 from rich.table import Table
-from samplers import PARTS, Ours, PackageStopping, epoch_seconds, problem, quiet, run_all
+from samplers import PARTS, PROBLEMS, Ours, PackageStopping, epoch_seconds, problem, quiet, run_all
 from scipy.stats import rankdata
 from simulation import Arrivals, Decision, Policy, RandomArrivals, simulate
 
 FACTOR = 3
 FULL_TRAININGS = {2: 5.0, 8: 3.0, 64: 1.5}  # workers, and the budget of each in trainings of all epochs
 ARRIVALS = ("random", "improving", "proposed")
-PROBLEMS = ("rnn_curves", "quadratic, monotone", "quadratic, crossing", "quadratic, overfitting")
+TAKE_UP = 0.25  # of an epoch: what it costs to pause a trial and take it up again where that is not free
 
 
 def rungs_of(epochs: int) -> list[int]:
@@ -46,7 +46,7 @@ class NoStopping:
 
     def end(self, number: int, *, completed: bool) -> None: ...
 
-    def resume(self) -> int | None:
+    def resume(self, arriving: float) -> int | None:
         return None
 
 
@@ -75,15 +75,11 @@ class Stopping(NoStopping):
 
 
 class Promotion(NoStopping):
-    """ASHA as published (Li et al. 2020, algorithm 2): every trial pauses at a rung; a free worker takes up the best.
+    """ASHA as published (Li et al. 2020, algorithm 2): each trial pauses at a rung; a free worker takes up the best."""
 
-    With `quota` only where FACTOR times as many have reached the rung as have been promoted from it (D-ASHA).
-    """
-
-    def __init__(self, epochs: int, *, quota: bool = False) -> None:
+    def __init__(self, epochs: int) -> None:
         self.rungs: dict[int, list[tuple[float, int]]] = {rung: [] for rung in rungs_of(epochs)}
         self.promoted: dict[int, set[int]] = {rung: set() for rung in self.rungs}
-        self.quota = quota
 
     def decide(self, number: int, epoch: int, value: float) -> Decision:
         if epoch not in self.rungs:
@@ -91,13 +87,10 @@ class Promotion(NoStopping):
         insort(self.rungs[epoch], (value, number))
         return "pause"
 
-    def resume(self) -> int | None:
+    def resume(self, arriving: float) -> int | None:
         for rung in reversed(self.rungs):
             reached, promoted = self.rungs[rung], self.promoted[rung]
-            share = len(reached) // FACTOR
-            if self.quota and len(promoted) >= share:
-                continue
-            for _, number in reached[:share]:
+            for _, number in reached[: len(reached) // FACTOR]:
                 if number not in promoted:
                     promoted.add(number)
                     return number
@@ -128,10 +121,11 @@ class RayStopping(NoStopping):
 
 RULES: dict[str, Callable[[int], Policy]] = {
     "ours": PackageStopping,
+    "ours, promotion": lambda epochs: PackageStopping(epochs, promotion=True),
+    "ours, promotion at a cost": lambda epochs: PackageStopping(epochs, promotion=True),
     "stopping": Stopping,
     "stopping, quota": lambda epochs: Stopping(epochs, quota=True),
     "promotion": Promotion,
-    "promotion, quota": lambda epochs: Promotion(epochs, quota=True),
     "Ray's AsyncHyperBand": RayStopping,
     "no stopping": NoStopping,
 }
@@ -142,7 +136,8 @@ def search(name: str, data: Path, kind: str, workers: int, rule: str, seed: int)
     """Trials, epochs, the share of trials that ran all epochs, and the regret after each part of the time."""
     quiet()
     found = problem(name, data)
-    seconds = FULL_TRAININGS[workers] * found.epochs * epoch_seconds(name, data)
+    seconds_each = epoch_seconds(name, data)
+    seconds = FULL_TRAININGS[workers] * found.epochs * seconds_each
     trace = simulate(
         found,
         arrivals_of(kind, name, data, seed),
@@ -151,6 +146,7 @@ def search(name: str, data: Path, kind: str, workers: int, rule: str, seed: int)
         seconds=seconds,
         seed=seed + 1,
         stop_nan=rule != "Ray's AsyncHyperBand",
+        take_up=TAKE_UP * seconds_each if rule.endswith("at a cost") else 0.0,
     )
     regrets = [found.regret(trace.at(seconds * part)) for part in PARTS]
     return [trace.trials, trace.epochs, trace.completed / trace.trials, *regrets]
@@ -171,11 +167,13 @@ def main(
     seeds: Annotated[int, typer.Option(help="Searches of each rule in each setting.")] = 20,
     jobs: Annotated[int, typer.Option(help="Processes.")] = 2,
     output: Annotated[Path | None, typer.Option(help="Write the figures of every search as JSON.")] = None,
+    rules: Annotated[list[str] | None, typer.Option(help="Only this rule; may be given again.")] = None,
     each: Annotated[bool, typer.Option(help="A table for each problem, not only over all.")] = False,
 ) -> None:
     """Compare early-stopping rules on the same arrivals."""
     for name in PROBLEMS:
         epoch_seconds(name, data)
+    compared = rules or list(RULES)
     settings = [
         (kind, workers) for kind in ARRIVALS for workers in FULL_TRAININGS if (kind, workers) != ("proposed", 64)
     ]
@@ -183,14 +181,14 @@ def main(
         (name, data, kind, workers, rule, seed)
         for kind, workers in settings
         for name in PROBLEMS
-        for rule in RULES
+        for rule in compared
         for seed in range(seeds)
     ]
-    found = np.array(run_all(search, cells, jobs)).reshape(len(settings), len(PROBLEMS), len(RULES), seeds, -1)
+    found = np.array(run_all(search, cells, jobs)).reshape(len(settings), len(PROBLEMS), len(compared), seeds, -1)
     console = Console(width=150)
     for row, name in enumerate(PROBLEMS if each else ()):
-        console.print(_table(name, settings, found[:, row : row + 1]))
-    console.print(_table("All problems", settings, found))
+        console.print(_table(name, settings, compared, found[:, row : row + 1]))
+    console.print(_table("All problems", settings, compared, found))
     if output is not None:
         keys = ["trials", "epochs", "run_all", *(f"regret_{part}" for part in PARTS)]
         rows = [
@@ -203,7 +201,7 @@ def main(
         output.write_text(json.dumps(rows))
 
 
-def _table(title: str, settings: list[tuple[str, int]], found: np.ndarray) -> Table:
+def _table(title: str, settings: list[tuple[str, int]], rules: list[str], found: np.ndarray) -> Table:
     """`found` by settings, problems, rules, seeds and what `search` gives."""
     table = Table(title=f"{title}: regret in %, median over seeds, mean over problems")
     for heading in ("arrivals", "workers", "rule"):
@@ -213,7 +211,7 @@ def _table(title: str, settings: list[tuple[str, int]], found: np.ndarray) -> Ta
     for (kind, workers), rows in zip(settings, found, strict=True):
         low, middle, high = np.percentile(rows, [25, 50, 75], axis=2).mean(axis=1)
         ranks = rankdata(rows[..., -1], axis=1).mean(axis=(0, 2))
-        for i, rule in enumerate(RULES):
+        for i, rule in enumerate(rules):
             trials, epochs, full, *regrets = middle[i]
             table.add_row(
                 kind,

@@ -30,6 +30,7 @@ from rich.table import Table
 from scipy.stats import rankdata
 from simulation import Arrivals, Decision, Params, Problem, RandomArrivals, quadratic, rnn_curves, simulate
 
+from automl.search.promotion import PAUSED
 from automl.search.proposals import History, ask
 from automl.search.sampler import make_sampler
 from automl.search.stopping import StoppingRule
@@ -125,22 +126,23 @@ class Rays:
 
 
 class PackageStopping:
-    """The package's rule as a policy."""
+    """The package's rule as a policy. `trials` is how many the search may have, which promotion needs to know."""
 
-    def __init__(self, epochs: int) -> None:
-        self.rule = StoppingRule(Asha(max_epochs=epochs), maximize=False)
+    def __init__(self, epochs: int, *, promotion: bool = False, trials: int = 10**6) -> None:
+        self.rule = StoppingRule(Asha(max_epochs=epochs, promotion=promotion), maximize=False, trials=trials)
         self.values: dict[int, dict[int, float]] = {}
 
     def decide(self, number: int, epoch: int, value: float) -> Decision:
         values = self.values.setdefault(number, {})
         values[epoch] = value
-        return "stop" if self.rule.decide(number, epoch, values) else "go"
+        reason = self.rule.decide(number, epoch, values)
+        return "pause" if reason == PAUSED else "stop" if reason else "go"
 
     def end(self, number: int, *, completed: bool) -> None:
         self.rule.end(number, finished=completed)
 
-    def resume(self) -> int | None:
-        return None
+    def resume(self, arriving: float) -> int | None:
+        return self.rule.promote(arriving)
 
 
 def tenth(count: int) -> int:

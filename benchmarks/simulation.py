@@ -100,13 +100,16 @@ class Arrivals(Protocol):
 
 
 class Policy(Protocol):
-    """Early stopping: what a trial does after an epoch below the last, and which paused trial to take up again."""
+    """Early stopping: what a trial does after an epoch below the last, and which paused trial to take up again.
+
+    Trials that run or are to come have done `arriving` epochs at least.
+    """
 
     def decide(self, number: int, epoch: int, value: float) -> Decision: ...
 
     def end(self, number: int, *, completed: bool) -> None: ...
 
-    def resume(self) -> int | None: ...
+    def resume(self, arriving: float) -> int | None: ...
 
 
 @dataclass
@@ -116,6 +119,7 @@ class Trace:
     trials: int = 0
     epochs: int = 0
     completed: int = 0
+    seconds: float = 0.0  # at the last epoch
     incumbents: list[tuple[float, float]] = field(default_factory=list)  # (virtual second, truth at the best value)
     ended_at: Counter[int] = field(default_factory=Counter)
 
@@ -134,11 +138,12 @@ def simulate(
     trials: int | None = None,
     seed: int = 0,
     stop_nan: bool = True,
+    take_up: float = 0.0,
 ) -> Trace:
-    """Run a search until `seconds` have passed or `trials` have ended, on `workers` that are never idle.
+    """Run a search until `seconds` have passed or `trials` have ended, on `workers` that are idle only at its end.
 
     With `stop_nan` a trial whose metric is NaN fails, as training ends it; else it runs on as Ray Tune would let it.
-    A paused trial is taken up again at no cost, which favours policies that pause.
+    To write a paused trial's checkpoint and to take the trial up again costs `take_up` seconds.
     """
     trace = Trace()
     curve = problem.open()
@@ -153,25 +158,34 @@ def simulate(
         heapq.heappush(queue, (now + float(curves[number].seconds[reached[number]]), order, number))
         order += 1
 
-    def employ(now: float) -> None:
-        number = policy.resume()
-        if number is None:
-            if trials is not None and trace.trials >= trials:
-                return
-            number = trace.trials
-            trace.trials += 1
-            curves[number] = curve(arrivals.next(number), seed * 100_003 + number)
-            reached[number] = 0
-        begin(number, now)
+    def arriving() -> float:
+        if trials is None or trace.trials < trials:
+            return 0
+        return min((reached[number] for _, _, number in queue), default=math.inf)
 
-    for _ in range(workers):
-        employ(0.0)
+    def employ(now: float) -> None:
+        """Give every idle worker a trial, as long as there are any."""
+        while len(queue) < workers:
+            number = policy.resume(arriving())
+            if number is not None:
+                begin(number, now + take_up)
+            elif trials is None or trace.trials < trials:
+                number = trace.trials
+                trace.trials += 1
+                curves[number] = curve(arrivals.next(number), seed * 100_003 + number)
+                reached[number] = 0
+                begin(number, now)
+            else:
+                return
+
+    employ(0.0)
     while queue:
         now, _, number = heapq.heappop(queue)
         if now > seconds:
             break
         reached[number] = epoch = reached[number] + 1
         trace.epochs += 1
+        trace.seconds = now
         value = float(curves[number].values[epoch - 1])
         if value < best:
             best = value
@@ -197,7 +211,7 @@ def simulate(
             begin(number, now)
         else:
             trace.ended_at[epoch] += 1
-            employ(now)
+        employ(now)
     return trace
 
 

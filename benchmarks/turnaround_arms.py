@@ -105,7 +105,7 @@ def search_null_trials(folder: Path, trials: int, early_stopping: str, address: 
     from automl.search.engine import search
     from automl.search.manifest import create_manifest
     from automl.search.publishing import driving
-    from automl.search.ray_session import local_capacity
+    from automl.search.resources import local_capacity
     from automl.space import sample_configs
     from automl.training.run_directory import RunDirectory, write_json
     from automl.verbs import load_space

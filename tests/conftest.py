@@ -1,21 +1,26 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import boto3
 import numpy as np
 import pytest
 from hypothesis import settings
+from moto.server import ThreadedMotoServer
 
 from automl.training.run_directory import RunDirectory
 
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
 
+BUCKET, SECRET = "s3://bucket", "the-secret-key"
 POSITIVE = ["good", "great", "lovely", "wonderful", "happy", "excellent", "delightful", "brilliant"]
 NEGATIVE = ["bad", "awful", "terrible", "sad", "horrible", "poor", "dreadful", "nasty"]
 NEUTRAL = [
@@ -42,6 +47,27 @@ def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPath
     """No test reads or writes the user's own cache; all of them share one, as runs do."""
     shared = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("AUTOML_CACHE", str(shared))
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """An S3 server on this machine; gives its address."""
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a bucket, which the environment says how to reach."""
+    settings = {"ENDPOINT_URL": s3, "ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": SECRET, "REGION": "us-east-1"}
+    for name, value in settings.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    boto3.client("s3", region_name="us-east-1", endpoint_url=s3).create_bucket(Bucket="bucket")
+    return BUCKET
 
 
 def make_texts(rows: int, seed: int, noise: float = 0.1) -> list[dict[str, str]]:

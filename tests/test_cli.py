@@ -92,6 +92,7 @@ def test_check_shows_the_space_at_eighty_columns(command: Command, small_space: 
     assert max(map(len, said.out.splitlines())) <= 80 and "…" not in said.out
     assert "learning_rate  0.001 to 0.05, log" in said.out and "model  one of 2" in said.out
     assert "13 searched parameters; 90 combinations, times 5 continuous; samples:" in " ".join(said.out.split())
+    assert "model cnn, token_dropout " in said.out and "vectors null" not in said.out
     assert "memory to train" in said.out and "warning: tpe draws its first 10 trials at random" in said.out
 
 
@@ -104,6 +105,14 @@ def test_check_for_programs_is_json_that_holds_valid_samples(command: Command, s
     assert content["discrete"]["configurations"] == 90 and content["feasible"] == 1
     assert content["spread"]["parameters"]["least"] <= content["costs"][0]["parameters"]
     assert ranges["model.rnn.hidden"]["when"] == [{"parameter": "model", "is": "rnn"}]
+
+
+def test_check_says_that_this_machine_is_too_small_without_starting_ray(command: Command, small_space: Path) -> None:
+    said = command("check", small_space, "--set", "resources.per_trial={cpus: 4096}")
+    assert said.code == 0
+    assert "warning: on this machine no trial can start: resources.per_trial.cpus asks for 4096" in " ".join(
+        said.out.split()
+    )
 
 
 def test_the_schema_is_json(command: Command) -> None:

@@ -67,10 +67,11 @@ def _lets_anybody_in(address: str) -> bool:
 def refusals(address: str) -> Iterator[None]:
     """Within the block, what a cluster refuses is a UserError of one sentence."""
     from ray.exceptions import AuthenticationError
+    from requests.exceptions import RequestException
 
     try:
         yield
-    except (AuthenticationError, RuntimeError, ConnectionError) as error:
+    except (AuthenticationError, RuntimeError, ConnectionError, RequestException) as error:
         text = str(error)
         if "Authentication required" in text:
             raise UserError(
@@ -81,7 +82,7 @@ def refusals(address: str) -> Iterator[None]:
             raise UserError(f"the cluster at {address} refuses this token; it has another one") from error
         if "No available agent" in text or "status code 504" in text:
             raise UserError(f"the head of the cluster at {address} takes no jobs now; it may be starting") from error
-        if isinstance(error, ConnectionError):
+        if isinstance(error, ConnectionError | RequestException):
             raise UserError(f"the Ray cluster at {address} does not answer: {text.splitlines()[0]}") from error
         if text.startswith("Request failed with status code"):
             raise UserError(f"the cluster at {address} refuses: {text.splitlines()[0][:300]}") from error
@@ -98,6 +99,23 @@ def start_job(
         runtime_env={"working_dir": str(folder), "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}},
         metadata=dict(metadata),
     )
+
+
+def job_states(client: JobSubmissionClient) -> dict[str, str]:
+    """The state of every job that was submitted, by id, oldest first."""
+    found = sorted(client.list_jobs(), key=lambda each: each.start_time or 0)
+    return {str(each.submission_id): each.status.value for each in found if each.submission_id}
+
+
+def is_job_of(job: str, run: str) -> bool:
+    """Whether a job is one of this run's: their ids are the name, a dot and something of their own."""
+    return job.rpartition(".")[0] == run
+
+
+def latest_state(states: Mapping[str, str], run: str) -> str | None:
+    """The state of a run's latest job; the one that is alive, where one is."""
+    mine = [state for job, state in states.items() if is_job_of(job, run)]
+    return next((state for state in mine if state not in ENDED), mine[-1] if mine else None)
 
 
 def nodes_and_resources(client: JobSubmissionClient) -> dict[str, Any]:

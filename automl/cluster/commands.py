@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from automl.cluster import service
+from automl.cluster import reading, service
+from automl.cluster.address import Cluster
 from automl.cluster.render import jobs_table, status_text
-from automl.cluster.service import Cluster
 
 FAILED = 1
 
@@ -72,7 +72,7 @@ def submit(
 
 def jobs(address: Address, runs: Runs = None, as_json: AsJson = False) -> None:
     """List the runs that were submitted, the latest first."""
-    found = service.jobs(Cluster(address, runs))
+    found = reading.jobs(Cluster(address, runs))
     if as_json:
         print(json.dumps([each.as_json() for each in found], indent=2))
     else:
@@ -82,7 +82,7 @@ def jobs(address: Address, runs: Runs = None, as_json: AsJson = False) -> None:
 def status(run: Name, address: Address, runs: Runs = None, as_json: AsJson = False) -> None:
     """Show how far a run is: trials, the best so far, the budget, and what of the cluster is in use."""
     cluster = Cluster(address, runs)
-    found, there = service.status(cluster, run), service.resources(cluster)
+    found, there = reading.status(cluster, run), reading.resources(cluster)
     if as_json:
         print(json.dumps({**found.as_json(), "cluster": there}, indent=2))
     else:
@@ -117,7 +117,7 @@ def fetch(
     output: Annotated[Path | None, typer.Option(metavar="FOLDER", help="The folder to make [runs/RUN].")] = None,
 ) -> None:
     """Copy a run to this machine, without its checkpoints: leaderboard, report, best model, journal, metrics."""
-    print(service.fetch(Cluster(address, runs), run, output or Path("runs") / run))
+    print(reading.fetch(Cluster(address, runs), run, output or Path("runs") / run))
 
 
 def resume_job(run: str, address: str, runs: str | None, arguments: list[str]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from automl.cluster.archive import archive
 from automl.data.files import replace_atomically
-from automl.data.store import Store, is_url
+from automl.data.store import PATIENCE_SECONDS, Store, is_url
 from automl.space import UserError
 
 FOLDER = ".submissions"  # beside the runs: a record and the packed files of each
@@ -36,9 +36,13 @@ class Submission:
 
 @dataclass(frozen=True)
 class Runs:
-    """The folder of all runs as a cluster sees it: a path that its nodes share, or the URL of a store."""
+    """The folder of all runs as a cluster sees it: a path that its nodes share, or the URL of a store.
+
+    A store that does not answer is waited for `patience` seconds.
+    """
 
     place: str
+    patience: float = PATIENCE_SECONDS
 
     def run(self, name: str) -> str:
         """The place of a run, by a name that has been checked."""
@@ -48,6 +52,11 @@ class Runs:
         """The names of all submitted runs."""
         files = self._store().names() if is_url(self.place) else [path.name for path in self._folder().glob("*.json")]
         return sorted(name.removesuffix(".json") for name in files if name.endswith(".json") and "/" not in name)
+
+    def has(self, name: str) -> bool:
+        """Whether a run of this name was submitted."""
+        record = f"{name}.json"
+        return self._store().has(record) if is_url(self.place) else (self._folder() / record).is_file()
 
     def record(self, name: str) -> Submission:
         """What is known of a run; raises UserError where nothing is."""
@@ -90,4 +99,4 @@ class Runs:
         return Path(self.place) / FOLDER
 
     def _store(self) -> Store:
-        return Store(self.run(FOLDER))
+        return Store(self.run(FOLDER), self.patience)

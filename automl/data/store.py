@@ -35,11 +35,12 @@ def is_url(place: str) -> bool:
 class Store:
     """The folder at `url`, which need not exist; names are relative to it, with slashes.
 
-    A method tries again for two minutes where the store does not answer, then raises OSError. A file is in the store
-    whole or not at all.
+    A method tries again for `patience` seconds where the store does not answer, then raises OSError. A file is in the
+    store whole or not at all.
     """
 
     url: str
+    patience: float = PATIENCE_SECONDS
 
     def put(self, path: Path, name: str) -> None:
         """Copy the file `path` into the store."""
@@ -89,8 +90,8 @@ class Store:
         return self._patiently(lambda: there.get_file_info(f"{root}/{name}"))
 
     def _patiently(self, ask: Callable[[], T]) -> T:
-        """Ask until there is an answer; raises OSError where there is none for two minutes."""
-        give_up, pause = time.monotonic() + PATIENCE_SECONDS, PAUSE_SECONDS
+        """Ask until there is an answer; raises OSError where there is none for `patience` seconds."""
+        give_up, pause = time.monotonic() + self.patience, PAUSE_SECONDS
         while True:
             try:
                 return ask()

@@ -13,13 +13,12 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from typing import TypeVar
 
 import ray
-import torch
 from ray import PlacementGroupID
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from automl.search.growth import greatest_resources
 from automl.search.own_ray import enter_privacy, leave_privacy
-from automl.search.resources import Capacity
+from automl.search.resources import Capacity, local_capacity
 from automl.space import UserError
 from automl.training.run_directory import TrialDirectory
 
@@ -42,11 +41,6 @@ _ENVIRONMENT = {
 }
 
 _ahead = False  # whether `ray_beside` has started a Ray that no session has taken over
-
-
-def local_capacity() -> Capacity:
-    """What this machine has for this process."""
-    return Capacity(cpus=len(os.sched_getaffinity(0)), gpus=torch.cuda.device_count())
 
 
 class LostNodeError(RuntimeError):

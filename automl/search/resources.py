@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+
+import torch
 
 from automl.space import SearchSpec, UserError
 
@@ -19,6 +22,11 @@ class Capacity:
     cpus: float
     gpus: float
     other: Mapping[str, float] = field(default_factory=dict)
+
+
+def local_capacity() -> Capacity:
+    """What this machine has for this process."""
+    return Capacity(cpus=len(os.sched_getaffinity(0)), gpus=torch.cuda.device_count())
 
 
 @dataclass(frozen=True)

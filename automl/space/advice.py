@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from automl.space.early_stopping import Asha
@@ -36,7 +37,7 @@ def _scales(spec: SearchSpec) -> Iterator[str]:
         if isinstance(value, Choice) or value.log or value.step is not None or value.ends[0] <= 0:
             continue
         low, high = value.ends
-        rate = parameter.name.endswith(("learning_rate", "weight_decay"))
+        rate = parameter.name.partition(".choice[")[0].endswith(("learning_rate", "weight_decay"))
         if high / low >= (WIDE if rate else WIDE**2):
             yield (
                 f"{parameter.name} goes from {low:g} to {high:g} on a linear scale, so nine of ten trials have more "
@@ -50,10 +51,10 @@ def _kernels(spec: SearchSpec, longest: int | None) -> Iterator[str]:
     if most is None:
         return
     for name, section in spec.model.named().items():
-        kernels = getattr(section, "kernel_sizes", None)
-        widest = max(_whole_numbers(kernels), default=0)
-        if widest > most:
-            yield f"model.{name}.kernel_sizes has {widest}, and of the texts 99 % have at most {most} tokens"
+        for setting in ("kernel_sizes", "kernel_size"):
+            widest = max(_whole_numbers(getattr(section, setting, None)), default=0)
+            if widest > most:
+                yield f"model.{name}.{setting} has {widest}, and of the texts 99 % have at most {most} tokens"
 
 
 def _whole_numbers(value: object) -> Iterator[int]:
@@ -68,10 +69,17 @@ def _whole_numbers(value: object) -> Iterator[int]:
         yield value
 
 
+def _startup(spec: SearchSpec) -> int:
+    """Trials that the sampler draws at random before it learns: of cmaes a generation (Hansen 2016, table 1)."""
+    if spec.search.sampler == "cmaes":
+        return 4 + math.floor(3 * math.log(len(parameters(spec))))
+    return STARTUP.get(spec.search.sampler, 0)
+
+
 def _budget(spec: SearchSpec) -> Iterator[str]:
     search = spec.search
-    startup = STARTUP.get(search.sampler)
-    if startup and search.trials <= startup:
+    startup = _startup(spec)
+    if search.trials <= startup and not search.warm_start:
         yield f"{search.sampler} draws its first {startup} trials at random, and there are {search.trials} in all"
     if search.sampler == "grid" and grid_size(spec) > search.trials:
         yield f"the grid has {grid_size(spec):,} configurations, of which {search.trials} are tried"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from rich.markup import escape
@@ -37,6 +38,20 @@ def _grow(tree: Tree, name: str, value: Any) -> None:
         tree.add(f"{name}  [green]{escape(describe_range(value))}[/green]")
     else:
         tree.add(f"[dim]{name}  {escape(json.dumps(value, ensure_ascii=False))}[/dim]")
+
+
+def searched_values(value: Any, config: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Of a configuration, each setting at `path` that is searched, with its value; of alternatives the chosen name."""
+    if isinstance(value, Alternatives):
+        ((chosen, inner),) = config.items()
+        if len(value.named()) > 1:
+            yield path, chosen
+        yield from searched_values(value.named()[chosen], inner, f"{path}.{chosen}")
+    elif isinstance(value, Section):
+        for name in type(value).model_fields:
+            yield from searched_values(getattr(value, name), config[name], f"{path}.{name}")
+    elif isinstance(value, Range):
+        yield path, config
 
 
 def describe_range(value: Range) -> str:

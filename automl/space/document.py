@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import ConstructorError, RoundTripConstructor
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import ReusedAnchorWarning, YAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
 from automl.space.errors import Problem, SpaceError, UserError, closest
@@ -110,7 +111,8 @@ def parse_yaml(text: str, file: str) -> Document:
     yaml.Constructor = _Constructor
     yaml.constructor.document = document
     try:
-        loaded = yaml.load(text)
+        with warnings.catch_warnings(action="ignore", category=ReusedAnchorWarning):
+            loaded = yaml.load(text)
     except UNREADABLE as error:
         raise SpaceError([yaml_problem(error, text, file, lines)]) from error
     if not isinstance(loaded, dict):

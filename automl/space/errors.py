@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 
 from rich.cells import cell_len
 
@@ -54,8 +54,12 @@ class SpaceError(UserError):
 
 def closest(name: object, valid: Iterable[str], cutoff: float = 0.6) -> str | None:
     """The one of `valid` that `name` was probably meant to be; `cutoff` from 0 (anything) to 1 (the same)."""
-    close = get_close_matches(str(name).lower()[:100], list(valid), n=1, cutoff=cutoff)
-    return close[0] if close else None
+    written = str(name).lower()[:100]
+    close = get_close_matches(written, list(valid), n=3, cutoff=cutoff)
+    # Of those that are equally near the one with the same beginning: few mistake the first letter.
+    return max(
+        close, key=lambda each: (SequenceMatcher(None, each, written).ratio(), each[:1] == written[:1]), default=None
+    )
 
 
 def nearest(name: object, valid: Iterable[str]) -> str:

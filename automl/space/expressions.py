@@ -45,6 +45,9 @@ _INSTEAD = {
     "&": "and",
     "|": "or",
 }
+_KNOWN = "; a condition has settings, numbers, quoted text, + - * / // %, comparisons, and, or, not, " + ", ".join(
+    FUNCTIONS
+)
 
 
 class ExpressionError(Exception):
@@ -94,7 +97,7 @@ def _tokens(text: str) -> list[tuple[int, str, str]]:
         if not match:
             start = at + len(text[at:]) - len(text[at:].lstrip())
             wrong = text[start : start + 2] if text[start : start + 2] in _INSTEAD else text[start]
-            hint = f"; write {_INSTEAD[wrong]}" if wrong in _INSTEAD else ""
+            hint = f"; write {_INSTEAD[wrong]}" if wrong in _INSTEAD else _KNOWN
             raise ExpressionError(start, "a quote is not closed" if wrong in "'\"" else f"unknown sign {wrong!r}{hint}")
         kind = str(match.lastgroup)
         found.append((match.start(kind), kind, match[kind]))

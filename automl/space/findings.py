@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
 
 from automl.space.document import Document, Key
+from automl.space.elsewhere import place_of, range_instead, task_of
 from automl.space.errors import Problem, closest, listing, nearest
+from automl.space.families import FAMILIES
 from automl.space.ranges import LISTS, RANGES, Range
 from automl.space.sections import Alternatives, models_in
 from automl.space.wording import explain, literal_options, shown
@@ -29,13 +32,25 @@ NOT_YET = {
 }
 
 
+def problems_of(document: Document, kind: type[BaseModel], errors: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
+    """What the entries of `ValidationError.errors()` of the model `kind` mean; a misspelt name is not also missing."""
+    unknown: dict[Key, list[str]] = {}
+    for error in errors:
+        if error["type"] == "extra_forbidden":
+            unknown.setdefault(error["loc"][:-1], []).append(str(error["loc"][-1]))
+    for error in errors:
+        beside = unknown.get(error["loc"][:-1], []) if error["type"] == "missing" else []
+        if not any(closest(each, [str(error["loc"][-1])]) for each in beside):
+            yield problem_of(document, kind, error)
+
+
 def problem_of(document: Document, kind: type[BaseModel], error: Mapping[str, Any]) -> Problem:
     """Where an entry of `ValidationError.errors()` of the model `kind` stands in the file, and what it means there."""
     path = _path_in_file(document, error["loc"])
     if "setting" in error.get("ctx", {}):  # a section's own finding about one of its settings
         path = (*path, *error["ctx"]["setting"].split("."))
     if error["type"] == "extra_forbidden":
-        return _unknown_key(document, path, _model_at(kind, error["loc"][:-1]))
+        return _unknown_key(document, path, kind, _model_at(kind, error["loc"][:-1]))
     if error["type"] == "missing":
         return _missing(document, path)
     name, value = _setting(path), error["input"]
@@ -44,8 +59,16 @@ def problem_of(document: Document, kind: type[BaseModel], error: Mapping[str, An
     if section and issubclass(section, Alternatives) and error["type"] == "model_type":
         names = list(section.model_fields)
         message = f"expected a mapping with {listing(names)} in it, as in {{{names[0]}: {{}}}}; got {shown(value)}"
+        if isinstance(value, str) and re.search(r"\w:\S", value):
+            message += "; write a space after the colon"
     elif isinstance(value, dict) and set(value) & set(RANGES) and not searchable and error["type"] != "range":
         message = f"cannot be searched; {explain(error, got=False)}"
+    elif isinstance(value, dict) and searchable and (instead := range_instead(value, _number_kind(error))):
+        word, written = instead
+        return document.problem((*path, word), f"{name}: unknown range {word!r}; write {written}", at_key=True)
+    elif isinstance(value, dict) and searchable and "per" in value:
+        example = f"{{per: {value['per']}, int: [low, high]}}"
+        message = f"per says how long the list is, and a range what is in it, as in {example}"
     elif isinstance(value, dict) and searchable and _misspelt_range(value):
         word = _misspelt_range(value)
         return document.problem((*path, word), f"{name}: unknown range {word!r}{nearest(word, RANGES)}", at_key=True)
@@ -57,25 +80,40 @@ def problem_of(document: Document, kind: type[BaseModel], error: Mapping[str, An
     return document.problem(path, message, offset=error.get("ctx", {}).get("offset"))
 
 
-def _unknown_key(document: Document, path: Key, section: type[BaseModel] | None) -> Problem:
+def _number_kind(error: Mapping[str, Any]) -> str:
+    return "int" if error["type"].startswith("int") else "float"
+
+
+def _unknown_key(document: Document, path: Key, kind: type[BaseModel], section: type[BaseModel] | None) -> Problem:
     name = str(path[-1])
     fields = section.model_fields if section else {}
     valid = [field.alias or field_name for field_name, field in fields.items()]
-    message = f"unknown key {name!r}{nearest(name, valid)}"
-    if section and issubclass(section, Range) and name == "per":
-        setting = _setting(path[:-1])
-        message = f"per makes a list, and {setting} is a single value; leave it out"
-    elif section and issubclass(section, Range) and name in RANGES:
-        message = f"a range has one of {', '.join(RANGES)}, not several"
+    message = ""
+    if section and issubclass(section, Range):
+        if name == "per":
+            message = f"per makes a list, and {_setting(path[:-1])} is a single value; leave it out"
+        elif name in RANGES:
+            message = f"a range has one of {', '.join(RANGES)}, not several"
     elif section and issubclass(section, Alternatives):
-        if name in RANGES:
-            names = ", ".join(f"{each}: {{}}" for each in valid[:2])
-            message = f"no range stands here: the names themselves are the alternatives, as in {{{names}}}"
-        elif path[:-1] == ("model",):
-            ordered = sorted(valid, key=lambda each: each != closest(name, valid))
-            message = f"unknown family {name!r}{nearest(name, valid)}"
-            message += f" The families are {listing(ordered, 'and')}." if closest(name, valid) else ""
-    return document.problem(path, message, at_key=True)
+        message = _unknown_alternative(name, path, valid)
+    elif closest(name, valid, cutoff=0.8) is None:
+        other = task_of(name) if path[:-1] == ("data",) else ""
+        hint = f"; it is for {other}" if other else place_of(kind, name, document.data)
+        message = f"unknown key {name!r}{hint}" if hint else ""
+    return document.problem(path, message or f"unknown key {name!r}{nearest(name, valid)}", at_key=True)
+
+
+def _unknown_alternative(name: str, path: Key, valid: list[str]) -> str:
+    if name in RANGES:
+        names = ", ".join(f"{each}: {{}}" for each in valid[:2])
+        return f"no range stands here: the names themselves are the alternatives, as in {{{names}}}"
+    if path[:-1] != ("model",):
+        return ""
+    if name in FAMILIES:
+        return f"family {name!r} is not for this task, which has {listing(valid, 'and')}"
+    ordered = sorted(valid, key=lambda each: each != closest(name, valid))
+    families = f" The families are {listing(ordered, 'and')}." if closest(name, valid) else ""
+    return f"unknown family {name!r}{nearest(name, valid)}{families}"
 
 
 def _missing(document: Document, path: Key) -> Problem:

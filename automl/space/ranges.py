@@ -38,7 +38,7 @@ class FloatRange(Range):
     """Real numbers from a low to a high end."""
 
     ends: tuple[Number, Number] = Field(alias="float", description="[low, high], both included.")
-    log: bool = Field(False, description="Search on a logarithmic scale.")
+    log: Annotated[bool, Strict()] = Field(False, description="Search on a logarithmic scale.")
     step: Number | None = Field(None, gt=0, description="Only low, low + step, low + 2 step, ...")
 
     @model_validator(mode="after")
@@ -51,7 +51,7 @@ class IntRange(Range):
     """Whole numbers from a low to a high end."""
 
     ends: tuple[Whole, Whole] = Field(alias="int", description="[low, high], both included.")
-    log: bool = Field(False, description="Search on a logarithmic scale.")
+    log: Annotated[bool, Strict()] = Field(False, description="Search on a logarithmic scale.")
     step: Whole | None = Field(None, gt=0, description="Only low, low + step, low + 2 step, ...")
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ from automl.space.data_section import TASKS
 from automl.space.document import Document, apply_overrides, read_text
 from automl.space.errors import Problem, SpaceError, UserError
 from automl.space.extends import read_document
-from automl.space.findings import problem_of
+from automl.space.findings import problems_of
 from automl.space.ranges import extremes
 from automl.space.samplers import sampler_fault
 from automl.space.sections import Section
@@ -57,7 +57,7 @@ def parse(
     try:
         spec = kind.model_validate(document.data)
     except ValidationError as error:
-        problems += [problem_of(document, kind, entry) for entry in error.errors(include_url=False)]
+        problems += problems_of(document, kind, error.errors(include_url=False))
     else:
         problems += _faults(document, spec)
     if problems:

@@ -92,8 +92,10 @@ class _Within:
             word = "int" if isinstance(value, IntRange) else "float"
             _, wrong = self._checked(value.ends, word)
             if wrong and not all(error["type"].type == "out_of_bounds" for error in wrong):
-                why = {"word": word, "expected": str(wrong[0]["type"].context["expected"])}
-                raise PydanticCustomError("range", "a range of {word} does not fit here; {expected}", why)
+                why = {"word": word, "expected": str(wrong[0]["type"].context["expected"]), "hint": ""}
+                if self.inside is not None:
+                    why["hint"] = f", as {{per: 2, {word}: [low, high]}} makes one"
+                raise PydanticCustomError("range", "a range of {word} does not fit here; {expected}{hint}", why)
             if wrong:
                 raise ValidationError.from_exception_data(word, wrong)
         return value

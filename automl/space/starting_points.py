@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from automl.space.constraints import constraints_of
+from automl.space.describe import describe_range
 from automl.space.document import Key
 from automl.space.errors import listing, nearest
 from automl.space.parameters import choice_options, entry_name, option_name
@@ -49,7 +50,10 @@ def _point(spec: SearchSpec, config: Mapping[str, Any], faults: list[Fault], pla
     found: Values = {}
     for name, given in config.items():
         if name not in sections:
-            faults.append(((*place, name), f"unknown section {name!r}{nearest(name, sections)}"))
+            parts = name.split(".")
+            nested = ": {".join(parts) + ": ..." + "}" * (len(parts) - 1)
+            hint = f"; write {{{nested}}}" if parts[0] in sections else nearest(name, sections)
+            faults.append(((*place, name), f"unknown section {name!r}{hint}"))
         else:
             _take(sections[name], given, name, (*place, name), found, faults)
     return found
@@ -60,8 +64,10 @@ def _take(value: Any, given: Any, path: str, place: Key, found: Values, faults: 
     if isinstance(value, Alternatives):
         named = value.named()
         chosen = next(iter(given)) if isinstance(given, Mapping) and len(given) == 1 else given
-        if chosen not in named:
-            faults.append((place, f"{path}: expected one of {listing(named)}, as in {{{next(iter(named))}: {{}}}}"))
+        if not isinstance(chosen, str) or chosen not in named:
+            one = "" if len(named) == 1 else "one of "
+            message = f"expected {one}{listing(named)}, as in {{{next(iter(named))}: {{}}}}; got {shown(chosen)}"
+            faults.append((place, f"{path}: {message}"))
             return
         if len(named) > 1:
             found[path] = chosen
@@ -72,7 +78,8 @@ def _take(value: Any, given: Any, path: str, place: Key, found: Values, faults: 
     elif isinstance(value, Each):
         _take_list(value, given, path, place, found, faults)
     elif isinstance(value, Range) and not _is_in(value, given):
-        faults.append((place, f"{path}: {shown(given)} is not in the range"))
+        among = "" if isinstance(value, Choice) else "in the range "
+        faults.append((place, f"{path}: {shown(given)} is not {among}{describe_range(value)}"))
     elif isinstance(value, Choice):
         keys = [choice_key(option) for option in value.choice]
         # The value itself comes before one that only equals it, as 1.0 does 1, and that before a range that it is in.

@@ -50,8 +50,8 @@ def explain(error: Mapping[str, Any], *, got: bool = True, searchable: bool = Fa
     range_word = kind.split("_")[0]
     alternative = f", or {_RANGES[range_word]}" if searchable and range_word in _RANGES else ""
     if kind in _EXPECTED:
-        hint = "; put it in quotes" if kind == "string_type" and isinstance(value, int | float) else ""
-        return f"expected {_EXPECTED[kind]}{alternative}{found}{hint}"
+        example = _list_example(value) if kind == "list_type" and got else ""
+        return f"expected {_EXPECTED[kind]}{example}{alternative}{found}{_quotes_hint(kind, value)}"
     if kind in BOUNDS:
         words, key = BOUNDS[kind]
         return f"expected {words} {context[key]:.15g}{found}"
@@ -67,6 +67,32 @@ def explain(error: Mapping[str, Any], *, got: bool = True, searchable: bool = Fa
     if kind == "too_long":
         return f"expected at most {_entries(context['max_length'])}{found}"
     return str(error["msg"])
+
+
+def _list_example(value: Any) -> str:
+    """How a single value would stand as a list."""
+    if isinstance(value, dict | list) or value is None:
+        return ""
+    example = f"[{shown(value)}]"
+    return f", as in {example}" if len(example) <= 40 else ", with [ and ] around it"
+
+
+def _quotes_hint(kind: str, value: Any) -> str:
+    if kind == "string_type" and isinstance(value, int | float):
+        return "; put it in quotes"
+    if kind in ("int_type", "float_type") and isinstance(value, str) and _is_number(value):
+        return "; leave the quotes out"
+    if kind in ("int_type", "float_type", "string_type") and value == "None":
+        return "; YAML writes None as null"
+    return ""
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def literal_options(expected: str) -> list[str]:

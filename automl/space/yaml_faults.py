@@ -12,6 +12,7 @@ from ruamel.yaml.events import (
     CollectionStartEvent,
     DocumentStartEvent,
     NodeEvent,
+    ScalarEvent,
 )
 from ruamel.yaml.reader import ReaderError
 
@@ -23,6 +24,9 @@ MAX_VALUES = 10_000
 # What the parser trips over in odd text: more than its own errors.
 UNREADABLE = (YAMLError, ValueError, TypeError, AttributeError, AssertionError, LookupError, RecursionError)
 
+_ODD_SPACES = "\u00a0\u2000-\u200b\u202f\u3000"
+
+_OPEN_QUOTE = "this quote is not closed"
 _WORDS = [
     (r"mapping values are not allowed", "a ':' cannot stand here; put the text in quotes, or check the indentation"),
     (r"expected ',' or '([]}])'", "the list or mapping before this is not closed with {0}, or a comma is missing"),
@@ -30,7 +34,7 @@ _WORDS = [
     (r"expected <block end>", "this does not belong here; check the indentation and the brackets"),
     (r"cannot start any token", "a value cannot begin with this character; put the text in quotes"),
     (r"undefined alias '?([^']*)", "no anchor &{0} stands before this"),
-    (r"unexpected end of stream|document separator", "a quote is not closed"),
+    (r"unexpected end of stream|document separator", _OPEN_QUOTE),
     (r"unknown escape character", "in double quotes a backslash is written twice; or use single quotes"),
     (r"expected '<document start>'", "this does not belong at the top of a file; expected name: value"),
     (r"expected the node content", "a value is missing before this"),
@@ -46,7 +50,7 @@ def refuse_hostile(text: str, file: str, lines: list[str]) -> None:
     depth = values = documents = 0
     try:
         for event in YAML(typ="rt", pure=True).parse(text):
-            message = None
+            message, place = None, 0
             if isinstance(event, DocumentStartEvent):
                 documents += 1
                 if documents > 1:
@@ -56,7 +60,11 @@ def refuse_hostile(text: str, file: str, lines: list[str]) -> None:
             if isinstance(event, NodeEvent):
                 values += 1
                 tag = getattr(event, "tag", None)
-                if tag:
+                unquoted = str(event.value) if isinstance(event, ScalarEvent) and event.style is None else ""
+                if odd := re.search(f"[{_ODD_SPACES}]", unquoted):
+                    place = odd.start()
+                    message = f"the character U+{ord(odd.group()):04X} looks like a space and is none; write a space"
+                elif tag:
                     message = (
                         f"the tag {str(tag).replace('tag:yaml.org,2002:', '!!')[:60]} means nothing here; remove it"
                     )
@@ -69,7 +77,7 @@ def refuse_hostile(text: str, file: str, lines: list[str]) -> None:
             elif isinstance(event, CollectionEndEvent):
                 depth -= 1
             if message:
-                raise SpaceError([_marked(file, lines, event.start_mark, message)])
+                raise SpaceError([_marked(file, lines, event.start_mark, message, place)])
     except UNREADABLE as error:
         raise SpaceError([yaml_problem(error, text, file, lines)]) from error
 
@@ -89,7 +97,12 @@ def yaml_problem(error: Exception, text: str, file: str, lines: list[str]) -> Pr
         return _marked(file, lines, mark, "a tab cannot indent YAML; use spaces")
     if mark is not None and source[mark.column : mark.column + 1] == "\t":
         return _marked(file, lines, mark, "a tab cannot stand here; use spaces")
-    return _marked(file, lines, mark, f"not valid YAML: {_plain_words(error)}")
+    if mark is not None and source[mark.column : mark.column + 2] in (": ", ":"):
+        return _marked(file, lines, mark, f"not valid YAML: {_WORDS[0][1]}")
+    words = _plain_words(error)
+    if words == _OPEN_QUOTE and error.context_mark is not None:
+        mark = error.context_mark
+    return _marked(file, lines, mark, f"not valid YAML: {words}")
 
 
 def _plain_words(error: MarkedYAMLError) -> str:
@@ -97,14 +110,14 @@ def _plain_words(error: MarkedYAMLError) -> str:
     for pattern, words in _WORDS:
         match = re.search(pattern, problem)
         if match:
-            opened = error.context_mark if "not closed" in words else None
+            opened = error.context_mark if "not closed" in words and words != _OPEN_QUOTE else None
             where = f" (it begins on line {opened.line + 1})" if opened is not None else ""
             return words.format(*match.groups()) + where
     return problem
 
 
-def _marked(file: str, lines: list[str], mark: Any, message: str) -> Problem:
+def _marked(file: str, lines: list[str], mark: Any, message: str, offset: int = 0) -> Problem:
     if mark is None:
         return Problem(file, 1, 1, "", message)
     source = lines[mark.line] if mark.line < len(lines) else ""
-    return Problem(file, mark.line + 1, mark.column + 1, source, message)
+    return Problem(file, mark.line + 1, mark.column + offset + 1, source, message)

@@ -44,7 +44,9 @@ class Database:
         try:
             try:
                 return open_it()
-            except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):
+            except sqlalchemy.exc.DBAPIError as error:
+                if not (isinstance(error, sqlalchemy.exc.IntegrityError) or "already exists" in str(error.orig)):
+                    raise
                 time.sleep(CREATION_SECONDS)  # another driver is making the tables of an empty database
                 return open_it()
         except ImportError as error:

@@ -9,12 +9,13 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
 from automl.cluster.agent import LINE, MARK, answer_in
 from automl.cluster.archive import archive, unpack, wanted
-from automl.cluster.client import connect
+from automl.cluster.client import connect, refusals
 from automl.cluster.names import labels_of, new_run_name, owner_name, run_name
 from automl.cluster.package import pack
 from automl.cluster.submission import Runs, Submission
@@ -82,6 +83,14 @@ def test_a_cluster_that_lets_anybody_in_is_refused_unless_it_is_on_this_machine(
         with pytest.raises(UserError, match="lets anybody in"):  # a name for it that does not say it is this machine
             connect(f"http://127.1:{server.server_port}")
         server.shutdown()
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionError("refused"), requests.ConnectionError("Connection aborted."), requests.ReadTimeout("slow")]
+)
+def test_a_cluster_that_goes_away_is_said_in_a_sentence(error: Exception) -> None:
+    with pytest.raises(UserError, match=f"http://head:8265 does not answer: {error}"), refusals("http://head:8265"):
+        raise error
 
 
 def test_an_installed_family_does_not_travel(small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

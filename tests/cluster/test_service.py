@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.conftest import Up
-from tests.conftest import write_space
+from tests.conftest import SECRET, write_space
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -109,7 +109,7 @@ def test_two_searches_a_lost_node_a_stop_and_a_resume(cluster: Up, slow_data: Pa
     assert stopped["state"] == "interrupted"
     assert cluster.automl("resume", second, "--address", cluster.address, cwd=here).strip() == second
     assert "is running" in cluster.automl("resume", second, "--address", cluster.address, cwd=here, code=2)
-    until(lambda: all(status_of(cluster, run, here)["state"] == "finished" for run in (first, second)), 200)
+    until(lambda: all(status_of(cluster, run, here)["state"] == "finished" for run in (first, second)), 500)
     logs = [follower.communicate(timeout=30)[0] for follower in followers]
     assert "best model" in logs[0]
     assert "stopped; go on with" in logs[1]
@@ -148,15 +148,24 @@ def test_what_is_refused(cluster: Up, small_data: Path, tmp_path: Path) -> None:
     assert json.loads(cluster.automl("jobs", "--json", cwd=tmp_path)) == []
 
 
-def test_without_the_cluster_the_runs_are_still_there(cluster: Up, small_data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["a shared folder", "a store"])
+def test_without_the_cluster_the_runs_are_still_there(
+    where: str, request: pytest.FixtureRequest, small_data: Path, tmp_path: Path
+) -> None:
+    store = request.getfixturevalue("bucket") + f"/{tmp_path.name}" if where == "a store" else None
+    cluster: Up = request.getfixturevalue("cluster")  # after the bucket, which its nodes have to reach
+    runs = store or str(cluster.folder / "runs")
     space = write_space(tmp_path / "space.yaml", small_data)
-    cluster.automl("submit", space, "--name", "done", "--wait", cwd=tmp_path)
+    cluster.automl("submit", space, "--name", "done", "--wait", *(["--runs", store] if store else []), cwd=tmp_path)
     cluster.process.terminate()
     cluster.process.wait(timeout=60)
-    runs = str(cluster.folder / "runs")
     assert "no Ray cluster answers" in cluster.automl("status", "done", cwd=tmp_path, code=2)
     shown = json.loads(cluster.automl("status", "done", "--json", "--runs", runs, cwd=tmp_path))
     assert (shown["state"], shown["trials"]["budget"]) == ("finished", 4)
     assert "finished" in cluster.automl("jobs", "--runs", runs, cwd=tmp_path)
     assert cluster.automl("fetch", "done", "--runs", runs, cwd=tmp_path).strip() == "runs/done"
     assert (tmp_path / "runs" / "done" / "report.html").exists()
+    if store:
+        assert not (cluster.folder / "runs" / "done").exists()
+        for path in (tmp_path / "runs" / "done").rglob("*"):
+            assert path.is_dir() or SECRET.encode() not in path.read_bytes(), path

@@ -1,21 +1,16 @@
-"""Studies in a database, a real PostgreSQL: side by side, resumed, read, and without it."""
+"""Studies in a database, a real PostgreSQL and a real MariaDB: side by side, resumed, read, and without it."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import socket
-import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
-import psycopg
 import pytest
+import sqlalchemy
 
 import automl
 from automl.results import read_run
@@ -23,65 +18,22 @@ from automl.space import UserError
 from automl.training.database import Database
 from automl.training.run_directory import RunDirectory, read_json
 from tests.search.conftest import start_automl
-
-PASSWORD = "open-sesame"
-PROGRAMS = [*sorted(Path("/usr/lib/postgresql").glob("*/bin")), Path("/usr/bin")]
+from tests.search.database_servers import PASSWORD, Server, mariadb, postgresql
 
 
-@dataclass
-class Server:
-    """A PostgreSQL server on this machine."""
-
-    port: int
-    folder: Path
-    programs: Path
-
-    @property
-    def url(self) -> str:
-        return f"postgresql://postgres:{PASSWORD}@127.0.0.1:{self.port}/postgres"
-
-    def run(self, program: str, *arguments: str) -> None:
-        user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-        command = [*user, str(self.programs / program), "-D", str(self.folder / "data"), *arguments]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=self.folder, timeout=60)
-
-    def start(self) -> None:
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -k {self.folder}"
-        self.run("pg_ctl", "start", "--wait", "--log", str(self.folder / "log"), "-o", options)
-
-    def stop(self) -> None:
-        self.run("pg_ctl", "stop", "--mode", "immediate")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    programs = next((folder for folder in PROGRAMS if (folder / "initdb").exists()), None)
-    if programs is None:
-        if os.environ.get("AUTOML_REQUIRE_DATABASE"):
-            pytest.fail("PostgreSQL is not installed")
-        pytest.skip("needs PostgreSQL's programs: initdb, pg_ctl")
-    folder = Path(tempfile.mkdtemp(prefix="postgres-"))
-    (folder / "password").write_text(PASSWORD)
-    if os.geteuid() == 0:
-        for path in (folder, folder / "password"):
-            shutil.chown(path, "postgres")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = Server(port, folder, programs)
-    server.run("initdb", "--username", "postgres", "--pwfile", str(folder / "password"), "--auth", "scram-sha-256")
-    server.start()
-    yield server
-    server.stop()
-    shutil.rmtree(folder)
+@pytest.fixture(scope="module", params=[postgresql, mariadb])
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with request.param() as server:
+        yield server
 
 
 def studies(server: Server) -> list[str]:
     """The names of the studies in the database; none before the first has made its tables."""
-    with psycopg.connect(server.url) as connection:
-        if connection.execute("select to_regclass('studies')").fetchone() == (None,):
+    engine = sqlalchemy.create_engine(server.engine_url)
+    with engine.connect() as connection:
+        if not sqlalchemy.inspect(connection).has_table("studies"):
             return []
-        return [name for (name,) in connection.execute("select study_name from studies order by study_name")]
+        return list(connection.execute(sqlalchemy.text("select study_name from studies order by 1")).scalars())
 
 
 @pytest.mark.ray
@@ -105,7 +57,7 @@ def test_two_searches_keep_their_studies_in_one_database(
         }
         for path in run.path.rglob("*"):
             assert not path.is_file() or PASSWORD.encode() not in path.read_bytes(), path
-        study = optuna.load_study(study_name=run.name, storage=server.url.replace("://", "+psycopg://"))
+        study = optuna.load_study(study_name=run.name, storage=server.engine_url)
         found = {trial.number: trial for trial in study.trials}
         rows = [row for row in automl.leaderboard(run.path) if row["trial"] is not None]
         assert len(rows) == 4 == len(found)
@@ -119,6 +71,7 @@ def test_two_searches_keep_their_studies_in_one_database(
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.parametrize("server", [postgresql], indirect=True)  # MariaDB: the same, and a minute
 def test_a_search_whose_database_goes_away_goes_on_when_it_is_back(
     slow_space: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,6 +136,6 @@ def test_a_database_that_will_not_do_is_refused(small_space: Path, url: str, com
 
 
 def test_a_wrong_password_is_said_and_not_repeated(server: Server) -> None:
-    with pytest.raises(UserError, match="password authentication failed") as raised:
+    with pytest.raises(UserError, match=r"password authentication failed|Access denied") as raised:
         Database(server.url.replace(PASSWORD, "guessed"), "study").connect()
     assert "guessed" not in str(raised.value)

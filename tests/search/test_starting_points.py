@@ -75,7 +75,7 @@ def test_configurations_of_the_file_run_first(sampler: str, tmp_path: Path) -> N
         ("model: {rnn: {hidden: [8, 16], layers: 3}}", (14, 27), "model.rnn.hidden: expected 3 entries; got 2"),
         ("model: {rnn: {hidden: [8, 99]}}", (14, 31), "model.rnn.hidden[1]: 99 is not in the range"),
         ("model: {rnn: {head: 7}}", (14, 25), "model.rnn.head: is fixed to 0; got 7"),
-        ("training: {batch_size: '32'}", (14, 28), 'training.batch_size: "32" is not in the range'),
+        ("training: {batch_size: '32'}", (14, 28), 'training.batch_size: "32" is not one of 32, 64'),
     ],
 )
 def test_a_configuration_outside_the_space_is_explained(written: str, place: tuple[int, int], words: str) -> None:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
 import pytest
 import ray
-from moto.server import ThreadedMotoServer
 
 import automl
 from automl.data.store import Store
@@ -24,28 +21,10 @@ from automl.places import open_run
 from automl.results import read_run
 from automl.space import UserError
 from automl.training.run_directory import read_json
+from tests.conftest import BUCKET
 from tests.search.conftest import ended, start_automl
 
-BUCKET = "s3://bucket"
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    """An S3 server on this machine with an empty bucket; gives its address."""
-    logging.getLogger("werkzeug").setLevel(logging.WARNING)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture(autouse=True)
-def bucket(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = {"ENDPOINT_URL": s3, "ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "secret", "REGION": "us-east-1"}
-    for name, value in settings.items():
-        monkeypatch.setenv(f"AWS_{name}", value)
-    boto3.client("s3", region_name="us-east-1", endpoint_url=s3).create_bucket(Bucket="bucket")
+pytestmark = pytest.mark.usefixtures("bucket")
 
 
 @pytest.fixture

@@ -41,12 +41,17 @@ def test_a_good_file_gets_no_advice() -> None:
         ("trials: 30", "trials: 10", "tpe draws its first 10 trials at random, and there are 10 in all"),
         ("{choice: [[2], [3, 4]]}", "{per: 2, int: [1, 31]}", ""),
         ("max_epochs: 9", "max_epochs: 3, grace_period: 3", "grace_period 3 is max_epochs"),
+        (
+            "model: {cnn: {kernel_sizes: {choice: [[2], [3, 4]]}}}",
+            "model: {dpcnn: {kernel_size: {int: [3, 9], step: 2}}}\ndata: {train: t.csv, max_length: 8}",
+            "dpcnn.kernel_size has 9, and of the texts 99 % have at most 8 tokens",
+        ),
         ("train: t.csv", "train: t.csv, max_length: 3", "kernel_sizes has 4, and of the texts 99 % have at most 3"),
     ],
 )
 def test_what_experience_objects_to(old: str, new: str, words: str) -> None:
     assert old in GOOD
-    found = said(GOOD.replace(old, new))
+    found = said((GOOD.replace("data: {train: t.csv}\n", "") if "data:" in new else GOOD).replace(old, new))
     assert [sentence for sentence in found if words in sentence] == found
     assert len(found) == (1 if words else 0)
 
@@ -63,3 +68,17 @@ def test_small_spaces_and_grids_and_constraints() -> None:
     assert "no random configuration met" in said(GOOD, feasible=0.0)[0]
     assert said(GOOD, longest=None) == []
     assert said(GOOD, longest=3) == ["model.cnn.kernel_sizes has 4, and of the texts 99 % have at most 3 tokens"]
+
+
+def test_a_generation_of_cmaes_is_drawn_before_it_learns() -> None:
+    space = """\
+name: x
+data: {train: t.csv}
+model:
+  cnn: {embedding: {int: [8, 64]}, channels: {int: [8, 64]}, kernel_sizes: [2], pooling: max, activation: relu}
+training: {optimizer: {adamw: {learning_rate: {float: [1e-4, 1e-2], log: true}}}}
+search: {trials: 8, sampler: cmaes}
+"""
+    assert said(space) == ["cmaes draws its first 8 trials at random, and there are 8 in all"]
+    assert said(space.replace("trials: 8", "trials: 9")) == []
+    assert said(space.replace("trials: 8", "trials: 8, warm_start: [runs/x]")) == []

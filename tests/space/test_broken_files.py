@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -24,9 +23,7 @@ def said_about(path: Path) -> str:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_broken_file_is_explained(path: Path) -> None:
-    began = time.monotonic()
     assert said_about(path) == path.with_suffix(".txt").read_text(encoding="utf-8")
-    assert time.monotonic() - began < 2
 
 
 def test_there_are_many() -> None:

@@ -1,0 +1,180 @@
+"""What is known of submitted runs: from their files where this machine sees them, else from an agent on the head."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from automl.cluster.address import Cluster
+from automl.cluster.agent import answer_in
+from automl.cluster.archive import is_wanted, unpack, wanted
+from automl.cluster.client import ENDED, job_states, latest_state, nodes_and_resources, refusals, start_job
+from automl.cluster.names import run_name
+from automl.cluster.status import RunStatus, list_status, read_status, with_job
+from automl.data.store import Store, is_url
+from automl.space import UserError
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
+
+AGENT = "automl-agent"  # what ids of the jobs begin with that only answer
+AGENT_SECONDS = 300.0
+
+
+class RefusedError(UserError):
+    """What an agent says where it cannot answer what it was asked."""
+
+
+def status(cluster: Cluster, name: str) -> RunStatus:
+    """How far a run is; from its files alone where the cluster does not answer and this machine sees them."""
+    name = run_name(name)
+    client = _client_if_up(cluster)
+    if (runs := cluster.sees(name)) is not None:
+        found = read_status(runs, name)
+    else:
+        assert client is not None  # else `_client_if_up` has raised
+        with refusals(cluster.address):
+            waiting = client.list_jobs()
+            try:
+                found = RunStatus(**_ask(client, cluster, "status", name)["run"])
+            except RefusedError as error:
+                return _not_begun(waiting, name, error, cluster)
+    if client is None:
+        return found
+    with refusals(cluster.address):
+        return with_job(found, latest_state(job_states(client), name))
+
+
+def jobs(cluster: Cluster) -> list[RunStatus]:
+    """All runs that were submitted, the latest first."""
+    client = _client_if_up(cluster)
+    if (runs := cluster.seen()) is not None:
+        found = list_status(runs)
+    else:
+        assert client is not None
+        with refusals(cluster.address):
+            found = [RunStatus(**each) for each in _ask(client, cluster, "list")["runs"]]
+    if client is not None:
+        with refusals(cluster.address):
+            details = client.list_jobs()
+        states = {str(each.submission_id): each.status.value for each in details}
+        found = [with_job(each, latest_state(states, each.name)) for each in found]
+        known = {each.name for each in found}
+        waiting = [_pending(each, cluster) for each in details if _run_of(each) not in (None, *known)]
+        found += [each for each in waiting if each.state != "lost"]
+    return sorted(found, key=lambda each: each.submitted, reverse=True)
+
+
+def fetch(cluster: Cluster, name: str, output: Path) -> Path:
+    """Copy a run, without its checkpoints, into the new folder `output`; raises UserError where that exists."""
+    name = run_name(name)
+    if output.exists():
+        raise UserError(f"{output} exists already; name another --output")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".fetch-") as scratch:
+        folder = Path(scratch) / name
+        folder.mkdir()
+        if (runs := cluster.sees(name)) is not None:
+            _copy(runs.run(name), folder)
+        else:
+            client = cluster.client()
+            with refusals(cluster.address):
+                unpack(base64.b64decode(_ask(client, cluster, "archive", name)["archive"]), folder)
+        folder.rename(output)
+    return output
+
+
+def submitted_files(client: JobSubmissionClient, cluster: Cluster, name: str) -> bytes:
+    """The files that a run was submitted with, as an archive."""
+    if (runs := cluster.sees(name)) is not None:
+        return runs.files(name)
+    return base64.b64decode(_ask(client, cluster, "files", name)["files"])
+
+
+def resources(cluster: Cluster) -> Mapping[str, Any]:
+    """Nodes, CPUs and GPUs of the cluster and how many are in use."""
+    client = _client_if_up(cluster)
+    if client is None:
+        return {}
+    with refusals(cluster.address):
+        return nodes_and_resources(client)
+
+
+def _copy(place: str, folder: Path) -> None:
+    if is_url(place):
+        store = Store(place)
+        for name in store.names():
+            if is_wanted(name.rpartition("/")[2]):
+                store.get(name, folder / name)
+        return
+    for path in wanted(Path(place)):
+        target = folder / path.relative_to(place)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+
+
+def _client_if_up(cluster: Cluster) -> JobSubmissionClient | None:
+    """The Job API; None where the cluster does not answer and this machine reads the runs itself."""
+    try:
+        return cluster.client()
+    except UserError as error:
+        if cluster.seen() is not None and "answer" in str(error):
+            return None
+        raise
+
+
+def _ask(client: JobSubmissionClient, cluster: Cluster, action: str, name: str = "") -> dict[str, Any]:
+    """What an agent on the cluster's head answers; raises RefusedError where it cannot."""
+    job = f"{AGENT}-{secrets.token_hex(6)}"
+    with tempfile.TemporaryDirectory(prefix="automl-agent-") as empty:
+        start_job(client, ["automl.cluster.agent", action, cluster.runs or "", name], Path(empty), job, {})
+    give_up = time.monotonic() + AGENT_SECONDS
+    while (state := client.get_job_status(job).value) not in ENDED:
+        if time.monotonic() > give_up:
+            client.stop_job(job)
+            raise UserError(f"the cluster at {cluster.address} took longer than {AGENT_SECONDS:.0f} s to answer")
+        time.sleep(0.2)
+    text = client.get_job_logs(job)
+    client.delete_job(job)
+    answer = answer_in(text)
+    if answer is None:
+        last = next((line for line in reversed(text.splitlines()) if line.strip()), state)
+        raise UserError(f"the cluster at {cluster.address} cannot answer: {last}")
+    found: dict[str, Any] = json.loads(answer)
+    if "error" in found:
+        raise RefusedError(found["error"])
+    return found
+
+
+def _run_of(details: Any) -> str | None:
+    return (details.metadata or {}).get("automl_run")
+
+
+def _pending(details: Any, cluster: Cluster) -> RunStatus:
+    """A run of which the cluster knows no more than its job."""
+    metadata = details.metadata or {}
+    labels = {key.removeprefix("label_"): value for key, value in metadata.items() if key.startswith("label_")}
+    found = RunStatus(
+        name=metadata["automl_run"],
+        owner=metadata.get("owner", ""),
+        labels=labels,
+        submitted=metadata.get("submitted", ""),
+        place=cluster.runs or "",
+        state="pending",
+    )
+    return with_job(found, details.status.value)
+
+
+def _not_begun(details: Sequence[Any], name: str, error: UserError, cluster: Cluster) -> RunStatus:
+    """The state of a run that has no record yet; raises `error` where it has no job either."""
+    mine = [each for each in details if _run_of(each) == name]
+    if not mine:
+        raise error
+    return _pending(mine[-1], cluster)
