@@ -6,17 +6,10 @@ import hashlib
 import os
 from pathlib import Path
 
-import platformdirs
-
+from automl.data.remote import cache_directory
 from automl.data.store import Store, is_url
 from automl.space import UserError
 from automl.training.run_directory import RunDirectory
-
-
-def cache_directory() -> Path:
-    """Where this machine keeps prepared data: `$AUTOML_CACHE` where that is a path, else the user's cache folder."""
-    asked = os.environ.get("AUTOML_CACHE", "")
-    return Path(asked) if asked and not is_url(asked) else platformdirs.user_cache_path("automl")
 
 
 def shared_cache() -> str | None:

@@ -15,7 +15,8 @@ from rich.text import Text
 
 from automl.data.modalities import modality_of
 from automl.data.prepared import Prepared, prepare
-from automl.places import cache_directory, shared_cache
+from automl.data.remote import cache_directory
+from automl.places import shared_cache
 from automl.space import SearchSpec
 from automl.space.configurations import data_section
 from automl.space.grid import data_size

@@ -15,8 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from automl.data.remote import cache_directory
 from automl.data.store import Store
-from automl.places import cache_directory, open_run, run_directory, shared_cache
+from automl.places import open_run, run_directory, shared_cache
 from automl.space import SearchSpec, Section, UserError, load, resolved_text
 from automl.space.families import FAMILIES
 from automl.training.run_directory import RunDirectory

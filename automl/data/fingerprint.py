@@ -13,6 +13,8 @@ from typing import Any
 from automl.data.files import replace_atomically
 from automl.data.formats import table_format
 from automl.data.image_folder import image_files
+from automl.data.remote import find_remote, remote_state
+from automl.data.store import is_url
 from automl.data.tables import find_files
 from automl.space import UserError
 
@@ -21,16 +23,18 @@ SETTLED_NS = 2_000_000_000  # a file that changed more recently may change again
 
 
 def fingerprint_files(data: Mapping[str, Any], cache: Path) -> str:
-    """A digest of the content of all files that the `data` section names, whatever their names.
+    """A digest of the content of all files that the `data` section names, whatever their names; at URLs of their state.
 
     The digests of single files are kept in `cache` with what tells that the file is the same. Raises UserError where
     a file is missing or cannot be read.
     """
     digest = hashlib.blake2b(digest_size=16)
     for split in ("train", "validation", "test"):
-        named = data[split]
-        for path in find_files(named) if isinstance(named, list) else []:
+        named = data[split] if isinstance(data[split], list) else []
+        for path in find_files([each for each in named if not is_url(each)]):
             digest.update(f"{split}\0{table_format(path)}\0{file_digest(path, cache)}\0".encode())
+        for url in (file for each in named if is_url(each) for file in find_remote(each)):
+            digest.update(f"{split}\0{url}\0{remote_state(url)}\0".encode())
     return digest.hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Folders in a store that every node of a cluster reaches by a URL, such as s3://bucket/runs, through pyarrow."""
+"""Folders in a store that every node of a cluster reaches by a URL, such as s3://bucket/runs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
+import fsspec
 import pyarrow as pa
 import pyarrow.fs
 
@@ -79,6 +80,11 @@ class Store:
         """The bytes of a file; 0 where there is none."""
         return int(self._look(name).size or 0)
 
+    def state(self, name: str) -> str | None:
+        """What changes when a file does, its size and its time; None where there is no such file."""
+        found = self._look(name)
+        return f"{found.size} {found.mtime_ns}" if found.type == pyarrow.fs.FileType.File else None
+
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
         there, root = _open(self.url)
@@ -118,7 +124,11 @@ def _open(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
     try:
         there, root = pyarrow.fs.FileSystem.from_uri(url)
     except (pa.ArrowException, ImportError, ValueError) as error:
-        raise UserError(f"cannot use the store {url}: {error}") from error
+        try:
+            system, root = fsspec.url_to_fs(url)
+        except (ImportError, ValueError):
+            raise UserError(f"cannot use the store {url}: {error}") from error
+        there = pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(system))
     return there, root.rstrip("/")
 
 

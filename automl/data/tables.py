@@ -19,14 +19,22 @@ import pyarrow.parquet
 from automl.data.files import replace_atomically
 from automl.data.formats import FORMATS, delimiter, open_text, packing, table_format
 from automl.data.image_folder import IMAGE_FOLDER, image_files, read_image_folder
+from automl.data.remote import fetch, find_remote
+from automl.data.store import is_url
 from automl.data.text_tables import BATCH_ROWS, csv_names, json_names, read_csv, read_json_lines
 from automl.space import UserError
 
 
 def find_files(paths: Sequence[str]) -> list[Path]:
-    """The files that paths, folders and globs name, each once; raises UserError where one names nothing."""
+    """The files that paths, folders, globs and URLs of them name, each once; those at URLs are fetched.
+
+    Raises UserError where one names nothing or cannot be fetched.
+    """
     found: list[Path] = []
     for text in paths:
+        if is_url(text):
+            found.extend(_fetched(text))
+            continue
         path = Path(text)
         if any(character in text for character in "*?["):
             matches = sorted(match for match in Path(path.anchor or ".").glob(_relative(path)) if match.is_file())
@@ -160,6 +168,14 @@ def _read_arrow(path: Path, columns: Sequence[str] | None) -> Iterator[pa.Record
             batches = iter(pa.ipc.open_stream(source))
         for batch in batches:
             yield batch if columns is None else batch.select([name for name in columns if name in batch.schema.names])
+
+
+def _fetched(url: str) -> list[Path]:
+    try:
+        named = find_remote(url)
+        return [fetch(each) for each in named if len(named) == 1 or _is_table(Path(each))]
+    except OSError as error:
+        raise UserError(f"cannot read {url}: {error.strerror or error}") from error
 
 
 def _relative(path: Path) -> str:

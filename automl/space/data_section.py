@@ -58,7 +58,9 @@ class Tokenizers(Alternatives):
 class Data(Section):
     """Which rows, whatever they hold. Paths are relative to the current directory."""
 
-    train: Files = Field(description="A file, folder or glob, or several: Parquet, CSV, JSON Lines or Arrow.")
+    train: Files = Field(
+        description="A file, folder, glob or URL, or several: Parquet, CSV and JSON Lines (also .gz, .zst), Arrow."
+    )
     validation: FractionOrFiles = Field(0.1, description="A fraction of train, drawn by label, or files.")
     test: Files | None = Field(
         None, description="Files that the search never sees; only the leaders are measured on it."

@@ -103,6 +103,9 @@ class Schedules(Alternatives):
     plateau: FallingOnPlateau | None = None
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
 class CrossEntropy(Section):
     """Cross entropy, with labels smoothed if asked (Szegedy et al. 2016)."""
 
@@ -139,9 +142,6 @@ class InitFrom(Section):
     rate_decay: Searchable[Annotated[float, Field(gt=0, le=1)]] = Field(
         1.0, description="A layer's learning rate, as a share of that of the layer after it."
     )
-
-
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Augment(Section):
@@ -191,6 +191,9 @@ class Training(Section):
     )
     loss: Losses = Field(
         default_factory=lambda: Losses(cross_entropy=CrossEntropy()), description="What training minimises."
+    )
+    class_weights: Searchable[Share] = Field(
+        0.0, description="How far the loss makes up for rare classes: 0 not at all, 1 as if all had as many rows."
     )
     batch_size: Searchable[Positive] = Field(64, description="Rows in a step.")
     accumulation: Searchable[Positive] = Field(

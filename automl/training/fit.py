@@ -26,6 +26,7 @@ from automl.training.optimization import (
     Plateau,
     build_loss,
     build_optimizer,
+    class_weights,
     clip_gradients,
     learning_rate_factor,
 )
@@ -151,6 +152,7 @@ def start(
         shares = rate_shares(module, init_from["rate_decay"])
         report = {**report, "init_from": taken}
     module = module.to(device)
+    weights = class_weights(train.labels, sizes["classes"], settings.get("class_weights", 0.0))
     tables: list[RowTable] = []
     if device.type == "cpu" and shard.world == 1 and settings["ema"] is None and isinstance(train, Rows):
         # A GPU updates whole tables faster than it could say which rows; averages and other processes need them all.
@@ -160,7 +162,7 @@ def start(
     return Training(
         module=module,
         optimizer=build_optimizer(settings["optimizer"], module, shares, tables),
-        loss=build_loss(settings["loss"]),
+        loss=build_loss(settings["loss"], None if weights is None else weights.to(device)),
         settings=settings,
         train=train,
         validation=validation,

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -146,17 +149,36 @@ class Plateau:
             self.waited = 0
 
 
-def build_loss(loss: Mapping[str, Any]) -> Loss:
-    """The loss of `{name: settings}`: logits float [B, C] and labels int64 [B] to a scalar."""
+def build_loss(loss: Mapping[str, Any], weights: Tensor | None = None) -> Loss:
+    """The loss of `{name: settings}`: logits float [B, C] and labels int64 [B] to a scalar, the mean of the rows'.
+
+    With `weights` float [C], a row counts as much as its class weighs.
+    """
     ((name, settings),) = loss.items()
     if name == "cross_entropy":
-        return nn.CrossEntropyLoss(label_smoothing=settings["label_smoothing"])
-    if name == "focal":
-        return lambda logits, labels: focal_loss(logits, labels, settings["gamma"])
-    raise ValueError(f"no loss is called {name!r}")
+        of_rows = partial(nn.functional.cross_entropy, label_smoothing=settings["label_smoothing"], reduction="none")
+    elif name == "focal":
+        of_rows = partial(focal_loss, gamma=settings["gamma"])
+    else:
+        raise ValueError(f"no loss is called {name!r}")
+    if weights is None:
+        return lambda logits, labels: of_rows(logits, labels).mean()
+    return lambda logits, labels: (of_rows(logits, labels) * weights[labels]).mean()
 
 
 def focal_loss(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
-    """Mean focal loss (Lin et al. 2017, equation 4, without class weights); `gamma` 0 is cross entropy."""
+    """Focal loss [B] (Lin et al. 2017, equation 4, without class weights); `gamma` 0 is cross entropy."""
     log_probability = logits.log_softmax(dim=-1).gather(1, labels[:, None]).squeeze(1)
-    return -((1.0 - log_probability.exp()) ** gamma * log_probability).mean()
+    return -((1.0 - log_probability.exp()) ** gamma * log_probability)
+
+
+def class_weights(labels: npt.NDArray[np.int64], classes: int, share: float) -> Tensor | None:
+    """Weights float32 [classes], inverse to the rows of a class to the power of `share`; None where all weigh 1.
+
+    Their mean over the rows is 1. With `share` 1 they are scikit-learn's `balanced` ones (King and Zeng 2001).
+    """
+    if share == 0:
+        return None
+    rows = np.bincount(labels, minlength=classes).astype(np.float64)
+    weights = np.where(rows > 0, rows, np.inf) ** -share
+    return torch.tensor(weights * rows.sum() / (weights * rows).sum(), dtype=torch.float32)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss, roc_auc_score
+from sklearn.utils.class_weight import compute_class_weight
 
 from automl.data import Prepared, prepare
 from automl.models import FAMILIES
@@ -23,7 +24,7 @@ from automl.training.fit import Training, start, train_epoch
 from automl.training.floor import fit_floor
 from automl.training.inference import load_weights, predict_probabilities
 from automl.training.metrics import compute_metrics
-from automl.training.optimization import Plateau, build_loss, focal_loss, learning_rate_factor
+from automl.training.optimization import Plateau, build_loss, class_weights, focal_loss, learning_rate_factor
 
 CPU = torch.device("cpu")
 
@@ -350,10 +351,25 @@ def test_auroc_is_of_the_classes_that_there_are() -> None:
 def test_losses() -> None:
     logits, labels = torch.randn(8, 3), torch.randint(0, 3, (8,))
     cross_entropy = torch.nn.functional.cross_entropy(logits, labels)
-    torch.testing.assert_close(focal_loss(logits, labels, 0.0), cross_entropy)
-    assert focal_loss(logits, labels, 2.0) < cross_entropy
+    torch.testing.assert_close(focal_loss(logits, labels, 0.0).mean(), cross_entropy)
+    assert focal_loss(logits, labels, 2.0).mean() < cross_entropy
     smooth = build_loss({"cross_entropy": {"label_smoothing": 0.1}})(logits, labels)
     torch.testing.assert_close(smooth, torch.nn.functional.cross_entropy(logits, labels, label_smoothing=0.1))
+
+
+@pytest.mark.parametrize("loss", [{"cross_entropy": {"label_smoothing": 0.1}}, {"focal": {"gamma": 1.0}}])
+def test_class_weights_make_up_for_rare_classes(loss: dict[str, Any]) -> None:
+    labels = np.repeat([0, 1, 3], [70, 20, 10])
+    assert class_weights(labels, 4, 0.0) is None
+    weights = class_weights(labels, 4, 1.0)
+    assert weights is not None and weights[2] == 0  # a class without rows weighs nothing
+    expected = compute_class_weight("balanced", classes=np.array([0, 1, 3]), y=labels)
+    torch.testing.assert_close(weights[[0, 1, 3]].double(), torch.tensor(expected))
+    half = class_weights(labels, 4, 0.5)
+    assert half is not None and 1 < half[3] < weights[3] and half[labels].mean() == pytest.approx(1.0)
+    logits, truth = torch.randn(4, 4), torch.tensor([0, 1, 3, 3])
+    each = torch.stack([build_loss(loss)(logits[row : row + 1], truth[row : row + 1]) for row in range(4)])
+    torch.testing.assert_close(build_loss(loss, weights)(logits, truth), (each * weights[truth]).mean())
 
 
 @pytest.mark.parametrize("name", ["linear", "cosine"])

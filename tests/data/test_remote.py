@@ -1,0 +1,99 @@
+"""Data that lies in a store: found, fetched once, and prepared as if it were here."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from moto.server import ThreadedMotoServer
+
+from automl.data import prepare
+from automl.data.fingerprint import fingerprint_files
+from automl.data.remote import find_remote
+from automl.data.store import Store
+from automl.data.tables import find_files
+from automl.space import UserError
+from tests.data.settings import rows, settings_for
+
+BUCKET = "s3://bucket"
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """An S3 server on this machine; gives its address."""
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def place(s3: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """The URL of a folder with two shards and a packed file."""
+    settings = {"ENDPOINT_URL": s3, "ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "secret", "REGION": "us-east-1"}
+    for name, value in settings.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AUTOML_CACHE", str(tmp_path / "cache"))
+    boto3.client("s3", region_name="us-east-1", endpoint_url=s3).create_bucket(Bucket="bucket")
+    store = Store(f"{BUCKET}/{tmp_path.name}")
+    for number in range(2):
+        pq.write_table(pa.Table.from_pylist(rows(40)[number::2]), tmp_path / "shard.parquet")
+        store.put(tmp_path / "shard.parquet", f"train/part-{number}.parquet")
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"text,label\nword1 and 1,no\nword2,yes\n"))
+    store.put(tmp_path / "t.csv.gz", "test/t.csv.gz")
+    return store.url
+
+
+def test_files_folders_and_globs_are_found(place: str) -> None:
+    parts = [f"{place}/train/part-{number}.parquet" for number in range(2)]
+    assert find_remote(parts[0]) == parts[:1]
+    assert find_remote(f"{place}/train") == find_remote(f"{place}/train/") == parts
+    assert find_remote(f"{place}/*/part-*.parquet") == find_remote(f"{place}/**/part-?.parquet") == parts
+    for missing in (f"{place}/nothing", f"{place}/train/*.csv"):
+        with pytest.raises(UserError, match="there is no file at s3://bucket"):
+            find_remote(missing)
+
+
+def test_remote_files_are_prepared_as_local_ones(place: str, tmp_path: Path) -> None:
+    data = settings_for(f"{place}/train/*.parquet", test=[f"{place}/test/t.csv.gz"])
+    prepared = prepare(data, seed=0, cache=tmp_path / "cache")
+    assert prepared.profile["rows"] == {"train": 30, "validation": 10, "test": 2}
+    local = [str(path) for path in find_files(data["train"])]
+    assert [Path(path).read_bytes()[:4] for path in local] == [b"PAR1"] * 2
+    here = prepare(
+        {**data, "train": local, "test": [str(find_files(data["test"])[0])]}, seed=0, cache=tmp_path / "here"
+    )
+    assert here.texts("train") == prepared.texts("train")
+
+
+def test_a_file_is_fetched_once_and_again_when_it_has_changed(place: str, tmp_path: Path) -> None:
+    data: dict[str, Any] = settings_for(f"{place}/test/t.csv.gz")
+    before = fingerprint_files(data, tmp_path)
+    assert not (tmp_path / "cache" / "sources").exists()  # that takes no look at the content
+    (first,) = find_files(data["train"])
+    (again,) = find_files(data["train"])
+    assert first == again and fingerprint_files(data, tmp_path) == before
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"text,label\nother,no\n"))
+    Store(f"{place}/test").put(tmp_path / "t.csv.gz", "t.csv.gz")
+    (changed,) = find_files(data["train"])
+    assert changed != first and fingerprint_files(data, tmp_path) != before
+
+
+def test_any_url_that_fsspec_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTOML_CACHE", str(tmp_path / "cache"))
+    with fsspec.open("memory://folder/t.csv", "wb") as file:
+        file.write(b"text,label\na,x\nb,y\n")
+    (path,) = find_files(["memory://folder/t.csv"])
+    assert path.read_bytes().startswith(b"text,label")
+    with pytest.raises(UserError, match="cannot use the store nonsense://folder"):
+        find_files(["nonsense://folder/t.csv"])
