@@ -2,11 +2,11 @@
 
     python benchmarks/loader.py --data DIR          DIR holds train.parquet with columns text and label
 
-`lists` is a DataLoader over a list of examples that pads each batch to its longest row. `resident` holds all rows padded
-in one tensor in memory, shuffles with one permutation and cuts each batch to its longest row. `automl` draws from the
-memory-mapped file that trials read, rows of like length together; `copied` is the same with the file in memory, so the
-difference between the two is what reading costs. `order` is the part of a pass that `automl` spends before its first
-batch: shuffling all rows. The rows are repeated to `--rows`. Arms take turns; seconds are the process's own.
+`lists` is a DataLoader over a list of examples that pads each batch to its longest row. `resident` holds all rows
+padded in one tensor in memory, shuffles with one permutation and cuts each batch to its longest row. `automl` draws
+from the memory-mapped file that trials read, rows of like length together; `copied` is the same with the file in
+memory, so the difference between the two is what reading costs. `order` is the part of a pass that `automl` spends
+before its first batch: shuffling all rows. The rows are repeated to `--rows`. Seconds are the process's own.
 """
 
 from __future__ import annotations
