@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from automl.data.files import replace_atomically
 from automl.space import UserError
@@ -57,4 +57,4 @@ def write_predictions(run: RunDirectory, predictions: Predictions) -> None:
     for split, said in predictions.said.items():
         tensors |= {f"{split}/{name}": np.ascontiguousarray(values) for name, values in said.items()}
     with replace_atomically(run.predictions) as temporary:
-        save_file(tensors, temporary, metadata=predictions.rows)
+        temporary.write_bytes(save(tensors, metadata=predictions.rows))  # `save_file` lets nobody else read it

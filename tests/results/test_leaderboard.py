@@ -192,6 +192,7 @@ def test_intervals_groups_and_costs_are_found_again_from_the_files(finished: Run
             rows[finalists[0]]["score"] - rows[number]["score"], abs=2e-6
         )
     assert rows[finalists[0]]["group"] == 1
+    assert finished.predictions.stat().st_mode == finished.finalists.stat().st_mode  # who reads the run reads it, too
     assert sum(bool(row["recommended"]) for row in rows.values()) == 1
     for number, row in rows.items():
         lines = [json.loads(line) for line in finished.trial(number).metrics.read_text().splitlines()]
