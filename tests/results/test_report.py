@@ -35,8 +35,11 @@ def test_the_report_of_a_finished_run(finished: RunDirectory) -> None:
     epochs = sum(row["epochs"] for row in rows[:-1])
     assert f"{100 - 100 * epochs / 40:.0f} % {epochs} of 40 trained" in text
     for row in rows[:-1]:
+        group = f"{row['group']} " if row.get("group") else ""
         test = "" if row["test_score"] is None else f"{row['test_score']:.4f} "
-        assert f"{row['rank']} {row['trial']} {row['family']} {row['score']:.4f} {test}{row['epochs']} " in text
+        interval = "" if row.get("test_low") is None else f"{row['test_low']:.3f} to {row['test_high']:.3f} "
+        first = f"{row['rank']} {row['trial']} {row['family']} {row['score']:.4f} "
+        assert f"{first}{group}{test}{interval}{row['epochs']} " in text
     finalists = read_json(finished.finalists)
     assert sum(map(sum, finalists["confusion"])) == 120
     right = finalists["confusion"][0][0] + finalists["confusion"][1][1]
