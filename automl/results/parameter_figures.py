@@ -105,11 +105,12 @@ class Axis:
 
 
 def _log_ticks(least: float, most: float) -> list[float]:
-    """1, 2 and 5 times the powers of ten between the ends of an axis, or of wide ones the powers alone."""
+    """1, 2 and 5 times the powers of ten between the ends of an axis: powers alone if wide, its ends if narrow."""
     powers = range(math.floor(math.log10(least)), math.ceil(math.log10(most)) + 1)
     leading = (1,) if math.log10(most / least) > 3 else (1, 2, 5)
     ticks = [digit * 10.0**power for power in powers for digit in leading]
-    return [tick for tick in ticks if least <= tick <= most] or [least, most]
+    inside = [tick for tick in ticks if least <= tick <= most]
+    return inside if len(inside) > 2 else [least, math.sqrt(least * most), most]
 
 
 def axes_of(importance: Importance, trials: Sequence[FrozenTrial]) -> list[Axis]:

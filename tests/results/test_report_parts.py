@@ -138,6 +138,10 @@ def test_slices_and_maps_show_what_trials_reached(record: RunRecord) -> None:
     assert rate["layout"]["xaxis"]["type"] == "log" and rate["layout"]["xaxis"]["ticktext"][0] == "0.0001"
     pairs = sorted(zip(rate["data"][0]["x"], rate["data"][0]["y"], strict=True))
     assert pairs == sorted((trial.params["training.rate"], trial.value) for trial in importance.trials)
+    wide = {"rate": FloatDistribution(1, 100, log=True)}
+    narrow = [create_trial(value=0.5, params={"rate": x}, distributions=wide) for x in (64.0, 100.0)]
+    (narrow_slice,) = slices(Importance(ALL_TRIALS, tuple(narrow), {"rate": 1.0}), "accuracy", True)
+    assert narrow_slice["layout"]["xaxis"]["ticktext"] == ["64", "80", "100"]
     assert width["layout"]["xaxis"]["title"]["text"] == "width"
     assert family["layout"]["xaxis"]["ticktext"] == ["&lt;b&gt;cnn&lt;/b&gt;", "rnn"]
     map_ = contour(importance, "accuracy", True)
