@@ -14,9 +14,10 @@ from itertools import accumulate
 from typing import Protocol
 
 from automl.search.brackets import Brackets
-from automl.search.promotion import PAUSED, Promotion
+from automl.search.promotion import Promotion
 from automl.space import SearchSpec
 from automl.space.early_stopping import Asha, Hyperband, Median, Stopping
+from automl.training.run_directory import PAUSED
 
 PLACES = 1.5  # of a rung, for each trial that ought to go on
 _CONVERGED = "patience:"

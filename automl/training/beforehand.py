@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from automl.data.vectors import vector_dimension
-from automl.space import SearchSpec, Section, extremes
+from automl.space import SearchSpec, Section, UserError, extremes
+from automl.training.augment_images import WITH_KORNIA, has_kornia
 from automl.training.transfer import read_earlier
 
 
 def check_files(spec: SearchSpec) -> None:
-    """Raise UserError where files that model and training may name are missing, or are not what they should be."""
+    """Raise UserError where files or libraries that model and training ask for are missing, or files are not right."""
+    for setting in WITH_KORNIA if spec.training.augment else ():
+        if max(extremes(getattr(spec.training.augment, setting))) > 0 and not has_kornia():
+            raise UserError(f"training.augment.{setting} needs: pip install 'automl[augment]'")
     if spec.training.init_from is not None:
         for source in extremes(spec.training.init_from.model):
             read_earlier(str(source))
