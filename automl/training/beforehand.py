@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from automl.data.vectors import vector_dimension
-from automl.space import SearchSpec, Section, extremes
+from automl.space import SearchSpec, Section, UserError, extremes
+from automl.training.run_directory import RunDirectory
 from automl.training.transfer import read_earlier
 
 
 def check_files(spec: SearchSpec) -> None:
-    """Raise UserError where files that model and training may name are missing, or are not what they should be."""
+    """Raise UserError where files or runs that the sections but `data` may name are not there or will not do."""
+    for run in spec.search.warm_start:
+        if not RunDirectory(Path(run)).manifest.is_file():
+            raise UserError(f"search.warm_start: {run} is no run directory")
     if spec.training.init_from is not None:
         for source in extremes(spec.training.init_from.model):
             read_earlier(str(source))
