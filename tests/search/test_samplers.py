@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
@@ -25,7 +25,7 @@ from automl.space import Choice, SearchSpec, SpaceError, parameters, parse, sugg
 from automl.space.constraints import constraints_of
 from automl.space.grid import continuous, grid_point, grid_size, shuffled
 from automl.space.spec import searched_sections
-from tests.space.test_generated_spaces import Made, check_inside, families, is_active, made_spec
+from tests.space.test_generated_spaces import Made, check_inside, every_kind, families, is_active, made_spec
 
 SAMPLERS = ["tpe", "gp", "cmaes", "nsga2", "qmc", "random", "grid"]
 TRIALS = 14
@@ -71,6 +71,7 @@ def rewritten(sampler: str, written: Any) -> Any:
     "sampler", [pytest.param(name, marks=pytest.mark.slow if name == "gp" else ()) for name in SAMPLERS]
 )
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@example(made=every_kind(), seed=1, constrained=True, objectives=["accuracy"])
 @given(
     made=families,
     seed=st.integers(0, 1000),
