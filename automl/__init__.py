@@ -7,6 +7,7 @@ from automl.space import SpaceError, UserError
 from automl.verbs import (
     RunResult,
     check,
+    compare,
     compress,
     evaluate,
     examples,
@@ -27,6 +28,7 @@ __all__ = [
     "SpaceError",
     "UserError",
     "check",
+    "compare",
     "compress",
     "evaluate",
     "examples",

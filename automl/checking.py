@@ -18,10 +18,11 @@ from rich.table import Table
 from rich.text import Text
 
 from automl.data.images import choose_image_encoder
-from automl.data.modalities import IMAGE, modality_of
+from automl.data.modalities import IMAGE, Modality, modality_of
 from automl.data.sequences import choose_sequence_encoder
-from automl.data.tables import find_files, read_batches, require_columns
+from automl.data.tables import column_names, find_files, read_batches, require_columns
 from automl.data.vocabulary import WORDS
+from automl.data.wide import input_column, input_columns, is_wide
 from automl.models.cost import Cost
 from automl.search.feasibility import GUESSED_LENGTH, Costs, judge_of
 from automl.search.resources import check_request, local_capacity
@@ -128,8 +129,9 @@ def check_space(spec: SearchSpec, samples: int) -> Checked:
     kind = modality_of(type(spec.data).model_fields)
     for files in (spec.data.train, spec.data.validation, spec.data.test):
         if isinstance(files, list):
-            columns = [getattr(spec.data, kind.name), spec.data.label]
-            require_columns(find_files(files), columns, damaged=spec.data.on_bad_rows == "report")
+            name, damaged = getattr(spec.data, kind.name), spec.data.on_bad_rows == "report"
+            columns = [spec.data.label] if is_wide(kind, name) else [name, spec.data.label]
+            require_columns(find_files(files), columns, damaged=damaged)
     check_files(spec)
     lengths = _text_lengths(spec.data) if isinstance(spec.data, TextData) else []
     longest = _percentile(lengths, 0.99) if lengths else GUESSED_LENGTH
@@ -166,8 +168,8 @@ def _dense_shape(spec: SearchSpec) -> list[int] | None:
     kind, found = modality_of(data), []
     auto = {"size": "auto", "colour": data.get("colour"), "max_length": "auto"}
     try:
-        for batch in _batches(find_files(spec.data.train), data[kind.name]):
-            inputs, unusable = kind.read(batch.column(0).slice(0, LOOKED_AT_DENSE), data[kind.name])
+        for column in _input_columns(spec, kind):
+            inputs, unusable = kind.read(column.slice(0, LOOKED_AT_DENSE), data[kind.name])
             found += inputs.filter(pa.array(~np.logical_or.reduce(list(unusable.values())))).to_pylist()
             if len(found) >= LOOKED_AT_DENSE:
                 break
@@ -177,6 +179,14 @@ def _dense_shape(spec: SearchSpec) -> list[int] | None:
         return None
     encoder = choose_image_encoder(auto, found) if kind is IMAGE else choose_sequence_encoder(auto, found)
     return encoder.shape
+
+
+def _input_columns(spec: SearchSpec, kind: Modality) -> Iterator[pa.Array]:
+    name, others = getattr(spec.data, kind.name), [spec.data.label]
+    for path in find_files(spec.data.train):
+        columns = input_columns(path, kind, name, column_names(path), others)
+        for batch in read_batches(path, columns):
+            yield input_column(batch, kind, name, others)
 
 
 def _batches(paths: Sequence[Any], column: str) -> Iterator[pa.RecordBatch]:

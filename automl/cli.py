@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -144,13 +145,40 @@ def resume(
 
 @app.command()
 def leaderboard(
-    run: Run, top: Top = None, format: Annotated[Format, typer.Option(help="Output format.")] = Format.table
+    run: Annotated[str | None, typer.Argument(metavar="RUN", help="A run directory: a path or URL.")] = None,
+    top: Top = None,
+    sort: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="A column or setting; -COLUMN turns the order round [rank].")
+    ] = None,
+    where: Annotated[
+        str | None, typer.Option(metavar="EXPR", help="Only trials for which it holds, as in parameters < 50000.")
+    ] = None,
+    compare: Annotated[
+        tuple[str, str] | None, typer.Option(metavar="RUN RUN", help="Two runs side by side, as a table or as JSON.")
+    ] = None,
+    format: Annotated[Format, typer.Option(help="Output format.")] = Format.table,
 ) -> None:
-    """Print the trials of a run, best first, and the linear floor."""
-    if format is Format.table:
-        verbs.print_leaderboard(run, top=top or SHOWN_TRIALS)
+    """Print the trials of a run, best first, and the linear floor; or compare two runs."""
+    if run is None and compare is not None:
+        _print_comparison(compare, format)
+    elif run is None or compare is not None:
+        raise UserError("name two runs behind --compare, or one run without it")
+    elif format is Format.table:
+        verbs.print_leaderboard(run, top=top or SHOWN_TRIALS, where=where, sort=sort)
     else:
-        sys.stdout.write(verbs.format_leaderboard(run, format.value, top=top))
+        sys.stdout.write(verbs.format_leaderboard(run, format.value, top=top, where=where, sort=sort))
+
+
+def _print_comparison(runs: tuple[str, str], format: Format) -> None:
+    from automl.results.comparison import render_comparison
+
+    if format not in (Format.table, Format.json):
+        raise UserError("--compare is shown as a table or as JSON")
+    comparison = verbs.compare(*runs)
+    if format is Format.json:
+        _print_json(asdict(comparison))
+    else:
+        Console(highlight=False).print(render_comparison(comparison))
 
 
 @app.command()

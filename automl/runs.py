@@ -205,7 +205,7 @@ def _search(
     address: str | None,
     quiet: bool,
 ) -> RunResult:
-    from automl.results import finish
+    from automl.results import finish, summarise
     from automl.results.compress import compress
     from automl.search.engine import search
     from automl.search.manifest import update_manifest
@@ -235,6 +235,7 @@ def _search(
                 epochs=spec.search.compress.epochs,
                 tell=(lambda line: None) if quiet else (lambda line: print(line, file=sys.stderr)),
             )
+            summarise(directory)
     except OSError as error:
         if error.errno not in FULL:
             raise

@@ -20,6 +20,7 @@ from automl.training.run_directory import RunDirectory
 if TYPE_CHECKING:
     from automl.checking import Checked
     from automl.profiling import DataProfile, Preparation
+    from automl.results.comparison import Comparison
     from automl.results.compress import Variant
     from automl.results.export import Exported
     from automl.results.package import Model
@@ -29,6 +30,7 @@ __all__ = [
     "Example",
     "RunResult",
     "check",
+    "compare",
     "compress",
     "dashboard",
     "evaluate",
@@ -105,29 +107,56 @@ def schema() -> dict[str, Any]:
     return json_schema(FAMILIES)
 
 
-def leaderboard(run: str | Path) -> list[dict[str, Any]]:
-    """The rows of a run's leaderboard, best first, then ensemble and floor; `pandas.DataFrame(rows)` is a table."""
+def leaderboard(run: str | Path, *, where: str | None = None, sort: str | None = None) -> list[dict[str, Any]]:
+    """The rows of a run's leaderboard, best first, then what is no trial; `pandas.DataFrame(rows)` is a table.
+
+    `where` is a condition that trials have to meet, as `family == "rnn" and parameters < 50000`, `sort` a column or
+    setting to sort them by (`-` before it: turned round). Raises UserError where they name what there is not.
+    """
     from automl.results.leaderboard import beside, rows
+    from automl.results.selection import Selection, select
     from automl.results.study import read_run
 
     record = read_run(open_run(run))
-    return rows(record) + beside(record)
+    return select(rows(record), Selection(where, sort), maximize=record.maximize) + beside(record)
 
 
-def format_leaderboard(run: str | Path, kind: str, *, top: int | None = None) -> str:
-    """The leaderboard as `csv`, `json` or `md`, of the best `top` trials."""
+def format_leaderboard(
+    run: str | Path, kind: str, *, top: int | None = None, where: str | None = None, sort: str | None = None
+) -> str:
+    """The leaderboard as `csv`, `json` or `md`, of the first `top` trials that meet `where`, by `sort`."""
     from automl.results.formats import format_leaderboard as formatted
+    from automl.results.selection import Selection
     from automl.results.study import read_run
 
-    return formatted(read_run(open_run(run)), kind, top)
+    return formatted(read_run(open_run(run)), kind, Selection(where, sort, top))
 
 
-def print_leaderboard(run: str | Path, *, top: int) -> None:
-    """Print the best `top` trials of the leaderboard for people."""
+def print_leaderboard(run: str | Path, *, top: int, where: str | None = None, sort: str | None = None) -> None:
+    """Print the first `top` trials of the leaderboard that meet `where`, by `sort`, for people."""
+    from automl.results.selection import Selection
     from automl.results.study import read_run
     from automl.results.table import render_table
 
-    Console(highlight=False).print(render_table(read_run(open_run(run)), top))
+    Console(highlight=False).print(render_table(read_run(open_run(run)), Selection(where, sort, top)))
+
+
+def compare(run: str | Path, other: str | Path) -> Comparison:
+    """Two runs side by side: their best models on the same rows, and the settings that their files ask for differently.
+
+    Raises UserError where one of them is no run, or where they looked for different metrics.
+    """
+    from automl.results.comparison import compare as compared
+    from automl.results.study import read_run
+    from automl.space.describe import settings
+
+    runs = open_run(run), open_run(other)
+    one, two = (read_run(directory) for directory in runs)
+    first, second = (
+        settings(load_space(record.directory.space, record.manifest["overrides"], beside=record.manifest["space_file"]))
+        for record in (one, two)
+    )
+    return compared(one, two, (first, second))
 
 
 def report(run: str | Path) -> Path:
@@ -182,15 +211,19 @@ def compress(
 ) -> list[Variant]:
     """Make a run's best model smaller and faster, in several ways; gives what each costs and loses, the original first.
 
-    The models are written into folders of `output` (default `RUN/compressed`), whole or not at all. The recommended one
+    The models are written into folders of `output` (default `RUN/compressed`, which the leaderboard then shows), whole
+    or not at all. The recommended one
     loses at most `tolerance` of the metric on validation. `tell` hears of the progress.
     """
+    from automl.results import summarise
     from automl.results.compress import compress as compressed
     from automl.results.study import read_run
 
     directory = open_run(run, models=True)
     folder = directory.compressed if output is None else Path(output)
-    return compressed(read_run(directory), folder, tolerance=tolerance, epochs=epochs, tell=tell)
+    variants = compressed(read_run(directory), folder, tolerance=tolerance, epochs=epochs, tell=tell)
+    summarise(directory)
+    return variants
 
 
 def export(

@@ -17,7 +17,7 @@ from filelock import FileLock
 from automl.data.dense import DenseRows, open_dense
 from automl.data.encode import DenseEncoder, Encoder, Rows, load_encoder
 from automl.data.files import remove_leftovers, replace_folder
-from automl.data.fingerprint import digest_settings, fingerprint_files
+from automl.data.fingerprint import digest_settings, file_digest, fingerprint_files
 from automl.data.images import choose_image_encoder, write_images
 from automl.data.modalities import modality_of
 from automl.data.parts import open_split, read_inputs
@@ -83,6 +83,10 @@ class Prepared:
         """The label numbers int64 [rows] of a split that exists."""
         labels: npt.NDArray[np.int64] = open_split(self.source / f"{split}.arrow").column("label").to_numpy()
         return labels.astype(np.int64)
+
+    def digest(self, split: str) -> str:
+        """A digest of the rows of a split that exists as they came, with their labels and in their order."""
+        return file_digest(self.source / f"{split}.arrow", None)
 
     def words(self) -> list[str]:
         """The text of each token number; of padding, unknown and parts of characters it is empty."""

@@ -18,7 +18,8 @@ from automl.data.damaged import read_undamaged
 from automl.data.modalities import Modality, modality_of
 from automl.data.parts import PART_ROWS
 from automl.data.splits import read_keys, split_key
-from automl.data.tables import find_files, read_batches, require_columns
+from automl.data.tables import column_names, find_files, read_batches, require_columns
+from automl.data.wide import input_column, input_columns
 from automl.space import UserError
 
 SHOWN = 5  # examples of what is wrong with a file
@@ -74,14 +75,18 @@ def stage(data: Mapping[str, Any], split: str, names: Names, found: dict[str, di
     path = folder / f"staged-{split}.arrow"
     kind = modality_of(data)
     key = split_key(data) if split == "train" else None
-    columns = [data[kind.name], data["label"], *([key] if key else [])]
+    others = [data["label"], *([key] if key else [])]
     schema = staged_schema(kind)
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         files = find_files(data[split])
-        require_columns(files, columns, damaged=data["on_bad_rows"] == "report")
+        damaged = data["on_bad_rows"] == "report"
+        require_columns(files, others, damaged=damaged)
         for file in files:
             noted = BadRows()
-            for batch in _usable(file, data, key, names, split == "train", noted):
+            there = column_names(file, damaged=damaged)
+            columns = input_columns(file, kind, data[kind.name], there, others) if there else []
+            batches = _numbered(file, [*columns, *others], data, noted)
+            for batch in _usable(file, batches, data, key, names, split == "train", noted):
                 for start in range(0, batch.num_rows, PART_ROWS):
                     writer.write_batch(batch.slice(start, PART_ROWS))
             _judge(file, noted, data)
@@ -95,13 +100,20 @@ def staged_schema(kind: Modality) -> pa.Schema:
 
 
 def _usable(
-    file: Path, data: Mapping[str, Any], key: str | None, names: Names, new_names: bool, noted: BadRows
+    file: Path,
+    batches: Iterator[tuple[npt.NDArray[np.int64], pa.RecordBatch]],
+    data: Mapping[str, Any],
+    key: str | None,
+    names: Names,
+    new_names: bool,
+    noted: BadRows,
 ) -> Iterator[pa.RecordBatch]:
     kind, schema = modality_of(data), staged_schema(modality_of(data))
     label = data["label"]
-    for rows, batch in _numbered(file, [data[kind.name], label, *([key] if key else [])], data, noted):
+    for rows, batch in batches:
         noted.rows += batch.num_rows
-        inputs, unusable = kind.read(batch.column(data[kind.name]), f"{file}: column {data[kind.name]!r}")
+        column = input_column(batch, kind, data[kind.name], [label, *([key] if key else [])])
+        inputs, unusable = kind.read(column, f"{file}: column {data[kind.name]!r}")
         labels = label_column(batch.column(label), f"{file}: column {label!r}")
         keys, no_key = _keys(batch, key, data, file)
         unusable = {**unusable, NO_LABEL: blank(labels), **no_key}

@@ -89,6 +89,9 @@ class TextConvolutions(nn.Module):
         self.features = channels * len(kernel_sizes)
 
     def forward(self, vectors: Tensor) -> Tensor:
+        kind = vectors.device.type
+        if kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind):
+            vectors = vectors.to(torch.get_autocast_dtype(kind))  # once, not once for each width
         return torch.cat([convolution(vectors) for convolution in self.convolutions], dim=-1)
 
 

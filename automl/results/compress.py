@@ -147,7 +147,8 @@ def compress(
                 add(name, f"{share} of the features, in 8 bits", module, left[0])
         found = _recommend(found, tolerance, output)
         rows = [asdict(variant) for variant in found]
-        write_json(folder / "compressed.json", {"schema_version": 1, "metric": record.metric, "variants": rows})
+        content = {"schema_version": 1, "metric": record.metric, "trial": best.number, "variants": rows}
+        write_json(folder / record.directory.compressed_record.name, content)
     return found
 
 

@@ -6,12 +6,17 @@ import html
 import textwrap
 from typing import Any
 
-from automl.results.importance import Importance
 from automl.results.study import RunRecord, TrialRecord
+from automl.results.table import duration
+from automl.results.timeline import Span, Timeline
 from automl.space.objectives import METRICS
 
 MOST_CURVES = 300
+MOST_EPOCHS = 200  # of a curve
+MOST_POINTS = 2000
 MARKS = {"completed": "circle", "stopped": "x", "failed": "triangle-down", "running": "circle-open"}
+STATUS_COLOURS: dict[str, int | str] = {"completed": 0, "stopped": "rest", "failed": "warn", "running": 2}
+UNITS = (("hours", 3600), ("minutes", 60), ("seconds", 1))
 
 
 def learning_curves(record: RunRecord) -> dict[str, Any]:
@@ -64,7 +69,6 @@ def learning_curves(record: RunRecord) -> dict[str, Any]:
         "shapes": shapes,
         "annotations": notes,
         "hovermode": "closest",
-        "legend": {"orientation": "h", "y": -0.2},
         "height": 440,
     }
     return {"data": traces, "layout": layout}
@@ -77,34 +81,94 @@ def optimisation_history(record: RunRecord) -> dict[str, Any]:
     for trial in trials:
         assert trial.score is not None
         best.append(trial.score if not best else (max if record.maximize else min)(best[-1], trial.score))
-    numbers = [trial.number for trial in trials]
+    steps = [place for place in range(len(best)) if place in (0, len(best) - 1) or best[place] != best[place - 1]]
+    every = max(1, -(-len(trials) // MOST_POINTS))
+    kept = {*range(0, len(trials), every), *steps}
+    shown = [trial for place, trial in enumerate(trials) if place in kept]
     return {
         "data": [
             {
                 "type": "scatter",
                 "mode": "markers",
                 "name": "trial",
-                "x": numbers,
-                "y": [trial.score for trial in trials],
-                "text": [f"{trial.family}, {trial.status}" for trial in trials],
-                "marker": {"symbol": [MARKS[trial.status] for trial in trials], "size": 8},
+                "x": [trial.number for trial in shown],
+                "y": [trial.score for trial in shown],
+                "text": [_hover(trial) for trial in shown],
+                "hovertemplate": "%{text}<br>%{y:.4f}<extra></extra>",
+                "marker": {"symbol": [MARKS[trial.status] for trial in shown], "size": 7},
+                "meta": {"colour": "quiet"},
             },
             {
                 "type": "scatter",
                 "mode": "lines",
                 "name": "best so far",
-                "x": numbers,
-                "y": best,
-                "line": {"shape": "hv"},
+                "x": [trials[place].number for place in steps],
+                "y": [best[place] for place in steps],
+                "hovertemplate": "best after trial %{x}: %{y:.4f}<extra></extra>",
+                "line": {"shape": "hv", "width": 2},
+                "meta": {"colour": 0},
             },
         ],
         "layout": {
             "xaxis": {"title": {"text": "trial"}},
             "yaxis": {"title": {"text": f"validation {record.metric}"}},
-            "legend": {"orientation": "h", "y": -0.25},
+            "hovermode": "closest",
             "height": 340,
         },
     }
+
+
+def timeline_bars(times: Timeline) -> dict[str, Any]:
+    """A bar for each time that a trial was trained, in the lane of its worker; colours say how it ended."""
+    unit, seconds = next((name, size) for name, size in UNITS if times.end - times.start >= 3 * size or size == 1)
+    spans = [(lane, span) for lane, held in enumerate(times.lanes.values()) for span in held]
+    data = []
+    for status, colour in STATUS_COLOURS.items():
+        those = [(lane, span) for lane, span in spans if span.trial.status == status]
+        if those:
+            data.append(
+                {
+                    "type": "bar",
+                    "orientation": "h",
+                    "name": status,
+                    "base": [round((span.start - times.start) / seconds, 4) for _, span in those],
+                    "x": [round((span.end - span.start) / seconds, 4) for _, span in those],
+                    "y": [lane for lane, _ in those],
+                    "text": [str(span.trial.number) for _, span in those],
+                    "textposition": "inside",
+                    "insidetextanchor": "middle",
+                    "textangle": 0,
+                    "hovertext": [_span_text(span) for _, span in those],
+                    "hovertemplate": "%{hovertext}<extra></extra>",
+                    "width": 0.8,
+                    "marker": {"line": {"width": 0.5}},
+                    "meta": {"colour": colour, "edge": "paper"},
+                }
+            )
+    return {
+        "data": data,
+        "layout": {
+            "barmode": "overlay",
+            "uniformtext": {"mode": "hide", "minsize": 11},
+            "xaxis": {"title": {"text": f"{unit} since the first trial began"}, "rangemode": "tozero"},
+            "yaxis": {
+                "title": {"text": "worker"},
+                "tickvals": list(range(len(times.lanes))),
+                "ticktext": [str(lane + 1) for lane in range(len(times.lanes))],
+                "showgrid": False,
+                "autorange": "reversed",
+                "nticks": 20,
+            },
+            "hovermode": "closest",
+            "height": min(640, 150 + 30 * len(times.lanes)),
+        },
+    }
+
+
+def _span_text(span: Span) -> str:
+    epochs = f"{span.epochs} epoch{'s' if span.epochs != 1 else ''} in {duration(span.end - span.start)}"
+    worker = f"<br>worker {html.escape(span.worker)}" if span.worker else ""
+    return f"{_hover(span.trial)}<br>{epochs}{worker}"
 
 
 def pareto(record: RunRecord, other: str) -> dict[str, Any]:
@@ -114,10 +178,11 @@ def pareto(record: RunRecord, other: str) -> dict[str, Any]:
     """
     place = record.objectives.index(other)
     ended = [trial for trial in record.ranked if len(trial.reached) > place]
+    every = max(1, -(-len(ended) // MOST_POINTS))
     front = sorted((trial for trial in ended if trial.number in record.front), key=lambda trial: trial.reached[place])
     traces = []
-    for name, trials, size in (("other trials", ended, 7), ("the front", front, 11)):
-        shown = [trial for trial in trials if name == "the front" or trial.number not in record.front]
+    others = [trial for trial in ended[::every] if trial.number not in record.front]
+    for name, shown, size, colour in (("other trials", others, 7, "quiet"), ("the front", front, 11, 0)):
         traces.append(
             {
                 "type": "scatter",
@@ -129,6 +194,7 @@ def pareto(record: RunRecord, other: str) -> dict[str, Any]:
                 "hovertemplate": f"%{{text}}<br>{other} %{{x}}<br>{record.metric} %{{y:.4f}}<extra></extra>",
                 "marker": {"size": size},
                 "line": {"shape": "hv", "width": 1},
+                "meta": {"colour": colour},
             }
         )
     return {
@@ -137,41 +203,20 @@ def pareto(record: RunRecord, other: str) -> dict[str, Any]:
             "xaxis": {"title": {"text": other}, "type": "linear" if other in METRICS else "log"},
             "yaxis": {"title": {"text": f"validation {record.metric}"}},
             "hovermode": "closest",
-            "legend": {"orientation": "h", "y": -0.2},
             "height": 400,
         },
     }
 
 
-def importance_bars(importance: Importance) -> dict[str, Any]:
-    """Bars of one group's shares, the largest on top."""
-    names = list(importance.shares)[:12][::-1]
-    return {
-        "data": [
-            {
-                "type": "bar",
-                "orientation": "h",
-                "x": [importance.shares[name] for name in names],
-                "y": [_short(name) for name in names],
-                "hovertext": names,
-                "hovertemplate": "%{hovertext}: %{x:.0%}<extra></extra>",
-            }
-        ],
-        "layout": {
-            "xaxis": {"tickformat": ".0%", "rangemode": "tozero"},
-            "yaxis": {"automargin": True},
-            "height": 90 + 30 * len(names),
-            "showlegend": False,
-        },
-    }
-
-
 def _curve(trial: TrialRecord, family: int, *, named: bool) -> dict[str, Any]:
-    epochs = sorted(trial.values)
+    every = -(-len(trial.values) // MOST_EPOCHS)
+    epochs = [
+        epoch for epoch in sorted(trial.values) if epoch % every == 0 or epoch in (trial.best_epoch, trial.epochs)
+    ]
     return {
         "type": "scatter",
         "mode": "lines",
-        "name": trial.family,
+        "name": html.escape(trial.family),
         "legendgroup": trial.family,
         "showlegend": named,
         "x": epochs,
@@ -200,9 +245,6 @@ def _ends(status: str, trials: list[TrialRecord]) -> dict[str, Any]:
 def _hover(trial: TrialRecord) -> str:
     """Words for one trial; Plotly reads tags in them, so a reason's own are escaped."""
     reason = textwrap.shorten(trial.reason or trial.status, 120, placeholder=" ...")
-    return f"trial {trial.number}, {trial.family}:<br>" + "<br>".join(map(html.escape, textwrap.wrap(reason, 60)))
-
-
-def _short(name: str) -> str:
-    """The last two parts of a parameter's path."""
-    return ".".join(name.split(".")[-2:])
+    return f"trial {trial.number}, {html.escape(trial.family)}:<br>" + "<br>".join(
+        map(html.escape, textwrap.wrap(reason, 60))
+    )

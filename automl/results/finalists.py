@@ -131,7 +131,8 @@ def _kept(record: RunRecord, leaders: list[TrialRecord], voice: Voice, linear: L
         heard = {str(trial.number): voice(trial, split, False) for trial in leaders}
         said = {name: probabilities for name, probabilities in heard.items() if probabilities is not None}
         if said:
-            found.labels[split] = prepared_data(record, leaders[0].config).labels(split)
+            prepared = prepared_data(record, leaders[0].config)
+            found.rows[split], found.labels[split] = prepared.digest(split), prepared.labels(split)
             found.said[split] = {**said, LINEAR: linear(split)} if linear else said
     write_predictions(record.directory, found)
     return found

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from automl.data.files import replace_atomically
-from automl.results.leaderboard import COLUMNS, beside, ensemble_row, floor_row, rows
+from automl.results.leaderboard import COLUMNS, beside, compressed_rows, ensemble_row, floor_row, rows
+from automl.results.selection import WHOLE, Selection, select
 from automl.results.study import RunRecord
 from automl.results.table import markdown
 
@@ -21,9 +22,12 @@ _SCHEMA = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in COLUMNS.i
 _TREES = ("objectives", "config")  # JSON in a cell, where a cell has to be text
 
 
-def format_leaderboard(record: RunRecord, kind: str, top: int | None = None) -> str:
-    """The leaderboard as `csv`, `json` or `md` text; `top` limits the trials, never what is beside them."""
-    trials = rows(record)[:top]
+def format_leaderboard(record: RunRecord, kind: str, asked: Selection = WHOLE) -> str:
+    """The leaderboard as `csv`, `json` or `md` text; `asked` chooses among the trials, never what is beside them.
+
+    Raises UserError where it names what there is not.
+    """
+    trials = select(rows(record), asked, maximize=record.maximize)[: asked.top]
     if kind == "json":
         content = {
             "schema_version": SCHEMA_VERSION,
@@ -33,6 +37,7 @@ def format_leaderboard(record: RunRecord, kind: str, top: int | None = None) -> 
             "objectives": list(record.objectives),
             "trials": trials,
             "ensemble": ensemble_row(record),
+            "compressed": compressed_rows(record),
             "floor": floor_row(record),
         }
         return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"

@@ -18,13 +18,17 @@ import pyarrow as pa
 from automl.data.formats import open_text, table_format
 from automl.data.image_folder import IMAGE_FOLDER
 from automl.data.modalities import MODALITIES, NO_TEXT, Modality
-from automl.data.tables import read_batches, require_names
+from automl.data.tables import read_batches
 from automl.data.text_tables import BLOCK_BYTES
+from automl.data.wide import fitting, input_column, input_columns, is_wide, join_cells
 from automl.space import UserError
 
 WINDOW_ROWS = 8192  # enough to sort by length with little padding, few enough that memory stays flat
 WINDOW_CHARACTERS = 16 * 1024 * 1024
 NOT_UTF8 = re.compile("[\udc80-\udcff]")  # how bytes that are no UTF-8 are carried along (PEP 383)
+
+CsvRow = tuple[list[str], str | None, str | None]
+"""Its cells, its text, and why it has none."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +51,14 @@ def open_rows(path: Path, column: str, modality: Modality) -> tuple[list[str], I
     """
     kind = table_format(path)
     if kind == IMAGE_FOLDER:
-        raise UserError(f"{path} is a folder of images; give a table with a column {column!r} of their paths")
-    if kind in ("parquet", "arrow"):
+        if modality is not MODALITIES["image"]:
+            raise UserError(f"{path} is a folder of images; this model is for {modality.plural}")
+        windows = _folder_windows(path, modality)
+    elif kind in ("parquet", "arrow"):
         windows = _column_windows(path, column, modality)
     else:
-        windows = _readable(
-            path, _json_windows(path, column, modality) if kind == "jsonl" else _csv_windows(path, column)
-        )
+        rows = _json_windows(path, column, modality) if kind == "jsonl" else _csv_windows(path, column, modality)
+        windows = _readable(path, rows)
         if modality.name != "text":
             windows = _of_texts(windows, modality)
     names = next(windows)
@@ -64,16 +69,33 @@ def open_rows(path: Path, column: str, modality: Modality) -> tuple[list[str], I
     return names, chain([first], windows)  # type: ignore[arg-type, list-item]
 
 
+def _folder_windows(path: Path, modality: Modality) -> Iterator[list[str] | Window]:
+    """The images of a folder, as rows of a CSV file with their names."""
+    yield ["file"]
+    for batch in read_batches(path, ["image", "file"]):
+        window = _read(batch, batch.column("image"), str(path), modality)
+        yield Window([[name] for name in batch.column("file").to_pylist()], window.inputs, window.errors)
+
+
 def _column_windows(path: Path, column: str, modality: Modality) -> Iterator[list[str] | Window]:
     batches = read_batches(path)
     first = next(batches, None)
     names = [] if first is None else list(first.schema.names)
-    require_names(path, [column], names)
+    input_columns(path, modality, column, names)
     yield names
     for whole in chain([first], batches):
         for start in range(0, whole.num_rows, WINDOW_ROWS):
             batch = whole.slice(start, WINDOW_ROWS)
-            yield _read(batch, batch.column(column), f"{path}: column {column!r}", modality)
+            yield _read(batch, input_column(batch, modality, column), f"{path}: column {column!r}", modality)
+
+
+def _joined(row: CsvRow, places: list[int]) -> CsvRow:
+    """A row of a CSV file with the JSON list of the numbers at several places as its text."""
+    cells, _, error = row
+    if error is not None and error != NO_TEXT:
+        return row
+    series = join_cells([cells[place] for place in places])
+    return (cells, None, NO_TEXT) if series is None else (cells, json.dumps(series), None)
 
 
 def _read(rows: Any, column: pa.Array, place: str, modality: Modality) -> Window:
@@ -100,7 +122,7 @@ def _of_texts(windows: Iterator[list[str] | Window], modality: Modality) -> Iter
         yield window
 
 
-def _csv_windows(path: Path, column: str) -> Iterator[list[str] | Window]:
+def _csv_windows(path: Path, column: str, modality: Modality) -> Iterator[list[str] | Window]:
     csv.field_size_limit(BLOCK_BYTES)
     delimiter = "\t" if table_format(path) == "tsv" else ","
     with _decoded(path, newline="") as file:
@@ -108,13 +130,13 @@ def _csv_windows(path: Path, column: str) -> Iterator[list[str] | Window]:
         names = next((row for row in reader if row), [])
         if any(NOT_UTF8.search(name) or "\0" in name for name in names):
             raise UserError(f"cannot read {path}: its first line is not UTF-8 text; convert it, for example with iconv")
-        require_names(path, [column], names)
+        places = [names.index(name) for name in input_columns(path, modality, column, names)]
         yield names
-        place = names.index(column)
-        yield from _windows(_csv_row(row, len(names), place, delimiter) for row in reader if row)
+        rows = (_csv_row(row, len(names), places[0], delimiter) for row in reader if row)
+        yield from _windows(_joined(row, places) for row in rows) if is_wide(modality, column) else _windows(rows)
 
 
-def _csv_row(cells: list[str], columns: int, place: int, delimiter: str) -> tuple[list[str], str | None, str | None]:
+def _csv_row(cells: list[str], columns: int, place: int, delimiter: str) -> CsvRow:
     """A row made as wide as the header, its text and its error; what is too much goes into the last cell."""
     if len(cells) != columns:
         error = f"the row has {len(cells)} cells, expected {columns}"
@@ -135,7 +157,7 @@ def _json_windows(path: Path, column: str, modality: Modality) -> Iterator[list[
         names = list(dict.fromkeys(name for line in first.rows for name in _keys(line)))
         if not names:
             raise UserError(f"{path} is not JSON Lines: of its first line, {first.errors[0]}")
-        require_names(path, [column], names)
+        input_columns(path, modality, column, names)
         yield names
         yield first
         yield from windows
@@ -150,7 +172,9 @@ def _json_row(line: str, column: str, modality: Modality) -> tuple[str, str | No
         return line, None, f"the line is not JSON: {error}"
     if not isinstance(row, dict):
         return line, None, "the line is not a JSON object"
-    text = row.get(column)
+    text = (
+        join_cells([row[name] for name in fitting(column, list(row))]) if is_wide(modality, column) else row.get(column)
+    )
     if modality is MODALITIES["series"] and isinstance(text, list):
         text = json.dumps(text)
     if text is not None and not isinstance(text, str):

@@ -1,4 +1,4 @@
-"""The rows of a leaderboard: every trial that has ended, best first, the ensemble and the linear floor."""
+"""The rows of a leaderboard: the trials, best first, the ensemble, the compressed models and the linear floor."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from automl.results.recommendation import chance_groups, recommended
 from automl.results.study import ENSEMBLE, RunRecord
 
 FLOOR = "floor"
+COMPRESSED = "compressed"
+PAUSED = "paused"
 
 # Every row has all of them, in this order; docs/leaderboard.md says what they mean.
 COLUMNS = {
@@ -35,6 +37,7 @@ COLUMNS = {
     "latency_p95_ms": "float64",
     "latency32_p50_ms": "float64",
     "latency32_p95_ms": "float64",
+    "lost": "float64",
     "train_seconds": "float64",
     "cpu_hours": "float64",
     "gpu_hours": "float64",
@@ -46,7 +49,9 @@ COLUMNS = {
 
 
 def rows(record: RunRecord) -> list[dict[str, Any]]:
-    """A row for each trial that has ended, best first; failed trials come last and have no rank.
+    """A row for each trial that has ended, best first, then those that wait at a rung, then those that have failed.
+
+    The latter two have no rank.
 
     `score` is the best validation metric over the trial's epochs; with several objectives `objectives` are all of them
     at that epoch and `front` says whether no other trial beats them all, which ranks first; `confirmed_mean` and
@@ -61,14 +66,15 @@ def rows(record: RunRecord) -> list[dict[str, Any]]:
     grouped, best_buy = chance_groups(record), recommended(record)
     several = len(record.objectives) > 1
     found = []
-    for rank, trial in enumerate((trial for trial in record.trials if trial.status != "running"), start=1):
+    shown = (trial for trial in record.trials if trial.status != "running" or trial.paused)
+    for rank, trial in enumerate(shown, start=1):
         figures = measured.get(str(trial.number)) or {}
         scored = trial.status != "failed" and trial.score is not None
         found.append(
             _row(
-                rank=rank if scored else None,
+                rank=rank if scored and not trial.paused else None,
                 trial=trial.number,
-                status=trial.status,
+                status=PAUSED if trial.paused else trial.status,
                 family=trial.family,
                 epochs=trial.epochs,
                 score=trial.score if scored else None,
@@ -161,6 +167,25 @@ def ensemble_row(record: RunRecord) -> dict[str, Any] | None:
     )
 
 
+def compressed_rows(record: RunRecord) -> list[dict[str, Any]]:
+    """The smaller models made of the best one in the shape of rows, without rank and trial number."""
+    return [
+        _row(
+            status=COMPRESSED,
+            family=variant["name"],
+            score=variant["validation"],
+            test_score=variant["test"],
+            bytes=variant["bytes"],
+            lost=variant["lost"],
+            recommended=variant["recommended"],
+            latency_p50_ms=variant["latency_ms"]["1"],
+            latency32_p50_ms=variant["latency_ms"]["32"],
+            config={name: variant[name] for name in ("how", "smaller", "faster")},
+        )
+        for variant in record.compressed[1:]
+    ]
+
+
 def beside(record: RunRecord) -> list[dict[str, Any]]:
-    """The rows that are no trials: the ensemble of the leaders and the linear floor, as far as they are there."""
-    return [row for row in (ensemble_row(record), floor_row(record)) if row]
+    """The rows that are no trials, as far as they are there: the ensemble, the compressed models, the linear floor."""
+    return [row for row in (ensemble_row(record), *compressed_rows(record), floor_row(record)) if row]

@@ -18,8 +18,10 @@ import pyarrow.parquet
 from automl.data.columns import blank, label_column
 from automl.data.files import replace_atomically
 from automl.data.formats import packing, table_format
+from automl.data.image_folder import IMAGE_FOLDER
 from automl.data.modalities import MODALITIES
-from automl.data.tables import find_files, read_batches, require_columns
+from automl.data.tables import column_names, find_files, read_batches, require_columns
+from automl.data.wide import input_column, input_columns
 from automl.results.finalists import confusion_matrix
 from automl.results.input_rows import NOT_UTF8, Window, open_rows
 from automl.results.package import Model
@@ -39,6 +41,8 @@ Labelled = tuple[Window, list[str | None], list[list[float | None]]]
 def predict_file(model: Model, input: Path, output: Path | None, *, text: str | None = None) -> int:
     """Write the rows of `input` in their order, in its format, with a label and the probability of every class.
 
+    Of a folder of images they are the names of its files, as CSV.
+
     A row that cannot be used (no text, another type, a line that cannot be parsed) gets none, and the reason in the
     column `prediction_error`. Every other column stays as it is. Rows pass through in windows, so memory does not grow
     with the file. Writes to stdout where `output` is None. Gives the number of rows without a label. Raises UserError
@@ -47,7 +51,7 @@ def predict_file(model: Model, input: Path, output: Path | None, *, text: str | 
     """
     (input,) = _single(input)
     column = text or model.column
-    kind = table_format(input)
+    kind = "csv" if table_format(input) == IMAGE_FOLDER else table_format(input)
     added = [LABEL, *(f"{PROBABILITY}{name}" for name in model.classes), ERROR]
     names, windows = open_rows(input, column, model.modality)
     _require_free(input, added, names)
@@ -60,7 +64,7 @@ def predict_file(model: Model, input: Path, output: Path | None, *, text: str | 
     if output.is_dir():
         raise UserError(f"--output {output} is a folder; name a file")
     if table_format(output) != kind:
-        raise UserError(f"--output {output} is another kind of file than {input}; give it the same ending")
+        raise UserError(f"--output {output} is another kind of file than {input}; give it the ending .{kind}")
     if not output.parent.is_dir():
         raise UserError(f"there is no folder {output.parent}")
     if output.exists() and output.samefile(input):
@@ -88,9 +92,11 @@ def evaluate_file(model: Model, data: str, *, text: str | None = None, label: st
     truth: list[int] = []
     skipped = 0
     for path in find_files([data]):
-        require_columns([path], [text, label])
-        for batch in read_batches(path, [text, label]):
-            inputs, unusable = model.modality.read(batch.column(text), f"{path}: column {text!r}")
+        require_columns([path], [label])
+        columns = input_columns(path, model.modality, text, column_names(path), [label])
+        for batch in read_batches(path, [*columns, label]):
+            column = input_column(batch, model.modality, text, [label])
+            inputs, unusable = model.modality.read(column, f"{path}: column {text!r}")
             names = label_column(batch.column(label), f"{path}: column {label!r}")
             usable = pa.array(~np.logical_or.reduce([blank(names), *unusable.values()]))
             found = names.filter(usable).to_pylist()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from automl.data.files import replace_atomically
 from automl.space import UserError
@@ -23,9 +22,10 @@ LINEAR = "linear"
 class Predictions:
     """By split: `labels` int64 [rows], and `said`, by the trial's number or `linear`, float32 [rows, classes].
 
-    The rows are in the order of the prepared data, the same for all.
+    The rows are in the order of the prepared data, the same for all; `rows` is a digest of what they hold.
     """
 
+    rows: dict[str, str] = field(default_factory=dict)
     labels: dict[str, npt.NDArray[np.int64]] = field(default_factory=dict)
     said: dict[str, dict[str, Probabilities]] = field(default_factory=dict)
 
@@ -35,10 +35,11 @@ def read_predictions(run: RunDirectory) -> Predictions:
     if not run.predictions.exists():
         return Predictions()
     try:
-        tensors: Mapping[str, npt.NDArray[np.float32]] = load_file(run.predictions)
+        with safe_open(run.predictions, framework="numpy") as file:
+            found = Predictions(rows=dict(file.metadata() or {}))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise UserError(f"{run.predictions} is damaged: {error}") from error
-    found = Predictions()
     for name, values in tensors.items():
         split, _, what = name.partition("/")
         if what == LABELS:
@@ -56,4 +57,4 @@ def write_predictions(run: RunDirectory, predictions: Predictions) -> None:
     for split, said in predictions.said.items():
         tensors |= {f"{split}/{name}": np.ascontiguousarray(values) for name, values in said.items()}
     with replace_atomically(run.predictions) as temporary:
-        save_file(tensors, temporary)
+        temporary.write_bytes(save(tensors, metadata=predictions.rows))  # `save_file` lets nobody else read it

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any
 
 from automl.results.study import RunRecord, TrialRecord
 from automl.space.errors import listing
+
+ABOUT_AS_FAST = 1.2  # milliseconds that differ by less may differ the other way when they are measured again
 
 
 def chance_groups(record: RunRecord) -> dict[int, int]:
@@ -16,13 +19,15 @@ def chance_groups(record: RunRecord) -> dict[int, int]:
 
 
 def recommended(record: RunRecord) -> int | None:
-    """The trial of the first group that takes least time for one example, then the one with fewest parameters.
+    """Of the trials of the first group that are about as fast as the fastest the one with the fewest parameters.
 
-    Milliseconds count to two digits, as far as they can be measured again. None before the finalists are measured.
+    None before the finalists are measured.
     """
     grouped = chance_groups(record)
     first = [trial for trial in record.ranked if grouped.get(trial.number) == 1]
-    return min(first, key=lambda trial: _cost(record, trial)).number if first else None
+    least = min((_latency(record, trial) for trial in first), default=0.0)
+    fast = [trial for trial in first if _latency(record, trial) <= ABOUT_AS_FAST * least]
+    return min(fast, key=lambda trial: trial.parameters or inf).number if fast else None
 
 
 def recommendation(record: RunRecord) -> str:
@@ -46,16 +51,13 @@ def recommendation(record: RunRecord) -> str:
 
 
 def _cost_text(record: RunRecord, trial: TrialRecord) -> str:
-    milliseconds = _median_latency(record, trial.number)
-    latency = "" if milliseconds is None else f"{milliseconds:.2g} ms for an example and "
-    return f"{latency}{trial.parameters or 0:,} parameters"
+    milliseconds = _latency(record, trial)
+    parts = [f"{milliseconds:.2g} ms for an example"] if milliseconds < inf else []
+    parts += [f"{trial.parameters:,} parameters"] if trial.parameters else []
+    return " and ".join(parts)
 
 
-def _cost(record: RunRecord, trial: TrialRecord) -> tuple[float, int]:
-    milliseconds = _median_latency(record, trial.number)
-    return float("inf") if milliseconds is None else float(f"{milliseconds:.2g}"), trial.parameters or 0
-
-
-def _median_latency(record: RunRecord, number: int) -> float | None:
-    measured: Mapping[str, Any] = (record.finalists or {"trials": {}})["trials"].get(str(number)) or {}
-    return measured["latency"]["1"]["p50"] if "latency" in measured else None
+def _latency(record: RunRecord, trial: TrialRecord) -> float:
+    """Median milliseconds for one example; infinite where that was not measured."""
+    measured: Mapping[str, Any] = (record.finalists or {"trials": {}})["trials"].get(str(trial.number)) or {}
+    return float(measured["latency"]["1"]["p50"]) if "latency" in measured else inf

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib import resources
 from typing import Any
 
@@ -15,12 +14,18 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from automl.data.files import replace_atomically
-from automl.results.figures import importance_bars, learning_curves, optimisation_history, pareto
-from automl.results.importance import FEWEST_TRIALS, importances
-from automl.results.leaderboard import ensemble_row, floor_row, rows
+from automl.results.early_stopping import rungs, savings, savings_text
+from automl.results.figures import MOST_CURVES, learning_curves, optimisation_history, pareto, timeline_bars
+from automl.results.importance import ALL_TRIALS, FEWEST_TRIALS, importances
+from automl.results.leaderboard import floor_row
+from automl.results.parameter_figures import contour, importance_bars, parallel_coordinates, slices
+from automl.results.parameter_names import value_text
 from automl.results.predict import per_class
+from automl.results.report_data import data_profile
+from automl.results.report_table import leaderboard_table
 from automl.results.study import RunRecord
-from automl.results.table import averaged, duration, objective_text, status_text
+from automl.results.table import averaged, duration
+from automl.results.timeline import timeline
 from automl.results.verdict import best_figures, verdict
 
 
@@ -36,7 +41,6 @@ def write_report(record: RunRecord) -> None:
     )
     environment.filters["number"] = lambda value, form: "" if value is None else format(value, form)
     environment.filters["duration"] = duration
-    environment.filters["numeric"] = lambda name: (name, "number")
     page = environment.get_template("report.html").render(
         **_content(record),
         plotly=Markup(get_plotlyjs()),
@@ -49,51 +53,84 @@ def write_report(record: RunRecord) -> None:
 
 def _content(record: RunRecord) -> dict[str, Any]:
     manifest = record.manifest
-    trials = rows(record)
     best = record.ranked[0] if record.ranked else None
     confusion = (record.finalists or {}).get("confusion")
     classes = manifest["data"]["classes"]
-    found = importances(record)
+    table = leaderboard_table(record)
+    times = timeline(record)
     figures = {"curves": learning_curves(record), "history": optimisation_history(record)}
     figures |= {f"pareto-{name}": pareto(record, name) for name in record.objectives[1:]}
-    figures |= {f"importance{number}": importance_bars(importance) for number, importance in enumerate(found)}
-    judged = [trial for trial in record.trials if trial.status in ("completed", "stopped")]
-    epochs = sum(trial.epochs for trial in judged)
-    full = manifest["max_epochs"] * len(judged)
+    figures |= {"timeline": timeline_bars(times)} if times else {}
+    parameters = _parameters(record)
+    figures |= parameters.pop("figures")
     return {
         "run": record.directory.name,
         "created": f"{datetime.fromisoformat(manifest['created']):%Y-%m-%d %H:%M} UTC",
+        "written": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "status": "unfinished" if manifest["status"] == "running" else manifest["status"],
         "manifest": manifest,
         "metric": record.metric,
         "objectives": record.objectives,
-        "objective_text": objective_text,
         "front": sorted(record.front),
         "verdict": verdict(record),
+        "saved": savings(record),
+        "savings_text": savings_text(record),
         "best": best,
         "best_figures": best_figures(record) if best else None,
         "averaged": averaged(record.ensemble) if record.ensemble else "",
-        "made_of": averaged,
-        "ensemble": ensemble_row(record),
         "has_test": "test" in manifest["data"]["profile"]["rows"],
+        "best_choices": _choices(record, best.number) if best else [],
         "best_config": list(_flatten({name: best.config[name] for name in ("model", "training", "data")}))
         if best
         else [],
         "floor": floor_row(record),
-        "trials": [{**trial, "status_text": textwrap.shorten(status_text(trial), 90)} for trial in trials],
-        "confirmed": any(trial["confirmed_seeds"] for trial in trials),
+        "table": table,
+        "families": sorted({line.family for line in table.lines if line.family}),
+        "statuses_shown": sorted({line.status for line in table.lines if line.family}),
+        "confirmed": bool(record.confirmed),
+        "grouped": any(column.title == "group" for column in table.columns),
         "statuses": Counter(trial.status for trial in record.trials),
         "failures": Counter(trial.reason for trial in record.trials if trial.status == "failed").most_common(),
         "infeasible": sorted(record.infeasible.items(), key=lambda counted: -counted[1]),
-        "epochs": epochs,
-        "full_epochs": full,
-        "importances": found,
-        "fewest": FEWEST_TRIALS,
+        "curves_left_out": sum(bool(trial.values) for trial in record.trials) > MOST_CURVES,
+        "curves_shown": MOST_CURVES,
+        "rungs": rungs(record),
+        "times": times,
+        **parameters,
         "confusion": confusion,
         "confusion_split": (record.finalists or {}).get("split"),
         "per_class": per_class(confusion, classes) if confusion else {},
         "classes": classes,
+        "data": data_profile(manifest["data"]["profile"]),
         "figures": {name: _embedded(figure) for name, figure in figures.items()},
+    }
+
+
+def _parameters(record: RunRecord) -> dict[str, Any]:
+    """What the page says of the parameters that matter, with the figures by name."""
+    found = importances(record)
+    figures: dict[str, Any] = {}
+    slice_names: list[list[str]] = []
+    contours: dict[str, str] = {}
+    parallels: dict[str, str] = {}
+    for number, importance in enumerate(found):
+        figures[f"importance{number}"] = importance_bars(importance)
+        drawn = slices(importance, record.metric, record.maximize)
+        slice_names.append([f"slice{number}-{place}" for place in range(len(drawn))])
+        figures |= dict(zip(slice_names[-1], drawn, strict=True))
+        if shades := contour(importance, record.metric, record.maximize):
+            figures[f"contour{number}"] = shades
+            contours[f"contour{number}"] = importance.among
+        if importance.among in (ALL_TRIALS, record.ranked[0].family):
+            figures[f"parallel{number}"] = parallel_coordinates(importance, record.metric, record.maximize)
+            parallels[f"parallel{number}"] = importance.among
+    return {
+        "importances": found,
+        "fewest": FEWEST_TRIALS,
+        "slice_names": slice_names,
+        "contours": contours,
+        "parallels": parallels,
+        "figures": figures,
     }
 
 
@@ -101,6 +138,12 @@ def _embedded(figure: Mapping[str, Any]) -> Markup:
     """JSON that is safe inside a script element."""
     text = json.dumps(figure, allow_nan=False, ensure_ascii=True)
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def _choices(record: RunRecord, number: int) -> list[tuple[str, str]]:
+    """What was chosen for a trial, by the parameters' whole names."""
+    params = record.study.get_trials(deepcopy=False)[number].params
+    return [(name, value_text(value)) for name, value in params.items()]
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

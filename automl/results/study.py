@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from automl.space import UserError
 from automl.space.objectives import mode, pareto_front, point
-from automl.training.run_directory import INFEASIBLE, REACHED, RunDirectory, read_json
+from automl.training.run_directory import INFEASIBLE, PAUSED, REACHED, RunDirectory, read_json
 from automl.training.study_file import load_study, objectives_of, reached_by
 
 MANIFEST_VERSION = 1
@@ -50,6 +50,8 @@ class TrialRecord:
     cost: Mapping[str, float]
     """`cpu_hours` and `gpu_hours` that it held while it trained; empty where that is not known."""
     accumulation: int
+    paused: int
+    """The epoch at whose rung a running trial waits; 0 where it does not."""
     reason: str
     config: Mapping[str, Any]
     started: datetime | None
@@ -82,6 +84,8 @@ class RunRecord:
     """Which trial was trained on train and validation rows together at the end, or why that failed."""
     infeasible: Mapping[str, int]
     """How many proposals were not run because they did not meet a condition of the file."""
+    compressed: tuple[Mapping[str, Any], ...]
+    """The variants of `compressed.json`, the original first; none where nothing was made smaller."""
     front: frozenset[int]
     """With several objectives, the trials that no other beats in all of them; else none."""
 
@@ -146,8 +150,14 @@ def read_run(directory: RunDirectory) -> RunRecord:
         confirmed=_confirmed(directory),
         refit=_read(directory.refit_record) if directory.refit_record.exists() else None,
         infeasible=Counter(trial.user_attrs[INFEASIBLE] for trial in proposed if INFEASIBLE in trial.user_attrs),
+        compressed=_compressed(directory),
         front=front,
     )
+
+
+def _compressed(directory: RunDirectory) -> tuple[Mapping[str, Any], ...]:
+    path = directory.compressed_record
+    return tuple(_read(path)["variants"]) if path.exists() else ()
 
 
 def _confirmed(directory: RunDirectory) -> dict[int, tuple[float, ...]]:
@@ -202,6 +212,7 @@ def _record(trial: FrozenTrial, objectives: Sequence[str], measured: Mapping[str
         train_seconds=attributes.get("train_seconds"),
         cost=attributes.get("cost", {}),
         accumulation=attributes.get("accumulation", 1),
+        paused=attributes.get(PAUSED, 0) if trial.state == TrialState.RUNNING else 0,
         reason=attributes.get("reason", ""),
         config=attributes.get("config", {}),
         started=trial.datetime_start,
@@ -229,7 +240,7 @@ def _counts(trial: FrozenTrial) -> bool:
 
 
 def _rank_key(trial: TrialRecord, objectives: Sequence[str], front: frozenset[int]) -> tuple[Any, ...]:
-    group = {"completed": 1, "stopped": 1, "running": 2, "failed": 3}[trial.status]
+    group = {"completed": 1, "stopped": 1, "running": 2 if trial.paused else 3, "failed": 4}[trial.status]
     if trial.number in front:
         return 0, point(objectives, trial.reached), trial.number
     first = point(objectives[:1], trial.reached[:1]) if trial.reached else (float("inf"),)

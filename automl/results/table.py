@@ -11,28 +11,30 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from automl.results.leaderboard import FLOOR, beside, rows
+from automl.results.leaderboard import COMPRESSED, FLOOR, PAUSED, beside, rows
+from automl.results.selection import Selection, select
 from automl.results.study import ENSEMBLE, LATENCY, RunRecord
 from automl.results.verdict import verdict
 from automl.space.durations import duration_text
 from automl.space.objectives import METRICS, mode
 
 
-def render_table(record: RunRecord, top: int) -> Group:
-    """The leaderboard for a terminal of 80 columns or more; only the last column's words may wrap."""
+def render_table(record: RunRecord, asked: Selection) -> Group:
+    """The leaderboard for a terminal of 80 columns or more; only the last column's words may wrap.
+
+    Raises UserError where `asked` names what there is not.
+    """
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     columns = _columns(record)
     for name in list(columns)[:-1]:
         table.add_column(name, justify="left" if name == "family" else "right", no_wrap=True)
     table.add_column("status", overflow="fold", min_width=17)
-    ended = rows(record)
-    for row in ended[:top]:
+    every = rows(record)
+    found = select(every, asked, maximize=record.maximize)
+    for row in found[: asked.top]:
         table.add_row(*(Text(cell(row)) for cell in columns.values()), style="bold" if row["recommended"] else "")
     for row in beside(record):
-        if row["status"] == FLOOR:
-            names = {"family": "linear", "status": _short(record.floor["name"] if record.floor else "")}
-        else:
-            names = {"family": ENSEMBLE, "status": f"average of {averaged(row['config'])}"}
+        names = {FLOOR: {"family": "linear"}, ENSEMBLE: {"family": ENSEMBLE}}.get(row["status"], {})
         cells = [Text(names.get(name) or cell(row)) for name, cell in columns.items()]
         table.add_row(*cells, style="cyan" if row["status"] == FLOOR else "green")
     metric = f"{record.metric}, {'more' if record.maximize else 'less'} is better; test is measured for the best only"
@@ -40,13 +42,15 @@ def render_table(record: RunRecord, top: int) -> Group:
         others = ", ".join(f"{name} ({'more' if mode(name) == 'max' else 'less'})" for name in record.objectives)
         metric = f"* the front: no other trial is as good in all of {others} and better in one; {metric}"
     notes = [Text(metric, style="dim")]
-    if any(_is_level(row) for row in ended[:top]):
+    if any(_is_level(row) for row in found[: asked.top]):
         notes.append(Text("= not behind the best by more than chance on the validation rows", style="dim"))
     if error := record.manifest.get("floor_error"):
         notes.append(Text(f"no linear floor: {error}"))
-    notes += [Text(_confirmed_text(row)) for row in ended if row["confirmed_seeds"]]
-    if len(ended) > top:
-        notes.append(Text(f"{len(ended) - top} more: automl leaderboard RUN --top {len(ended)}", style="dim"))
+    notes += [Text(_confirmed_text(row)) for row in found if row["confirmed_seeds"]]
+    if asked.where is not None:
+        notes.append(Text(f"{len(found)} of {len(every)} trials meet {asked.where}", style="dim"))
+    if asked.top is not None and len(found) > asked.top:
+        notes.append(Text(f"{len(found) - asked.top} more: automl leaderboard RUN --top {len(found)}", style="dim"))
     notes += [Text(said) for said in _refit_text(record)]
     said = verdict(record)
     return Group(table, *notes, *([Text(said)] if said else []))
@@ -79,8 +83,8 @@ def _interval(row: dict[str, Any]) -> str:
 
 
 def _milliseconds(batch: str, row: dict[str, Any]) -> str:
-    p50, p95 = row[f"latency{batch}_p50_ms"], row[f"latency{batch}_p95_ms"]
-    return "" if p50 is None else f"{p50:.2f}, {p95:.2f}"
+    measured = (row[f"latency{batch}_p50_ms"], row[f"latency{batch}_p95_ms"])
+    return ", ".join(f"{milliseconds:.2f}" for milliseconds in measured if milliseconds is not None)
 
 
 def _settings(row: dict[str, Any]) -> str:
@@ -138,11 +142,23 @@ def _refit_text(record: RunRecord) -> list[str]:
 
 
 def status_text(row: dict[str, Any]) -> str:
-    """`completed`, `stopped at epoch 3`, `stopped at epoch 3: time budget`, `failed: why`; `, in half batches`."""
+    """`completed`, `stopped at epoch 3`, `paused at epoch 3`, `failed: why`; what else stopped it, half batches.
+
+    Of what is no trial: what it is made of, and of a compressed model what that costs and saves.
+    """
     halved = ", in half batches" if (row["accumulation"] or 1) > 1 else ""
     if row["status"] == "stopped":
         by_rung = str(row["stopped_by"]).startswith(("asha", "hyperband", "median"))
         return f"stopped at epoch {row['epochs']}" + ("" if by_rung else f": {row['stopped_by']}") + halved
+    if row["status"] == ENSEMBLE:
+        return f"average of {averaged(row['config'])}"
+    if row["status"] == FLOOR:
+        return _short(row["family"])
+    if row["status"] == COMPRESSED:
+        lost = f"{abs(row['lost']):.4f} {'lost' if row['lost'] >= 0 else 'gained'}"
+        return f"{row['config']['how']}: {lost}, {row['config']['smaller']:.1f}x smaller"
+    if row["status"] == PAUSED:
+        return f"paused at epoch {row['epochs']}"
     return f"failed: {row['error']}" if row["status"] == "failed" else f"{row['status']}{halved}"
 
 

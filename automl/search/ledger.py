@@ -19,7 +19,6 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from automl.search.feasibility import Judge, judge_of, mark
 from automl.search.journal import Journal
-from automl.search.promotion import PAUSED
 from automl.search.proposals import Beginning, History, propose
 from automl.search.ranking import Ranking
 from automl.search.standing import Progress, Proposal, Streaks
@@ -27,7 +26,7 @@ from automl.search.stopping import StoppingRule, stopping_rule
 from automl.space import SearchSpec, suggest
 from automl.space.grid import grid_size
 from automl.space.starting_points import start_points
-from automl.training.run_directory import INFEASIBLE, REACHED
+from automl.training.run_directory import INFEASIBLE, PAUSED, REACHED
 
 INFEASIBLE_AT_ONCE = 50  # of them, before other trials are looked after again
 RUNNING_SEEN = 100  # the latest of the running trials, which a sampler keeps its distance from
@@ -60,6 +59,7 @@ class Ledger:
         self._states: Counter[TrialState] = Counter()
         self._open: dict[int, dict[int, float]] = {}  # the values after each epoch of trials that have not ended
         self._reached: dict[int, list[float]] = {}  # of the same, all objectives at the best epoch, where several
+        self._latest: dict[int, Mapping[str, Any]] = {}  # of those that run, what was told last
         self._waiting: deque[int] = deque()  # open trials that no worker has and that are to go on
         self._paused: dict[int, int] = {}  # open trials that no worker has, and the rung that each waits at
         self._ended: list[int] = []  # since `take_ended`
@@ -211,6 +211,7 @@ class Ledger:
             self._ranking.see(number, values)
         ended = self._settle(number, epoch, result)
         if not ended:
+            self._latest[number] = result
             self.journal.commit()
             self.progress = self._progress()
         return not ended
@@ -237,6 +238,7 @@ class Ledger:
             self._note_figures(number, result)
         self.journal.note(number, **{PAUSED: epoch})
         self._paused[number] = epoch
+        self._latest.pop(number, None)
         self._streaks.succeed()
         self._ranking.pause()
         self._history.end(number, self._ranking.key(self._ranking.score(self._open[number])))
@@ -272,6 +274,8 @@ class Ledger:
         """Rank the running trials at what they reached, give their numbers; what reached nothing stays unfinished."""
         reached = [number for number, values in self._open.items() if values]
         for number in reached:
+            if number in self._latest:
+                self._note_figures(number, self._latest[number])
             rung = self._paused.get(number)
             self._close(number, TrialState.PRUNED, reason if rung is None else self._rule.stopped_at(rung))
         return reached
@@ -283,6 +287,7 @@ class Ledger:
 
     def _close(self, number: int, state: TrialState, reason: str = "") -> None:
         values, waited = self._open.pop(number), self._paused.pop(number, None) is not None
+        self._latest.pop(number, None)
         self._ended.append(number)
         self._rule.end(number, finished=state == TrialState.COMPLETE)
         if number in self._waiting:

@@ -7,8 +7,8 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping, Sequence
 
 from automl.search.brackets import Brackets
+from automl.training.run_directory import PAUSED
 
-PAUSED = "paused"  # what is decided of a trial that waits at a rung
 Arrival = tuple[float, int]  # key and number of a trial: the smaller the better
 
 

@@ -108,7 +108,8 @@ def fetch_run(run: RunDirectory, *, models: bool, top: bool = True) -> None:
     store = Store(run.url)
     for name in store.names():
         inside = name.split("/")
-        wanted = top if len(inside) == 1 else (models and (inside[0] != TRIALS or inside[-1] == WEIGHTS))
+        read = len(inside) == 1 or run.path / name == run.compressed_record
+        wanted = top if read else (models and (inside[0] != TRIALS or inside[-1] == WEIGHTS))
         if not wanted or name in (LEASE, STOP_FILE):
             continue
         path = run.path / name

@@ -14,9 +14,10 @@ from itertools import accumulate
 from typing import Protocol
 
 from automl.search.brackets import Brackets
-from automl.search.promotion import PAUSED, Promotion
+from automl.search.promotion import Promotion
 from automl.space import SearchSpec
 from automl.space.early_stopping import Asha, Hyperband, Median, Stopping
+from automl.training.run_directory import PAUSED
 
 PLACES = 1.5  # of a rung, for each trial that ought to go on
 _CONVERGED = "patience:"
@@ -29,6 +30,7 @@ class StoppingRule:
     def __init__(self, way: Stopping, *, maximize: bool, trials: int = 0) -> None:
         """`trials` is how many the search may have, which promotion needs to know."""
         self._comparison = _comparison(way, trials)
+        self._promotion = self._comparison if isinstance(self._comparison, Promotion) else None
         self._max_epochs = way.max_epochs
         self._patience = way.patience
         self._min_delta = way.min_delta
@@ -48,35 +50,33 @@ class StoppingRule:
         settled = epochs if ended else epochs[:-1]
         if settled:
             keys = {epoch: self._sign * values[epoch] for epoch in settled}
-            if isinstance(self._comparison, Promotion):
-                self._comparison.restore(number, keys, stopped=ended and reason.startswith(("asha:", _CONVERGED)))
-            else:
+            if self._promotion is None:
                 self._comparison.restore(number, keys)
+            else:
+                self._promotion.restore(number, keys, stopped=ended and reason.startswith(("asha:", _CONVERGED)))
             self._decided[number] = (settled[-1], reason or None)
         if ended:
             self.end(number, finished=self._max_epochs in values or reason.startswith(_CONVERGED))
 
     def promote(self, arriving: float) -> int | None:
         """A trial that waits at a rung and is to go on now; those that run or come have done `arriving` epochs."""
-        if not isinstance(self._comparison, Promotion):
-            return None
-        number = self._comparison.promote(arriving)
+        number = None if self._promotion is None else self._promotion.promote(arriving)
         if number is not None:
             self._decided[number] = (self._decided[number][0], None)
         return number
 
     def pauses(self, number: int) -> list[int]:
         """The epochs after which trial `number` may have to wait."""
-        return list(self.rungs(number)) if isinstance(self._comparison, Promotion) else []
+        return [] if self._promotion is None else list(self.rungs(number))
 
     def hopeless(self) -> Iterator[tuple[int, str]]:
         """Trials that wait at a rung and will never go on, and why they stop."""
-        return self._comparison.hopeless() if isinstance(self._comparison, Promotion) else iter(())
+        return iter(()) if self._promotion is None else self._promotion.hopeless()
 
     def stopped_at(self, epoch: int) -> str:
         """Why a trial stops that waits at the rung `epoch`."""
-        assert isinstance(self._comparison, Promotion)
-        return self._comparison.reason(epoch)
+        assert self._promotion is not None
+        return self._promotion.reason(epoch)
 
     def end(self, number: int, *, finished: bool) -> None:
         """A trial runs no more: it has `finished` if it ran all its epochs or had converged."""

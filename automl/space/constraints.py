@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from automl.space.errors import closest, nearest
+from automl.space.errors import nearest_path
 from automl.space.evaluation import ANY, LIST, NUMBER, TEXT, TRUTH, Names, check_kinds, violation
 from automl.space.expressions import ExpressionError, Node, parse_expression
 from automl.space.ranges import Choice, Each, FloatRange, IntRange
@@ -106,13 +106,8 @@ class SpaceNames(Names):
 
     def _hint(self, path: str) -> str:
         """The settings nearest to a path that does not exist: of the same last name, or in the same section."""
-        last = path.rpartition(".")[2]
-        same = [name for name in self.kinds if name.rpartition(".")[2] == last]
-        if same:
-            return f"; did you mean {same[0]!r}?"
-        if closest(path, self.kinds):
-            return nearest(path, self.kinds)
-        return "; a setting is named by its path, as model.rnn.hidden"
+        near = nearest_path(path, self.kinds)
+        return f"; did you mean {near!r}?" if near else "; a setting is named by its path, as model.rnn.hidden"
 
 
 class _Absent:

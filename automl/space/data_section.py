@@ -129,7 +129,7 @@ class SequenceData(Data):
     """Which series of numbers, and how they are prepared. Paths are relative to the current directory.
 
     A table has a column of lists, of a number for each step, or, where a series has several channels, of a list for
-    each step.
+    each step; or a column for each step, of which a pattern such as `x*` names all but that of the label.
     """
 
     series: str = Field("series", min_length=1, description="The column with the series.")

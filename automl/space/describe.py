@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from pydantic import BaseModel
 from rich.markup import escape
 from rich.tree import Tree
 
@@ -91,3 +92,22 @@ def space_json(spec: SearchSpec) -> dict[str, Any]:
             for parameter in parameters(spec)
         ],
     }
+
+
+def settings(spec: SearchSpec) -> dict[str, str]:
+    """What a file asks for, by path: values as JSON, ranges in words; of named alternatives each that it names."""
+    return dict(_settings(spec, ""))
+
+
+def _settings(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Alternatives):
+        for name, section in value.named().items():
+            yield f"{path}.{name}", "one of the alternatives"
+            yield from _settings(section, f"{path}.{name}")
+    elif isinstance(value, BaseModel) and not isinstance(value, Range):
+        for name in type(value).model_fields:
+            yield from _settings(getattr(value, name), f"{path}.{name}" if path else name)
+    elif isinstance(value, Range):
+        yield path, describe_range(value)
+    else:
+        yield path, json.dumps(value, ensure_ascii=False, default=str)

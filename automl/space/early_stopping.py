@@ -55,7 +55,7 @@ class Asha(Stopping):
     promotion: bool = Field(
         False,
         description="Whether trials pause at a rung until they are among the best there, and go on from a checkpoint; "
-        "else they stop or go on at once. Finds more with few trials at once.",
+        "else they stop or go on at once.",
     )
 
     @model_validator(mode="after")

@@ -71,6 +71,14 @@ def nearest(name: object, valid: Iterable[str]) -> str:
     return f"; expected {listing(names)}" if names else "; nothing can be set here"
 
 
+def nearest_path(path: str, valid: Iterable[str]) -> str | None:
+    """The one of the paths `valid` that `path` was probably meant to be: of the same last name, or spelt alike."""
+    names = list(valid)
+    last = path.rpartition(".")[2]
+    same = [name for name in names if name.rpartition(".")[2] == last]
+    return same[0] if same else closest(path, names)
+
+
 def listing(names: Iterable[object], last: str = "or") -> str:
     """`a, b or c`."""
     words = [str(name) for name in names]

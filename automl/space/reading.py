@@ -13,6 +13,7 @@ from automl.space.document import Document, apply_overrides, read_text
 from automl.space.errors import Problem, SpaceError, UserError
 from automl.space.extends import read_document
 from automl.space.findings import problems_of
+from automl.space.ranges import extremes
 from automl.space.samplers import sampler_fault
 from automl.space.sections import Section
 from automl.space.spec import TEXT, Families, FindFamily, SearchSpec, searched_sections, spec_type
@@ -73,6 +74,11 @@ def _faults(document: Document, spec: SearchSpec) -> Iterator[Problem]:
         if setting not in AUGMENTS[spec.task]:
             message = f"training.augment.{setting}: not for {spec.task}, which has {', '.join(AUGMENTS[spec.task])}"
             yield document.problem(("training", "augment", setting), message, at_key=True)
+    if spec.task == TEXT and spec.training.augment and max(extremes(spec.training.augment.mixup)) > 0:
+        for name in spec.model.named():
+            if ":" in name:
+                message = f"training.augment.mixup: not for {name}, whose vectors of words are not known"
+                yield document.problem(("training", "augment", "mixup"), message, at_key=True)
     if spec.task != TEXT:
         for name, family in spec.model.named().items():
             for setting in ("vectors", "subwords"):

@@ -156,15 +156,27 @@ class Augment(Section):
         0.0, description="Of images and series, the deviation of noise, in shares of the batch's own."
     )
     mixup: Searchable[Annotated[float, Field(ge=0)]] = Field(
-        0.0, description="Of images and series, alpha of mixup: two rows are mixed, and so is what is said of them."
+        0.0,
+        description="Alpha of mixup: two rows, or of texts the vectors of their words, are mixed, and so are labels.",
     )
+    cutmix: Searchable[Annotated[float, Field(ge=0)]] = Field(
+        0.0, description="Of images, alpha of cutmix: a box of one is pasted on another; labels count by area."
+    )
+    colour: Searchable[Share] = Field(
+        0.0, description="Of images, how far brightness, contrast and saturation may change (needs kornia)."
+    )
+    rand_augment: Searchable[Share] = Field(
+        0.0, description="Of images, RandAugment's magnitude in shares of the greatest, two operations (needs kornia)."
+    )
+    warp: Searchable[Fraction] = Field(0.0, description="Of series, how far their pace changes on the way.")
+    crop: Searchable[Fraction] = Field(0.0, description="Of series, the most that is cut off at both ends together.")
     swap: Searchable[Share] = Field(0.0, description="Of texts, the share of tokens that trade places with the next.")
 
 
 AUGMENTS = {
-    "text_classification": ("swap",),
-    "image_classification": ("flip", "shift", "scale", "noise", "mixup"),
-    "sequence_classification": ("scale", "noise", "mixup"),
+    "text_classification": ("swap", "mixup"),
+    "image_classification": ("flip", "shift", "scale", "noise", "colour", "rand_augment", "mixup", "cutmix"),
+    "sequence_classification": ("scale", "noise", "warp", "crop", "mixup"),
 }
 
 

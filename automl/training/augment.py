@@ -6,20 +6,34 @@ L steps or tokens, H by W pixels, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from automl.models.embedding import TokenEmbedding
+from automl.training.augment_images import change_images, paste_boxes
+from automl.training.augment_series import cropped, warped
 
 
 @dataclass(frozen=True)
 class Mix:
-    """With mixup, a row is a share `share` of itself and else of the row `partner` int64 [B] says."""
+    """With mixup or cutmix, a row is a share `share` of itself and else of the row `partner` int64 [B] says.
+
+    Words cannot be mixed but their vectors can: `of_vectors` says that the network has to do it (`mixing_vectors`).
+    """
 
     partner: Tensor
     share: float
+    of_vectors: bool = False
+
+    def loss(self, with_own: Tensor, with_partners: Tensor) -> Tensor:
+        """The mean loss of mixed rows from that with their own labels and that with their partners'."""
+        return self.share * with_own + (1 - self.share) * with_partners
 
 
 def augment(inputs: Tensor, lengths: Tensor, settings: Mapping[str, Any]) -> tuple[Tensor, Tensor, Mix | None]:
@@ -29,12 +43,40 @@ def augment(inputs: Tensor, lengths: Tensor, settings: Mapping[str, Any]) -> tup
     series float32 [B, L, C], NaN at padding. Settings that are not for such inputs have no effect; the file's reader
     refuses them.
     """
+    strength = defaultdict(float, settings)
     if inputs.ndim == 2:
-        return _swapped(inputs, lengths, settings["swap"]), lengths, None
+        return _mixed_texts(_swapped(inputs, lengths, strength["swap"]), lengths, strength["mixup"])
     if inputs.ndim == 4:
-        inputs = _shifted(_flipped(inputs, settings["flip"]), settings["shift"])
-    inputs = _noisy(_scaled(inputs, settings["scale"]), settings["noise"])
-    return _mixed(inputs, lengths, settings["mixup"])
+        inputs = change_images(inputs, strength)
+    else:
+        inputs = warped(inputs, lengths, strength["warp"])
+        inputs, lengths = cropped(inputs, lengths, strength["crop"])
+    inputs = _noisy(_scaled(inputs, strength["scale"]), strength["noise"])
+    paste = strength["cutmix"] > 0 and inputs.ndim == 4
+    if paste and (strength["mixup"] == 0 or torch.rand(()) < 0.5):  # of both, each batch has one
+        partner = torch.randperm(len(inputs), device=inputs.device)
+        inputs, share = paste_boxes(inputs, partner, _drawn_share(strength["cutmix"]))
+        return inputs, lengths, Mix(partner, share)
+    return _mixed(inputs, lengths, strength["mixup"])
+
+
+@contextmanager
+def mixing_vectors(module: nn.Module, mix: Mix | None) -> Iterator[None]:
+    """Let the network mix the vectors of tokens in here, where `mix` asks for it (wordMixup, Guo et al. 2019)."""
+    if mix is None or not mix.of_vectors:
+        yield
+        return
+    partner, share = mix.partner, mix.share
+    layers = [part for part in module.modules() if isinstance(part, TokenEmbedding)]
+    hooks = [
+        layer.register_forward_hook(lambda layer, inputs, vectors: vectors[partner].lerp(vectors, share))
+        for layer in layers
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _swapped(tokens: Tensor, lengths: Tensor, share: float) -> Tensor:
@@ -50,25 +92,12 @@ def _swapped(tokens: Tensor, lengths: Tensor, share: float) -> Tensor:
     return tokens.gather(1, places[None, :] + chosen.long() - second.long())
 
 
-def _flipped(images: Tensor, share: float) -> Tensor:
-    """A share of the images is mirrored, left to right."""
-    if share == 0:
-        return images
-    chosen = torch.rand(len(images), 1, 1, 1, device=images.device) < share
-    return torch.where(chosen, images.flip(2), images)
-
-
-def _shifted(images: Tensor, share: float) -> Tensor:
-    """Each image moved by up to a share of its side, black where nothing was: the random crop of He et al. 2016."""
-    rows, height, width, _ = images.shape
-    most = round(share * height)
-    if most == 0:
-        return images
-    padded = torch.nn.functional.pad(images, (0, 0, most, most, most, most))
-    top, left = torch.randint(0, 2 * most + 1, (2, rows, 1), device=images.device)
-    down = top + torch.arange(height, device=images.device)
-    right = left + torch.arange(width, device=images.device)
-    return padded[torch.arange(rows, device=images.device)[:, None, None], down[:, :, None], right[:, None, :]]
+def _mixed_texts(tokens: Tensor, lengths: Tensor, alpha: float) -> tuple[Tensor, Tensor, Mix | None]:
+    """What is to be mixed of texts; each is as long as the longer of the two, for padding has vectors of zeros."""
+    if alpha == 0:
+        return tokens, lengths, None
+    partner = torch.randperm(len(tokens), device=tokens.device)
+    return tokens, torch.maximum(lengths, lengths[partner]), Mix(partner, _drawn_share(alpha), of_vectors=True)
 
 
 def _scaled(values: Tensor, share: float) -> Tensor:
@@ -92,8 +121,12 @@ def _mixed(values: Tensor, lengths: Tensor, alpha: float) -> tuple[Tensor, Tenso
     """Each row mixed with another of the batch (mixup, Zhang et al. 2018); a series is as long as the shorter one."""
     if alpha == 0:
         return values, lengths, None
-    share = float(torch.distributions.Beta(alpha, alpha).sample())
+    share = _drawn_share(alpha)
     partner = torch.randperm(len(values), device=values.device)
     values = values.float()
     mixed = share * values + (1 - share) * values[partner]
     return mixed, torch.minimum(lengths, lengths[partner]), Mix(partner, share)
+
+
+def _drawn_share(alpha: float) -> float:
+    return float(torch.distributions.Beta(alpha, alpha).sample())

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from automl.data import Batch, DenseRows, Prepared, Rows, batches, join_rows
 from automl.models import build
-from automl.training.augment import augment
+from automl.training.augment import augment, mixing_vectors
 from automl.training.averaging import start_average, update_average
 from automl.training.inference import CHECK_EVERY, predict_probabilities, training_autocast
 from automl.training.lexicon import make_lexicon
@@ -279,10 +279,11 @@ def _gradients(training: Training, batch: Batch) -> Tensor:
                 mix = None
                 if (changes := training.settings.get("augment")) is not None:
                     inputs, lengths, mix = augment(inputs, lengths, changes)
-                logits = module(inputs, lengths).float()
+                with mixing_vectors(training.module, mix):
+                    logits = module(inputs, lengths).float()
                 loss = training.loss(logits, labels)
                 if mix is not None:
-                    loss = mix.share * loss + (1 - mix.share) * training.loss(logits, labels[mix.partner])
+                    loss = mix.loss(loss, training.loss(logits, labels[mix.partner]))
             (loss * weight).backward()  # type: ignore[no-untyped-call]
         total += loss.detach() * (len(labels) if weight else 0)
     return total

@@ -16,6 +16,7 @@ STUDY_NAME = "search"
 WEIGHTS = "model.safetensors"
 TRIALS = "trials"  # the folder with a folder for each trial
 REACHED = "objectives"  # the attribute of a trial with several objectives: their values at its best epoch
+PAUSED = "paused"  # the attribute of a trial that waits at a rung: its epoch; 0 once it goes on
 INFEASIBLE = "infeasible"  # the attribute of a proposal that was never run: which condition it did not meet
 
 
@@ -108,6 +109,11 @@ class RunDirectory:
     def compressed(self) -> Path:
         """The folder with the smaller models that were made of the best one."""
         return self.path / "compressed"
+
+    @property
+    def compressed_record(self) -> Path:
+        """What those reach and cost."""
+        return self.compressed / "compressed.json"
 
     def leaderboard(self, extension: str) -> Path:
         """The leaderboard as `csv`, `json`, `parquet` or `md`."""

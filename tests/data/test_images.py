@@ -14,6 +14,8 @@ from PIL import Image
 
 from automl.data import DenseRows, batches, prepare
 from automl.data.images import ImageEncoder, read_images
+from automl.data.modalities import MODALITIES
+from automl.results.input_rows import open_rows
 from automl.space import UserError
 
 
@@ -136,3 +138,17 @@ def test_a_pass_has_every_row_once_and_goes_on_where_it_was() -> None:
         assert batch.tokens.flatten().tolist() == batch.labels.tolist() == batch.index.tolist()
     later = list(batches(rows, 5, shuffle=np.random.default_rng(1), start=len(whole[0].labels)))
     assert [batch.labels.tolist() for batch in later] == [batch.labels.tolist() for batch in whole[1:]]
+
+
+def test_a_folder_of_images_is_predicted_by_the_names_of_its_files(tmp_path: Path) -> None:
+    for name in ("b.png", "a/c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("L", (4, 4), 200).save(tmp_path / name)
+    (tmp_path / "d.png").write_bytes(b"no image")
+    names, windows = open_rows(tmp_path, "image", MODALITIES["image"])
+    (window,) = windows
+    assert names == ["file"] and window.rows == [["a/c.png"], ["b.png"], ["d.png"]]
+    assert window.errors == [None, None, "an image that cannot be decoded"]
+    assert [each is None for each in window.inputs] == [False, False, True]
+    with pytest.raises(UserError, match="is a folder of images; this model is for texts"):
+        open_rows(tmp_path, "text", MODALITIES["text"])

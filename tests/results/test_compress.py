@@ -43,6 +43,14 @@ def test_each_variant_is_a_model_as_good_as_its_row_says(
         assert variant["lost"] == pytest.approx(original["validation"] - variant["validation"])
         assert variant["smaller"] == pytest.approx(original["bytes"] / variant["bytes"], abs=0.01)
         assert any(tensor.dtype == torch.int8 for tensor in load_file(folder / "model.safetensors").values())
+    rows = [row for row in automl.leaderboard(run.path) if row["status"] == "compressed"]
+    assert rows == read_json(run.leaderboard("json"))["compressed"]
+    for row, variant in zip(rows, variants, strict=True):
+        shown = (row["family"], row["score"], row["test_score"], row["lost"], row["bytes"], row["recommended"])
+        names = ("name", "validation", "test", "lost", "bytes", "recommended")
+        assert shown == tuple(variant[name] for name in names) and row["rank"] is row["trial"] is None
+        assert row["latency32_p50_ms"] == variant["latency_ms"]["32"]
+        assert f"| {variant['name']} |" in run.leaderboard("md").read_text()
     (recommended,) = [variant for variant in [original, *variants] if variant["recommended"]]
     assert recommended["lost"] <= 0.005
     assert said.err.splitlines()[-1] == (

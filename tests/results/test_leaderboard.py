@@ -8,6 +8,7 @@ import math
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import combinations
 from math import comb
 from pathlib import Path
@@ -27,9 +28,16 @@ from scipy.stats import binomtest
 import automl
 from automl.models import build
 from automl.results import read_run, summarise
+from automl.results.finalists import prepared_data
 from automl.results.formats import format_leaderboard
 from automl.results.intervals import wilson_interval
+from automl.results.leaderboard import rows as rows_of
+from automl.results.selection import Selection
 from automl.results.table import render_table
+from automl.results.verdict import verdict
+from automl.search.journal import open_journal
+from automl.search.ledger import Ledger
+from automl.training.inference import load_weights, predict_probabilities
 from automl.training.run_directory import RunDirectory, read_json, write_json
 from tests.conftest import copy_run
 from tests.results.conftest import HTML, LONG
@@ -103,7 +111,7 @@ def test_the_study_opens_in_optuna_dashboard_and_agrees_with_the_leaderboard(
 
 def test_the_leaderboard_fits_eighty_columns_and_shows_words_as_they_are(hostile_run: RunDirectory) -> None:
     console = Console(width=80, file=io.StringIO(), highlight=False)
-    console.print(render_table(read_run(hostile_run), 24))
+    console.print(render_table(read_run(hostile_run), Selection(top=24)))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     lines = text.splitlines()
     assert max(map(len, lines)) <= 80
@@ -121,6 +129,35 @@ def test_markdown_keeps_its_columns_whatever_the_reasons_say(hostile_run: RunDir
     assert {line.count("|") for line in table} == {19}
     assert len(table) == 2 + 23 + 1
     assert "<img" not in text
+
+
+def test_a_trial_that_waits_at_a_rung_is_shown_as_paused(finished: RunDirectory, tmp_path: Path) -> None:
+    run = copy_run(finished, tmp_path / "run")
+    for path in (run.journal, run.finalists):
+        path.unlink()
+    asha = "{asha: {max_epochs: 4, grace_period: 1, reduction_factor: 2, promotion: true}}"
+    spec = automl.verbs.load_space(run.space, [f"search.early_stopping={asha}"])
+    ledger = Ledger(open_journal(run.journal, mode="max"), spec)
+    costs = {"train_seconds": 1.0, "parameters": 9, "bytes": 36}
+    for _ in range(3):
+        assert ledger.next() is not None
+    for number, accuracy in enumerate((0.5, 0.9, 0.7)):
+        assert not ledger.record(number, {"epoch": 1, "accuracy": accuracy, **costs})
+    rows = automl.leaderboard(run.path)[:-1]
+    assert [(row["trial"], row["status"], row["rank"], row["epochs"]) for row in rows] == [
+        (1, "paused", None, 1),
+        (2, "paused", None, 1),
+        (0, "paused", None, 1),
+    ]
+    assert "paused at epoch 1" in format_leaderboard(read_run(run), "md")
+    promoted = ledger.next()
+    assert promoted is not None and promoted.number == 1
+    assert [row["trial"] for row in automl.leaderboard(run.path)[:-1]] == [2, 0]
+    ledger.record(1, {"epoch": 2, "accuracy": 0.8, **costs})
+    ledger.end_of_budget("time budget")
+    summarise(run)
+    assert [(row["trial"], row["rank"]) for row in board_of(run)["trials"]] == [(1, 1), (2, 2), (0, 3)]
+    assert {row["status"] for row in board_of(run)["trials"]} == {"stopped"}
 
 
 def test_top_limits_the_trials_and_never_the_floor(finished: RunDirectory) -> None:
@@ -155,11 +192,52 @@ def test_intervals_groups_and_costs_are_found_again_from_the_files(finished: Run
             rows[finalists[0]]["score"] - rows[number]["score"], abs=2e-6
         )
     assert rows[finalists[0]]["group"] == 1
+    assert finished.predictions.stat().st_mode == finished.finalists.stat().st_mode  # who reads the run reads it, too
     assert sum(bool(row["recommended"]) for row in rows.values()) == 1
     for number, row in rows.items():
         lines = [json.loads(line) for line in finished.trial(number).metrics.read_text().splitlines()]
         assert row["cpu_hours"] == pytest.approx(sum(line["seconds"] for line in lines) / 3600, abs=1e-6)
         assert row["gpu_hours"] == 0 and {line["cpus"] for line in lines} == {1}
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "parameters", "groups", "recommended", "words"),
+    [
+        ((1.0, 0.5, 0.1), (900, 400, 50), (1, 1, 2), 1, "differs from the best, trial {0}, by no more than chance"),
+        ((0.5, 1.0, 0.1), (400, 900, 50), (1, 1, 2), 0, "what it is ahead of trial {1} may be chance"),
+        ((0.50, 0.55, 0.59), (900, 400, 50), (1, 1, 1), 2, "(0.59 ms for an example and 50 parameters against"),
+        ((0.9, 0.1, 0.1), (900, 400, 50), (1, 2, 2), 0, "it is better than the other finalists by more than chance"),
+    ],
+)
+def test_the_cheapest_of_those_that_are_level_is_recommended_in_words(
+    finished: RunDirectory,
+    tmp_path: Path,
+    milliseconds: Any,
+    parameters: Any,
+    groups: Any,
+    recommended: int,
+    words: str,
+) -> None:
+    run = copy_run(finished, tmp_path / "run")
+    finalists = read_json(run.finalists)
+    numbers = [row["trial"] for row in board_of(run)["trials"][:3]]
+    finalists["chance"]["groups"] = {str(number): group for number, group in zip(numbers, groups, strict=True)}
+    for number, took in zip(numbers, milliseconds, strict=True):
+        finalists["trials"][str(number)]["latency"]["1"]["p50"] = took
+    write_json(run.finalists, finalists)
+    record = read_run(run)
+    sizes = dict(zip(numbers, parameters, strict=True))
+    trials = tuple(replace(trial, parameters=sizes.get(trial.number, 1)) for trial in record.trials)
+    record = replace(record, trials=trials)
+    found = [row["trial"] for row in rows_of(record) if row["recommended"]]
+    assert found == [numbers[recommended]]
+    said = verdict(record)
+    assert f"Trial {numbers[recommended]} (" in said and words.format(*numbers) in said
+    console = Console(width=80, file=io.StringIO(), highlight=False)
+    console.print(render_table(record, Selection(top=2)))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert " ".join(shown.split()).endswith(said)
+    assert (f"= {record.ranked[1].score:.4f}" in shown) is (groups[1] == 1)
 
 
 def mid_p(one: Any, other: Any) -> float:
@@ -171,11 +249,21 @@ def mid_p(one: Any, other: Any) -> float:
     return min(1.0, exact - comb(both, wins) / 2**both) if 2 * wins != both else 1.0
 
 
-def test_the_best_model_says_of_the_test_rows_what_was_kept(finished: RunDirectory, small_data: Path) -> None:
-    texts = [json.loads(line)["text"] for line in (small_data / "test.jsonl").read_text().splitlines()]
-    best = board_of(finished)["trials"][0]["trial"]
-    chosen = automl.load_model(finished.path).predict_probabilities(texts).argmax(axis=1)
-    assert (chosen == load_arrays(finished.predictions)[f"test/{best}"].argmax(axis=1)).all()
+def test_every_finalist_says_of_the_raw_test_rows_what_the_leaderboard_says(
+    finished: RunDirectory, small_data: Path
+) -> None:
+    raw = [json.loads(line) for line in (small_data / "test.jsonl").read_text().splitlines()]
+    record, kept = read_run(finished), load_arrays(finished.predictions)
+    rows = {row["trial"]: row for row in board_of(finished)["trials"]}
+    for trial in record.ranked[:3]:
+        prepared = prepared_data(record, trial.config)
+        weights = finished.trial(trial.number).weights
+        module = load_weights(trial.config, vocabulary=prepared.vocabulary, classes=2, path=weights)
+        encoded = prepared.encoder().encode([each["text"] for each in raw])
+        said = predict_probabilities(module, encoded, device=torch.device("cpu"))
+        right = [("negative", "positive")[row.argmax()] == each["label"] for row, each in zip(said, raw, strict=True)]
+        assert rows[trial.number]["test_score"] == round(sum(right) / len(raw), 6)
+        assert abs(said - kept[f"test/{trial.number}"]).max() < 1e-6
 
 
 def test_the_card_says_what_the_files_say(finished: RunDirectory) -> None:

@@ -35,8 +35,11 @@ def test_the_report_of_a_finished_run(finished: RunDirectory) -> None:
     epochs = sum(row["epochs"] for row in rows[:-1])
     assert f"{100 - 100 * epochs / 40:.0f} % {epochs} of 40 trained" in text
     for row in rows[:-1]:
+        group = f"{row['group']} " if row.get("group") else ""
         test = "" if row["test_score"] is None else f"{row['test_score']:.4f} "
-        assert f"{row['rank']} {row['trial']} {row['family']} {row['score']:.4f} {test}{row['epochs']} " in text
+        interval = "" if row.get("test_low") is None else f"{row['test_low']:.3f} to {row['test_high']:.3f} "
+        first = f"{row['rank']} {row['trial']} {row['family']} {row['score']:.4f} "
+        assert f"{first}{group}{test}{interval}{row['epochs']} " in text
     finalists = read_json(finished.finalists)
     assert sum(map(sum, finalists["confusion"])) == 120
     right = finalists["confusion"][0][0] + finalists["confusion"][1][1]
@@ -69,9 +72,10 @@ def test_a_killed_run_whose_journal_is_torn(finished: RunDirectory, tmp_path: Pa
     assert run.journal.read_bytes().startswith(before)
 
     def figures(run: RunDirectory) -> list[dict[str, object]]:
-        """What is not measured anew, as latency is."""
+        """What is not measured anew, as latency is, and what does not follow from it."""
+        timed = ("latency", "recommended")
         found = [*automl.leaderboard(run.path), *read_json(run.finalists)["trials"].values()]
-        return [{name: value for name, value in row.items() if not name.startswith("latency")} for row in found]
+        return [{name: value for name, value in row.items() if not name.startswith(timed)} for row in found]
 
     assert figures(run) == figures(finished)
 

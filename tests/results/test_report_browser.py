@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ import pytest
 from selenium import webdriver
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
 import automl
 from automl.results import summarise
@@ -84,8 +88,25 @@ def requests(chrome: webdriver.Chrome) -> list[str]:
     return found
 
 
-def column(chrome: webdriver.Chrome, number: int) -> list[str]:
-    return [cell.text for cell in chrome.find_elements(By.CSS_SELECTOR, f".sortable tbody td:nth-child({number})")]
+def titles(chrome: webdriver.Chrome) -> list[str]:
+    return [button.text for button in chrome.find_elements(By.CSS_SELECTOR, ".sortable thead button")]
+
+
+def column(chrome: webdriver.Chrome, title: str) -> list[str]:
+    """What is seen of a column, from the top down."""
+    number = titles(chrome).index(title) + 1
+    cells = chrome.find_elements(By.CSS_SELECTOR, f".sortable tbody tr:not([hidden]) td:nth-child({number})")
+    return [cell.text for cell in cells]
+
+
+def title_button(chrome: webdriver.Chrome, title: str) -> WebElement:
+    return chrome.find_elements(By.CSS_SELECTOR, ".sortable thead button")[titles(chrome).index(title)]
+
+
+def seconds(text: str) -> float:
+    """Of `45s`, `3m 05s` or a plain number."""
+    minutes, _, rest = text.rpartition("m ")
+    return 60 * float(minutes or 0) + float(rest.rstrip("s").replace(",", ""))
 
 
 def test_it_opens_without_a_request_or_an_error(chrome: webdriver.Chrome, finished: RunDirectory) -> None:
@@ -117,41 +138,128 @@ def test_a_click_on_a_title_sorts_and_another_turns_it_round(
     chrome: webdriver.Chrome, hostile_run: RunDirectory
 ) -> None:
     show(chrome, summarise(hostile_run).directory.report)
-    ranks = column(chrome, 1)
+    ranks = column(chrome, "rank")
     assert ranks == [*map(str, range(1, 19)), "", "", "", "", "", ""]
-    for number in (2, 4, 8):
-        button = chrome.find_element(By.CSS_SELECTOR, f".sortable th:nth-child({number}) button")
+    for title in ("trial", "validation", "time", "parameters"):
         for direction in ("ascending", "descending"):
-            button.click()
-            values = [float(text.replace(",", "")) for text in column(chrome, number) if text]
+            title_button(chrome, title).click()
+            values = [seconds(text) for text in column(chrome, title) if text]
             assert values == sorted(values, reverse=direction == "descending") and len(values) >= 18
-            cells = column(chrome, number)
+            cells = column(chrome, title)
             assert all(cells[: len(values)]) and not any(cells[len(values) :])  # empty ones last, either way
             marked = chrome.find_elements(By.CSS_SELECTOR, ".sortable th[aria-sort]")
             assert [header.get_attribute("aria-sort") for header in marked] == [direction]
-            assert marked[0].text.split()[0] == button.text
-    chrome.find_element(By.CSS_SELECTOR, ".sortable th:nth-child(3) button").click()
-    assert column(chrome, 3) == sorted(column(chrome, 3))
-    chrome.find_element(By.CSS_SELECTOR, ".sortable th:nth-child(1) button").click()
-    assert column(chrome, 1) == ranks
+            assert marked[0].text.split()[0] == title
+    title_button(chrome, "family").send_keys(Keys.ENTER)  # without a mouse
+    assert column(chrome, "family") == sorted(column(chrome, "family"))
+    title_button(chrome, "rank").click()
+    assert column(chrome, "rank") == ranks
     assert chrome.get_log("browser") == []
+
+
+def test_words_family_and_status_filter_the_leaderboard(chrome: webdriver.Chrome, hostile_run: RunDirectory) -> None:
+    show(chrome, summarise(hostile_run).directory.report)
+    everything = column(chrome, "trial")
+    rows = [row for row in automl.leaderboard(hostile_run.path) if row["trial"] is not None]
+
+    def chosen(**wanted: str) -> list[str]:
+        return [str(row["trial"]) for row in rows if all(row[name] == value for name, value in wanted.items())]
+
+    Select(chrome.find_element(By.ID, "filter-status")).select_by_visible_text("failed")
+    assert column(chrome, "trial") == chosen(status="failed") and len(chosen(status="failed")) == 5
+    Select(chrome.find_element(By.ID, "filter-family")).select_by_visible_text("cnn")
+    assert column(chrome, "trial") == chosen(status="failed", family="cnn")
+    assert f"{len(chosen(status='failed', family='cnn'))} of {len(everything)} rows" in count(chrome)
+    title_button(chrome, "trial").click()
+    assert column(chrome, "trial") == sorted(chosen(status="failed", family="cnn"), key=int)
+    for name in ("filter-status", "filter-family"):
+        Select(chrome.find_element(By.ID, name)).select_by_visible_text("all")
+    words = chrome.find_element(By.ID, "filter-words")
+    words.send_keys("MEMORY failed")
+    assert sorted(column(chrome, "trial"), key=int) == ["3", "12", "20"]
+    words.send_keys(" nowhere")
+    assert column(chrome, "trial") == [] and count(chrome).startswith("0 of")
+    words.clear()
+    words.send_keys(Keys.SPACE, Keys.ENTER)  # the form goes nowhere
+    assert sorted(column(chrome, "trial")) == sorted(everything) and count(chrome) == ""
+    assert chrome.get_log("browser") == []
+
+
+def count(chrome: webdriver.Chrome) -> str:
+    return chrome.find_element(By.ID, "filter-count").text
+
+
+def test_a_point_says_which_trial_it_is(chrome: webdriver.Chrome, finished: RunDirectory) -> None:
+    show(chrome, finished.report)
+    point = chrome.find_element(By.CSS_SELECTOR, "[data-figure=history] .scatterlayer .trace:first-child .point")
+    chrome.execute_script("arguments[0].scrollIntoView({block: 'center'})", point)
+    ActionChains(chrome).move_to_element(point).perform()
+    wait_for(chrome, "return document.querySelector('[data-figure=history] .hovertext')")
+    assert "trial 0" in chrome.find_element(By.CSS_SELECTOR, "[data-figure=history] .hoverlayer").text
+    assert chrome.get_log("browser") == []
+
+
+COLOURS = (
+    "return [getComputedStyle(document.body).backgroundColor, "
+    "getComputedStyle(document.querySelector('[data-figure=curves] .xtick text')).fill, "
+    "getComputedStyle(document.querySelector('[data-figure=curves] .js-line')).stroke]"
+)
+
+
+def test_a_button_makes_page_and_plots_dark_and_is_remembered(chrome: webdriver.Chrome, finished: RunDirectory) -> None:
+    show(chrome, finished.report)
+    light = chrome.execute_script(COLOURS)
+    button = chrome.find_element(By.ID, "theme")
+    assert button.get_attribute("aria-pressed") == "false"
+    button.click()
+    dark = chrome.execute_script(COLOURS)
+    assert button.get_attribute("aria-pressed") == "true"
+    assert all(one != other for one, other in zip(light, dark, strict=True)) and contrast(*dark[:2]) > 7
+    show(chrome, finished.report)  # the system's scheme is still light
+    assert chrome.execute_script(COLOURS) == dark
+    chrome.execute_script("dispatchEvent(new Event('beforeprint'))")
+    assert chrome.execute_script(COLOURS) == light  # on paper
+    chrome.execute_script("dispatchEvent(new Event('afterprint'))")
+    assert chrome.execute_script(COLOURS) == dark
+    chrome.find_element(By.ID, "theme").click()
+    assert chrome.execute_script(COLOURS) == light
+    chrome.execute_script("localStorage.clear()")
+    assert chrome.get_log("browser") == []
+
+
+def test_it_can_be_read_by_ear_and_without_a_mouse(chrome: webdriver.Chrome, hostile_run: RunDirectory) -> None:
+    show(chrome, summarise(hostile_run).directory.report)
+    levels = chrome.execute_script("return [...document.querySelectorAll('h1, h2, h3')].map(h => Number(h.tagName[1]))")
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    unnamed = "return [...document.querySelectorAll('table')].filter(table => !table.caption).length"
+    assert chrome.execute_script(unnamed) == 0
+    assert chrome.execute_script("return document.querySelectorAll('th:not([scope])').length") == 0
+    mute = (
+        "return [...document.querySelectorAll('.plot, .scroll, select, input')].filter(element => !(element.labels || "
+        "[]).length && !element.ariaLabel && !element.hasAttribute('aria-labelledby')).length"
+    )
+    assert chrome.execute_script(mute) == 0
+    reachable = "return [...document.querySelectorAll('.scroll')].every(element => element.tabIndex === 0)"
+    assert chrome.execute_script(reachable)
+    links = chrome.find_elements(By.CSS_SELECTOR, "nav a")
+    targets = [chrome.find_element(By.ID, str(link.get_attribute("href")).partition("#")[2]) for link in links]
+    assert [target.tag_name for target in targets] == ["h2"] * len(links) and len(links) > 8
+    for name in ("ink", "quiet", "accent", "warn"):
+        probe = f"return [getComputedStyle(document.body).backgroundColor, colour('{name}')]"
+        assert contrast(*chrome.execute_script(probe)) > 4.5, name  # WCAG 2.2, AA
 
 
 def test_it_follows_the_colour_scheme_while_open(chrome: webdriver.Chrome, finished: RunDirectory) -> None:
     show(chrome, finished.report)
-    colours = (
-        "return [getComputedStyle(document.body).backgroundColor, "
-        "getComputedStyle(document.querySelector('[data-figure=curves] .xtick text')).fill, "
-        "getComputedStyle(document.querySelector('[data-figure=curves] .js-line')).stroke]"
-    )
-    light = chrome.execute_script(colours)
+    light = chrome.execute_script(COLOURS)
     prefer(chrome, "dark")
-    wait_for(chrome, f"return !({json.dumps(light)}).includes((() => {{ {colours} }})()[1])")
-    dark = chrome.execute_script(colours)
+    wait_for(chrome, f"return !({json.dumps(light)}).includes((() => {{ {COLOURS} }})()[1])")
+    dark = chrome.execute_script(COLOURS)
     assert all(one != other for one, other in zip(light, dark, strict=True))
     assert contrast(*dark[:2]) > 7 and contrast(*light[:2]) > 7
     prefer(chrome, "light")
-    wait_for(chrome, f"return (() => {{ {colours} }})()[1] === {json.dumps(light[1])}")
+    wait_for(chrome, f"return (() => {{ {COLOURS} }})()[1] === {json.dumps(light[1])}")
     assert chrome.get_log("browser") == []
 
 
@@ -179,7 +287,7 @@ def test_a_narrow_screen_scrolls_down_only(chrome: webdriver.Chrome, hostile_run
     assert wide == []
     rows = "[...document.querySelectorAll('.sortable tr')]"
     assert chrome.execute_script(f"return Math.max(...{rows}.map(row => row.offsetHeight))") < 160
-    plots = "[...document.querySelectorAll('.plot')]"
+    plots = "[...document.querySelectorAll('.plot:not(.wide)')]"
     assert chrome.execute_script(f"return Math.max(...{plots}.map(plot => plot.offsetWidth))") <= 400
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -51,5 +52,12 @@ def test_digits_are_searched_packed_and_predicted(tmp_path: Path) -> None:
     _, first, second = (tmp_path / "said.csv").read_text().splitlines()
     assert first.split(",")[1] == said[0].label
     assert second.endswith("an image that cannot be decoded")
+    (tmp_path / "photos").mkdir()
+    shutil.copy(tmp_path / "one.png", tmp_path / "photos" / "a.png")
+    (tmp_path / "photos" / "b.png").write_bytes(b"no image")
+    assert automl.predict(run.path, tmp_path / "photos", output=tmp_path / "photos.csv") == 1
+    header, first, second = (tmp_path / "photos.csv").read_text().splitlines()
+    assert header.startswith("file,predicted_label,") and first.split(",")[:2] == ["a.png", said[0].label]
+    assert second.startswith("b.png,,") and second.endswith("an image that cannot be decoded")
     with pytest.raises(automl.UserError, match="only models for texts can be exported"):
         automl.export(run.path)

@@ -241,7 +241,8 @@ def test_the_end_of_the_time_budget_ranks_what_was_reached(tmp_path: Path) -> No
     ledger.record(reached.number, result(1, 0.5))
     assert ledger.end_of_budget("time budget") == [reached.number]
     assert journal.study.trials[reached.number].state == TrialState.PRUNED
-    assert journal.study.trials[reached.number].user_attrs["reason"] == "time budget"
+    attributes = journal.study.trials[reached.number].user_attrs
+    assert attributes["reason"] == "time budget" and attributes["parameters"] == 10 and attributes["train_seconds"] == 1
     assert ledger.unfinished() == [nothing.number]
 
 
