@@ -11,7 +11,7 @@ from pydantic import AfterValidator, ConfigDict, Field, create_model
 from pydantic_core import PydanticCustomError
 
 from automl.space.data_section import TASKS, Data
-from automl.space.ranges import LISTS, Choice, FloatRange, IntRange
+from automl.space.ranges import LISTS, Choice, FloatRange, IntRange, Range
 from automl.space.resources_section import Resources
 from automl.space.search_section import Search
 from automl.space.sections import Alternatives, Section
@@ -131,7 +131,8 @@ def json_schema(families: Families) -> dict[str, Any]:
 
 def _describe_options(definitions: dict[str, Any]) -> None:
     """Of the options of a choice a mapping is a range, but no choice."""
-    names = [kind.__name__ for kind in (FloatRange, IntRange, *LISTS.values()) if kind.__name__ in definitions]
+    kinds: tuple[type[Range], ...] = (FloatRange, IntRange, *LISTS.values())
+    names = [kind.__name__ for kind in kinds if kind.__name__ in definitions]
     ranges = [{"$ref": f"#/$defs/{name}"} for name in names]
     for name in {Choice.__name__, LISTS["list of choice"].__name__} & set(definitions):
         options = definitions[name]["properties"]["choice"]
