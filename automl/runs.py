@@ -207,22 +207,24 @@ def _search(
 ) -> RunResult:
     from automl.results import finish, summarise
     from automl.results.compress import compress
+    from automl.results.live import kept_up_to_date
     from automl.search.engine import search
     from automl.search.manifest import update_manifest
     from automl.search.publishing import fetch_run
     from automl.search.reasons import FULL, not_written
 
-    outcome = search(
-        spec,
-        directory,
-        prepared,
-        publisher=publisher,
-        prepared_from=_first_config(spec)["data"],
-        cache=cache_directory(),
-        shared_cache=shared_cache(),
-        address=address,
-        quiet=quiet,
-    )
+    with kept_up_to_date(directory):
+        outcome = search(
+            spec,
+            directory,
+            prepared,
+            publisher=publisher,
+            prepared_from=_first_config(spec)["data"],
+            cache=cache_directory(),
+            shared_cache=shared_cache(),
+            address=address,
+            quiet=quiet,
+        )
     try:
         update_manifest(directory, status=outcome.status, reason=outcome.reason)
         fetch_run(directory, models=True, top=False)

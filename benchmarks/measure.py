@@ -98,4 +98,4 @@ def use_cores(cores: int) -> None:
 def wide_console() -> Console:
     """A console that gives tables their room where it is no terminal."""
     console = Console()
-    return console if console.is_terminal else Console(width=140)
+    return console if console.is_terminal else Console(width=170)

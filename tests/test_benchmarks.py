@@ -84,3 +84,13 @@ def test_preparation_is_the_same_work_in_every_arm(tmp_path: Path) -> None:
     vocabularies = [each["vocabulary"] for each in figures]
     assert vocabularies[0] == vocabularies[2] and abs(vocabularies[0] - vocabularies[1]) <= 2
     assert "ours faster" in printed
+
+
+def test_loader_draws_every_row_in_every_arm(tmp_path: Path) -> None:
+    pq.write_table(pa.Table.from_pylist(make_texts(300, 0)), tmp_path / "train.parquet")
+    figures, printed = run_benchmark(
+        "loader.py", "--data", tmp_path, "--rows", "1000", "--rounds", "1", output=tmp_path / "figures.json"
+    )
+    assert (figures["rows"], figures["batches"]) == (990, 16)
+    assert min(figures["batches_per_second"].values()) > 0
+    assert set(figures["automl_faster_than"]) == {"copied", "resident", "lists"} and "batches/s" in printed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,30 +39,45 @@ def batches(
     Rows are in random order, but those of a batch have about the same length; `shuffle` decides all of it. Without
     it they are sorted by length. The batches that would come before `start` rows have been drawn are left out.
     """
-    labels = _tensor(rows.labels)
+    row_lengths = rows.lengths if isinstance(rows, DenseRows) else np.diff(rows.offsets)
+    order = _order(row_lengths, batch_size, shuffle)
+    starts = np.arange(0, len(order), batch_size)
+    lengths = row_lengths[order]
+    longest = np.maximum.reduceat(lengths, starts) if len(order) else lengths
     if isinstance(rows, DenseRows):
-        all_lengths = rows.lengths
-        values = _tensor(rows.values)
+        begins, gather = order, _dense_gather(rows)
     else:
-        tokens, offsets = _tensor(rows.tokens), _tensor(rows.offsets)
-        all_lengths = np.diff(rows.offsets)
-    lengths = _tensor(all_lengths)
-    order = torch.from_numpy(_order(all_lengths, batch_size, shuffle))
-    starts = range(0, len(order), batch_size)
+        begins, gather = rows.offsets[order], _token_gather(rows)
+    # What is small is put in order for all batches together, so that each is a slice of it.
+    every = Batch(_tensor(begins), _tensor(lengths), _tensor(rows.labels[order]), _tensor(order))
     drawn = 0
-    for batch in starts if shuffle is None else shuffle.permutation(len(starts)) * batch_size:
-        index = order[batch : batch + batch_size]
+    for number in range(len(starts)) if shuffle is None else shuffle.permutation(len(starts)):
+        chosen = slice(number * batch_size, (number + 1) * batch_size)
+        index = every.index[chosen]
         drawn += len(index)
-        if drawn <= start:
-            continue
-        length = lengths[index]
-        if isinstance(rows, DenseRows):
-            yield Batch(values[index, : int(length.max())], length, labels[index], index)
-            continue
-        positions = torch.arange(int(length.max()))
-        inside = positions < length[:, None]
-        places = (offsets[index][:, None] + positions).clamp_(max=len(tokens) - 1)
-        yield Batch(tokens[places].long() * inside, length, labels[index], index)
+        if drawn > start:
+            length = every.lengths[chosen]
+            values = gather(every.tokens[chosen], length, int(longest[number]))
+            yield Batch(values, length, every.labels[chosen], index)
+
+
+def _token_gather(rows: Rows) -> Callable[[Tensor, Tensor, int], Tensor]:
+    """From where rows begin among all tokens, and their lengths, to tokens padded to the longest."""
+    tokens, positions = _tensor(rows.tokens), torch.arange(int(np.diff(rows.offsets).max(initial=0)))
+
+    def gather(begins: Tensor, lengths: Tensor, longest: int) -> Tensor:
+        here = positions[:longest]
+        places = (begins[:, None] + here).clamp_(max=len(tokens) - 1)
+        padded = tokens.index_select(0, places.view(-1)).view(places.shape).long()
+        return padded.mul_(here < lengths[:, None])
+
+    return gather
+
+
+def _dense_gather(rows: DenseRows) -> Callable[[Tensor, Tensor, int], Tensor]:
+    """From numbers of rows to their values, cut to the longest."""
+    values = _tensor(rows.values)
+    return lambda index, lengths, longest: values[index, :longest]
 
 
 def _order(

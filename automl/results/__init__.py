@@ -11,11 +11,13 @@ def finish(run: RunDirectory) -> RunRecord:
 
     Leaderboard and report are written even where the best model cannot be, because its data has gone: then UserError.
     """
+    from automl.results.examination import examine
     from automl.results.finalists import measure_finalists
     from automl.results.package import write_best_model
 
     try:
         measure_finalists(read_run(run))
+        examine(read_run(run))
         write_best_model(read_run(run))
     finally:
         record = summarise(run)

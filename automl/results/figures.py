@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import textwrap
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from automl.results.study import RunRecord, TrialRecord
@@ -169,6 +170,40 @@ def _span_text(span: Span) -> str:
     epochs = f"{span.epochs} epoch{'s' if span.epochs != 1 else ''} in {duration(span.end - span.start)}"
     worker = f"<br>worker {html.escape(span.worker)}" if span.worker else ""
     return f"{_hover(span.trial)}<br>{epochs}{worker}"
+
+
+def reliability_curve(bins: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """The share of rows that are predicted right, by how sure the model is: on the dashed line both are the same."""
+    return {
+        "data": [
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "x": [each["confidence"] for each in bins],
+                "y": [each["right"] for each in bins],
+                "error_y": {
+                    "type": "data",
+                    "symmetric": False,
+                    "array": [round(each["high"] - each["right"], 4) for each in bins],
+                    "arrayminus": [round(each["right"] - each["low"], 4) for each in bins],
+                    "thickness": 1,
+                },
+                "text": [f"{each['rows']:,} rows" for each in bins],
+                "hovertemplate": "%{text}<br>%{x:.1%} sure, %{y:.1%} right<extra></extra>",
+                "marker": {"size": 8},
+                "line": {"width": 1},
+                "meta": {"colour": 0},
+            }
+        ],
+        "layout": {
+            "xaxis": {"title": {"text": "how sure"}, "range": [0, 1.02], "tickformat": ".0%", "nticks": 6},
+            "yaxis": {"title": {"text": "how often right"}, "range": [0, 1.02], "tickformat": ".0%", "nticks": 6},
+            "shapes": [{"type": "line", "x0": 0, "y0": 0, "x1": 1, "y1": 1, "line": {"dash": "dash", "width": 1}}],
+            "hovermode": "closest",
+            "showlegend": False,
+            "height": 360,
+        },
+    }
 
 
 def pareto(record: RunRecord, other: str) -> dict[str, Any]:

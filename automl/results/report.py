@@ -15,7 +15,15 @@ from plotly.offline import get_plotlyjs
 
 from automl.data.files import replace_atomically
 from automl.results.early_stopping import rungs, savings, savings_text
-from automl.results.figures import MOST_CURVES, learning_curves, optimisation_history, pareto, timeline_bars
+from automl.results.examination import calibration_text, confused, read_examination
+from automl.results.figures import (
+    MOST_CURVES,
+    learning_curves,
+    optimisation_history,
+    pareto,
+    reliability_curve,
+    timeline_bars,
+)
 from automl.results.importance import ALL_TRIALS, FEWEST_TRIALS, importances
 from automl.results.leaderboard import floor_row
 from automl.results.parameter_figures import contour, importance_bars, parallel_coordinates, slices
@@ -27,6 +35,9 @@ from automl.results.study import RunRecord
 from automl.results.table import averaged, duration
 from automl.results.timeline import timeline
 from automl.results.verdict import best_figures, verdict
+
+MOST_CLASSES = 20  # that a confusion matrix has room for
+MOST_PAIRS = 15
 
 
 def write_report(record: RunRecord) -> None:
@@ -41,6 +52,7 @@ def write_report(record: RunRecord) -> None:
     )
     environment.filters["number"] = lambda value, form: "" if value is None else format(value, form)
     environment.filters["duration"] = duration
+    environment.filters["percent"] = lambda share: f"{share:.0%}" if 0.01 <= share <= 0.99 else f"{share:.2%}"
     page = environment.get_template("report.html").render(
         **_content(record),
         plotly=Markup(get_plotlyjs()),
@@ -61,6 +73,8 @@ def _content(record: RunRecord) -> dict[str, Any]:
     figures = {"curves": learning_curves(record), "history": optimisation_history(record)}
     figures |= {f"pareto-{name}": pareto(record, name) for name in record.objectives[1:]}
     figures |= {"timeline": timeline_bars(times)} if times else {}
+    examination = read_examination(record) if confusion else None
+    figures |= {"calibration": reliability_curve(examination["reliability"])} if examination else {}
     parameters = _parameters(record)
     figures |= parameters.pop("figures")
     return {
@@ -99,11 +113,23 @@ def _content(record: RunRecord) -> dict[str, Any]:
         **parameters,
         "confusion": confusion,
         "confusion_split": (record.finalists or {}).get("split"),
-        "per_class": per_class(confusion, classes) if confusion else {},
+        "per_class": _of_classes(confusion, classes) if confusion else {},
         "classes": classes,
+        "most_classes": MOST_CLASSES,
+        "confused": confused(confusion, classes, MOST_PAIRS) if confusion else [],
+        "examination": examination,
+        "calibration_text": calibration_text(record),
         "data": data_profile(manifest["data"]["profile"]),
         "figures": {name: _embedded(figure) for name, figure in figures.items()},
     }
+
+
+def _of_classes(confusion: list[list[int]], classes: list[str]) -> dict[str, dict[str, float]]:
+    """Precision, recall, F1 and rows of each class, or of many those with the least F1."""
+    found = per_class(confusion, classes)
+    if len(found) <= MOST_CLASSES:
+        return found
+    return dict(sorted(found.items(), key=lambda named: named[1]["f1"])[:MOST_CLASSES])
 
 
 def _parameters(record: RunRecord) -> dict[str, Any]:

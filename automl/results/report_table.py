@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from automl.results.leaderboard import FLOOR, ensemble_row, floor_row, rows
+from automl.results.leaderboard import FLOOR, beside, rows
 from automl.results.parameter_names import settings_text
 from automl.results.study import ENSEMBLE, LATENCY, RunRecord
 from automl.results.table import averaged, duration, objective_text, status_text
@@ -67,10 +67,9 @@ def leaderboard_table(record: RunRecord) -> LeaderboardTable:
     """The best `MOST_ROWS` trials, the ensemble and the floor, without columns that say nothing of any of them."""
     trials = rows(record)
     shown = trials[:MOST_ROWS]
-    beside = [row for row in (ensemble_row(record), floor_row(record)) if row]
     params = {trial.number: trial.params for trial in record.study.get_trials(deepcopy=False)}
     all_columns = _columns(record, params)
-    everything = [*shown, *beside]
+    everything = [*shown, *beside(record)]
     columns = tuple(each for each in all_columns if any(each.shown(row) for row in everything) or not everything)
     lines = tuple(
         Line(
@@ -156,7 +155,7 @@ def _milliseconds(name: str) -> tuple[Callable[[Row], str], Callable[[Row], Any]
 def _status(row: Row, *, averages: bool) -> str:
     if row["status"] == FLOOR:
         return f"linear floor: {row['family']}"
-    if row["trial"] is None:
+    if row["status"] == ENSEMBLE:
         better = "" if averages else ": no better than the best alone"
         return f"average of trials {averaged(row['config'])}{better}"
     recommended = "recommended; " if row.get("recommended") else ""

@@ -156,7 +156,7 @@ def status_text(row: dict[str, Any]) -> str:
         return _short(row["family"])
     if row["status"] == COMPRESSED:
         lost = f"{abs(row['lost']):.4f} {'lost' if row['lost'] >= 0 else 'gained'}"
-        return f"{row['config']['how']}: {lost}, {row['config']['smaller']:.1f}x smaller"
+        return f"{row['config']['smaller']:.1f}x smaller, {lost}"
     if row["status"] == PAUSED:
         return f"paused at epoch {row['epochs']}"
     return f"failed: {row['error']}" if row["status"] == "failed" else f"{row['status']}{halved}"

@@ -81,6 +81,11 @@ class RunDirectory:
         return self.path / "predictions.safetensors"
 
     @property
+    def examination(self) -> Path:
+        """How far the best model's probabilities can be trusted, and the rows that it is most wrong about."""
+        return self.path / "examination.json"
+
+    @property
     def confirmed(self) -> Path:
         """What the finalists reached under other seeds."""
         return self.path / "confirmed.json"

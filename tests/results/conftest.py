@@ -55,4 +55,7 @@ def hostile_run(tmp_path_factory: pytest.TempPathFactory, finished: RunDirectory
     manifest["data"]["profile"]["warnings"] = [f"12 of 120 test texts are also in the training data {HTML}"]
     write_json(run.manifest, manifest)
     write_json(run.finalists, {**finalists, "trials": {}})
+    examination = json.loads(run.examination.read_text().replace('"negative"', json.dumps(HTML)))
+    examination["hardest"][0]["text"] = HTML
+    write_json(run.examination, examination)
     return run

@@ -51,6 +51,7 @@ def test_each_variant_is_a_model_as_good_as_its_row_says(
         assert shown == tuple(variant[name] for name in names) and row["rank"] is row["trial"] is None
         assert row["latency32_p50_ms"] == variant["latency_ms"]["32"]
         assert f"| {variant['name']} |" in run.leaderboard("md").read_text()
+        assert f"{variant['smaller']:.1f}x smaller, {abs(variant['lost']):.4f} " in run.leaderboard("md").read_text()
     (recommended,) = [variant for variant in [original, *variants] if variant["recommended"]]
     assert recommended["lost"] <= 0.005
     assert said.err.splitlines()[-1] == (

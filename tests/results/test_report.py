@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
 import automl
-from automl.results import read_run
+from automl.results import live, read_run
 from automl.results.package import load_model
 from automl.training.run_directory import RunDirectory, read_json, write_json
 from tests.conftest import copy_run
@@ -59,6 +60,26 @@ def test_no_test_row_is_looked_at_while_a_run_is_driven(finished: RunDirectory, 
     assert (run.best_model / "config.json").read_bytes() == model
     board = read_json(run.leaderboard("json"))
     assert len(board["trials"]) == 10 and all(row["test_score"] is None for row in board["trials"])
+
+
+def test_it_is_written_again_as_the_search_goes_on(
+    finished: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = copy_run(finished, tmp_path / "run")
+    record_trials(run, trials=12, epochs=9, reasons={}, unfinished=4)
+    journal = run.journal.read_bytes()
+    monkeypatch.setattr(live, "FIRST_SECONDS", 0.05)
+    monkeypatch.setattr(live, "MOST_OF_THE_TIME", 1.0)
+    with live.kept_up_to_date(run):
+        for size in (0, len(journal) // 2, len(journal)):  # nothing, some trials, more of them
+            run.journal.write_bytes(journal[:size])
+            for path in (run.report, run.leaderboard("json")):
+                path.unlink(missing_ok=True)
+            while size and not run.report.exists():
+                time.sleep(0.02)
+    run.report.unlink()
+    time.sleep(0.2)
+    assert not run.report.exists()  # the block is over
 
 
 def test_a_killed_run_whose_journal_is_torn(finished: RunDirectory, tmp_path: Path) -> None:

@@ -296,7 +296,8 @@ def test_words_that_look_like_html_stay_words(chrome: webdriver.Chrome, hostile_
     assert chrome.title == hostile_run.name == "<i>run&amp;"
     assert chrome.find_elements(By.CSS_SELECTOR, "main img, main b, header i, main script") == []
     text = " ".join(chrome.find_element(By.TAG_NAME, "body").text.split())
-    assert text.count(HTML) >= 5  # in classes, matrix, warning, leaderboard or failures
+    assert text.count(HTML) >= 7  # in data, matrix, scores, warning, leaderboard, failures and hardest rows
+    assert chrome.find_element(By.CSS_SELECTOR, ".hard blockquote").text == HTML
     assert LONG in text and hostile_run.name in text
     hover = chrome.execute_script(
         "return document.querySelector('[data-figure=curves]').data.flatMap(trace => trace.text || [])"

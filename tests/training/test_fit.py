@@ -143,6 +143,28 @@ def test_the_average_is_what_is_measured_and_kept(config: dict[str, Any], prepar
     assert compute_metrics(kept, training.validation.labels)["loss"] == line["loss"]
 
 
+@pytest.mark.parametrize(("precision", "expected"), [("auto", torch.bfloat16), ("float32", torch.float32)])
+def test_a_cpu_that_knows_bfloat16_trains_in_it_and_measures_in_float32(
+    config: dict[str, Any],
+    prepared: Prepared,
+    monkeypatch: pytest.MonkeyPatch,
+    precision: str,
+    expected: torch.dtype,
+) -> None:
+    monkeypatch.setattr("automl.training.inference._cpu_computes_bfloat16", lambda: True)
+    config["training"]["precision"] = precision
+    training = begin(config, prepared)
+    seen: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
+
+    def look(layer: torch.nn.Module, inputs: Any, output: torch.Tensor) -> None:
+        seen[training.module.training].add(output.dtype)
+
+    training.module.get_submodule("head").register_forward_hook(look)
+    line = train_epoch(training)
+    assert line and seen == {True: {expected}, False: {torch.float32}}
+    assert {parameter.dtype for parameter in training.module.parameters()} == {torch.float32}
+
+
 def test_batches_in_parts_give_the_same_updates(config: dict[str, Any], prepared: Prepared) -> None:
     without_dropout(config)
     config["training"]["batch_size"] = 57  # the last batch is one row, which has no parts
