@@ -1,4 +1,4 @@
-"""The tests; they compute on one thread, as small trials do: two wait for each other where other work wants the cores."""
+"""The tests; they compute on one thread, as small trials do: two wait for each other where the cores are wanted."""
 
 import os
 
