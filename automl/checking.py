@@ -81,7 +81,8 @@ class Checked:
         conditions = [*self.spec.search.constraints]
         conditions += [f"{name} <= {_short(limit)}" for name, limit in self.spec.search.limits.given().items()]
         if conditions:
-            parts.append(Text(f"{self.feasible:.0%} of random configurations meet {', '.join(conditions)}"))
+            meet = f"\n{self.feasible:.0%} of random configurations meet {', '.join(conditions)}"
+            parts.insert(len(parts) - 1, Text(meet))
         for number, (sample, cost) in enumerate(zip(self.samples, self.costs, strict=True), start=1):
             price = f"{_short(cost.parameters)} parameters, {_short(cost.training_memory)}B to train"
             parts += [Text(f"{number}. {price}"), Padding(Text(self._chosen(sample)), (0, 0, 0, 3), expand=False)]

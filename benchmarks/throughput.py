@@ -230,7 +230,7 @@ def main(
         "batch_size": batch_size,
         "networks": {},
     }
-    table = Table("network", *(f"{arm} rows/s" for arm in ARMS), *(f"automl : {arm}" for arm in OTHERS))
+    table = Table("network", "rows/s: automl", *[*ARMS][1:], *(f"automl : {arm}" for arm in OTHERS))
     with tempfile.TemporaryDirectory() as cache:
         for name in network or ("TextCNN", "LSTM", "GRU"):
             config = configuration(data, name, batch_size)

@@ -14,7 +14,7 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 from automl.data.modalities import MODALITIES
 from automl.search.proposals import Beginning
 from automl.search.sampler import space_of
-from automl.space import SearchSpec, UserError, suggest
+from automl.space import Alternatives, SearchSpec, Section, suggest
 from automl.space.objectives import pareto_front, point
 from automl.training.run_directory import INFEASIBLE, RunDirectory, read_json, write_json
 from automl.training.study_file import load_study, objectives_of, reached_by
@@ -35,15 +35,13 @@ def gather(spec: SearchSpec, fingerprint: str, path: Path) -> list[str]:
 
     Trials count with their score where the run searched the same data for the same objectives and this search's sampler
     learns from trials; otherwise the best of them are tried again first. What does not lie in this space, with all
-    that it fixes, is dropped. Raises UserError where a run cannot be read.
+    that it fixes, is dropped. The runs are there (`check_files`).
     """
     trials: list[_Found] = []
     points: list[dict[str, Any]] = []
     said = []
     for name in spec.search.warm_start:
         run = RunDirectory(Path(name))
-        if not run.manifest.is_file():
-            raise UserError(f"search.warm_start: {name} is no run directory")
         manifest = read_json(run.manifest)
         sought = objectives_of(manifest)
         ended = [trial for trial in load_study(run).trials if _values(trial, manifest["mode"])]
@@ -112,17 +110,34 @@ def _lies_in(spec: SearchSpec, trial: FrozenTrial) -> bool:
         config = suggest(spec, recorder)
     except ValueError:  # a parameter that the trial does not have, or a value outside its range
         return False
-    return recorder.asked == set(trial.params) and _same(config, trial.user_attrs.get("config", {}))
+    other = trial.user_attrs.get("config")
+    return recorder.asked == set(trial.params) and other is not None and _trained_alike(spec, config, other)
 
 
-def _same(config: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def _trained_alike(spec: SearchSpec, config: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two configurations train the same network in the same way on inputs prepared in the same way."""
-    shaping = [name for kind in MODALITIES.values() for name in kind.settings]
-    parts = [
-        [each.get("model"), each.get("training"), [each.get("data", {}).get(name) for name in shaping]]
-        for each in (config, other)
-    ]
-    return json.dumps(parts[0], sort_keys=True) == json.dumps(parts[1], sort_keys=True)
+    shaping = {name for kind in MODALITIES.values() for name in kind.settings}
+    data, other_data = ({name: each["data"][name] for name in shaping & set(each["data"])} for each in (config, other))
+    prepared = [name in other_data and _agrees(getattr(spec.data, name), data[name], other_data[name]) for name in data]
+    return all(prepared) and all(
+        _agrees(getattr(spec, name), config[name], other[name]) for name in ("model", "training")
+    )
+
+
+def _agrees(value: Any, config: Any, other: Any) -> bool:
+    """Whether two configurations of a section are the same; a setting that `other` was made without is its default."""
+    if isinstance(value, Alternatives):
+        (chosen,) = config
+        return list(other) == [chosen] and _agrees(value.named()[chosen], config[chosen], other[chosen])
+    if not isinstance(value, Section) or not isinstance(other, Mapping):
+        return json.dumps(config, sort_keys=True) == json.dumps(other, sort_keys=True)
+    fields = type(value).model_fields
+    return set(other) <= set(config) and all(
+        _agrees(getattr(value, name), config[name], other[name])
+        if name in other
+        else getattr(value, name) == field.get_default(call_default_factory=True)
+        for name, field in fields.items()
+    )
 
 
 class _Recorder(FixedTrial):

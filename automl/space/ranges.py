@@ -91,7 +91,8 @@ class Choice(Range):
     """One of several values: numbers, strings, booleans, null, lists, or ranges to draw from where they are chosen."""
 
     choice: list[Annotated[Any, BeforeValidator(_option)]] = Field(
-        min_length=1, description="The values to choose from; a range among them is drawn from where it is chosen."
+        min_length=1,
+        description="The values to choose from; a range among them is drawn from where it is chosen.",
     )
 
     @model_validator(mode="after")

@@ -80,6 +80,7 @@ class Search(Section):
     )
     objectives: Annotated[list[Objective], Field(max_length=4)] = Field(
         default_factory=list,
+        json_schema_extra={"uniqueItems": True},
         description="Several at once, as in [accuracy, latency_ms]: the leaderboard begins with the trials that no "
         "other beats in all of them. The first is a metric; it decides which trials are stopped early and which "
         "epoch's weights are kept. latency_ms is for one text on one CPU thread.",

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, ConfigDict, Field, create_model
 from pydantic_core import PydanticCustomError
 
 from automl.space.data_section import TASKS, Data
+from automl.space.ranges import LISTS, Choice, FloatRange, IntRange, Range
 from automl.space.resources_section import Resources
 from automl.space.search_section import Search
 from automl.space.sections import Alternatives, Section
@@ -104,6 +105,7 @@ def json_schema(families: Families) -> dict[str, Any]:
         options = [rule["then"]["properties"][name] for rule in schema["allOf"]]
         described = schema["properties"][name].get("description")
         schema["properties"][name] = {"anyOf": options, **({"description": described} if described else {})}
+    _describe_options(schema["$defs"])
     schema["anyOf"] = [{"required": needed}, {"required": ["extends"]}]  # what a base has need not be said again
     schema["properties"]["extends"] = {
         "description": "The file that this one is laid over, from here; without lists what of it is left out.",
@@ -125,3 +127,13 @@ def json_schema(families: Families) -> dict[str, Any]:
         **schema,
         "title": "automl search space",
     }
+
+
+def _describe_options(definitions: dict[str, Any]) -> None:
+    """Of the options of a choice a mapping is a range, but no choice."""
+    kinds: tuple[type[Range], ...] = (FloatRange, IntRange, *LISTS.values())
+    names = [kind.__name__ for kind in kinds if kind.__name__ in definitions]
+    ranges = [{"$ref": f"#/$defs/{name}"} for name in names]
+    for name in {Choice.__name__, LISTS["list of choice"].__name__} & set(definitions):
+        options = definitions[name]["properties"]["choice"]
+        options["items"] = {"if": {"type": "object"}, "then": {"anyOf": ranges}}

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from automl.data.vectors import vector_dimension
 from automl.space import SearchSpec, Section, UserError, extremes
 from automl.training.augment_images import WITH_KORNIA, has_kornia
+from automl.training.run_directory import RunDirectory
 from automl.training.transfer import read_earlier
 
 
 def check_files(spec: SearchSpec) -> None:
-    """Raise UserError where files or libraries that model and training ask for are missing, or files are not right."""
+    """Raise UserError where files, runs or libraries that a space asks for are missing or not right, data aside."""
+    for run in spec.search.warm_start:
+        if not RunDirectory(Path(run)).manifest.is_file():
+            raise UserError(f"search.warm_start: {run} is no run directory")
     for setting in WITH_KORNIA if spec.training.augment else ():
         if max(extremes(getattr(spec.training.augment, setting))) > 0 and not has_kornia():
             raise UserError(f"training.augment.{setting} needs: pip install 'automl[augment]'")

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import optuna
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load, save
 
-from automl.models import FAMILIES, Lexicon, build, count_parameters, lexicon_of
+from automl.models import FAMILIES, Lexicon, count_parameters
 from automl.models.cost import estimate_cost
-from automl.space import parse, suggest
 from automl.space.spec import tasks_of
+from tests.models.dense_families import drawn, from_a_file, losses_of_a_step, made
 
 SIDE, CHANNELS, CLASSES = 9, 3, 4
 MORE = "{kernel: {choice: [3, 5]}, separable: true, normalisation: {choice: [none, batch, group]}, head: 6, stages: 5}"
+TASK = "image_classification"
 CASES = [(name, "{}") for name, section in FAMILIES.items() if "image_classification" in tasks_of(section)]
 CASES.append(("image_cnn", MORE))
 STATISTICS = Lexicon(mean=torch.tensor([0.4, 0.5, 0.6]), deviation=torch.tensor([0.2, 0.3, 0.2]))
-
-
-def drawn(family: str, more: str, seed: int) -> dict[str, Any]:
-    text = f"name: x\ntask: image_classification\ndata: {{train: t.parquet}}\nmodel: {{{family}: {more}}}"
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    return suggest(parse(text, FAMILIES), study.ask())
-
-
-def made(config: dict[str, Any]) -> torch.nn.Module:
-    return build(config["model"], vocabulary=0, classes=CLASSES, lexicon=STATISTICS)
 
 
 def images(seed: int, rows: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
@@ -44,8 +31,8 @@ def images(seed: int, rows: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
 @given(seed=st.integers(0, 100_000))
 def test_a_network_learns_is_saved_and_costs_what_was_estimated(family: str, more: str, seed: int) -> None:
     torch.manual_seed(seed)
-    config = drawn(family, more, seed)
-    module = made(config)
+    config = drawn(TASK, family, more, seed)
+    module = made(config, CLASSES, STATISTICS)
     cost = estimate_cost(config, vocabulary=0, classes=CLASSES, shape=(SIDE, SIDE, CHANNELS))
     assert cost.parameters == count_parameters(module)
     assert cost.flops > 0 and cost.activation_memory > 0
@@ -63,11 +50,9 @@ def test_a_network_learns_is_saved_and_costs_what_was_estimated(family: str, mor
         before = module(pixels, lengths)
         alone = torch.cat([module(pixels[row : row + 1], lengths[:1]) for row in range(6)])
     torch.testing.assert_close(before, alone, rtol=1e-3, atol=1e-4)
-    weights = load(save({name: weight.contiguous() for name, weight in module.state_dict().items()}))
-    again = build(config["model"], vocabulary=0, classes=CLASSES, lexicon=lexicon_of(weights))
-    again.load_state_dict(weights)
+    again = from_a_file(module, config, CLASSES)
     with torch.inference_mode():
-        assert torch.equal(again.eval()(pixels, lengths), before)
+        assert torch.equal(again(pixels, lengths), before)
 
 
 @pytest.mark.parametrize(("family", "more"), CASES)
@@ -75,25 +60,14 @@ def test_a_network_learns_is_saved_and_costs_what_was_estimated(family: str, mor
 @given(seed=st.integers(0, 100_000))
 def test_one_step_lowers_the_loss(family: str, more: str, seed: int) -> None:
     torch.manual_seed(seed)
-    module = made(drawn(family, more.replace("head: 6", "head: 6, dropout: 0"), seed)).train()
-    for part in module.modules():
-        if isinstance(part, torch.nn.Dropout):
-            part.p = 0.0
+    module = made(drawn(TASK, family, more, seed), CLASSES, STATISTICS).train()
     pixels, lengths = images(seed)
     labels = torch.arange(6) % CLASSES
-    optimizer = torch.optim.SGD(module.parameters(), lr=1e-3)
-    losses = []
-    for _ in range(2):
-        loss = torch.nn.functional.cross_entropy(module(pixels, lengths), labels)
-        losses.append(loss.item())
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-        optimizer.step()
-    assert losses[1] < losses[0]
+    before, after = losses_of_a_step(module, pixels, lengths, labels)
+    assert after < before
 
 
 def test_a_batch_of_one_image_trains_where_nothing_is_left_to_normalise() -> None:
-    config = drawn("image_cnn", "{stages: 5, normalisation: batch}", 0)
+    config = drawn(TASK, "image_cnn", "{stages: 5, normalisation: batch}", 0)
     pixels, lengths = images(0, rows=1)
-    assert made(config).train()(pixels, lengths).isfinite().all()
+    assert made(config, CLASSES, STATISTICS).train()(pixels, lengths).isfinite().all()

@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import optuna
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load, save
 
-from automl.models import FAMILIES, Lexicon, build, can_be_narrowed, count_parameters, lexicon_of, narrow
+from automl.models import FAMILIES, Lexicon, build, can_be_narrowed, count_parameters, narrow
 from automl.models.cost import estimate_cost
 from automl.models.sequence_cnn import MaskedBatchNorm
-from automl.space import SpaceError, parse, suggest
+from automl.space import SpaceError
 from automl.space.spec import tasks_of
+from tests.models.dense_families import drawn, from_a_file, losses_of_a_step, made
 
 LONGEST, CHANNELS, CLASSES = 11, 2, 4
 MORE = (
     "{normalisation: {choice: [none, batch]}, pooling: {choice: [max, max_mean]}, residual: false, head: 6, blocks: 5}"
 )
+TASK = "sequence_classification"
 CASES = [(name, "{}") for name, section in FAMILIES.items() if "sequence_classification" in tasks_of(section)]
 CASES.append(("sequence_cnn", MORE))
 STATISTICS = Lexicon(mean=torch.tensor([0.5, -1.0]), deviation=torch.tensor([2.0, 0.3]))
-
-
-def drawn(family: str, more: str, seed: int) -> dict[str, Any]:
-    text = f"name: x\ntask: sequence_classification\ndata: {{train: t.parquet}}\nmodel: {{{family}: {more}}}"
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    return suggest(parse(text, FAMILIES), study.ask())
-
-
-def made(config: dict[str, Any]) -> torch.nn.Module:
-    return build(config["model"], vocabulary=0, classes=CLASSES, lexicon=STATISTICS)
 
 
 def some_series(seed: int, rows: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
@@ -53,8 +41,8 @@ def test_there_are_the_families_that_are_meant() -> None:
 @given(seed=st.integers(0, 100_000))
 def test_padding_changes_nothing_and_costs_and_weights_are_right(family: str, more: str, seed: int) -> None:
     torch.manual_seed(seed)
-    config = drawn(family, more, seed)
-    module = made(config)
+    config = drawn(TASK, family, more, seed)
+    module = made(config, CLASSES, STATISTICS)
     cost = estimate_cost(config, vocabulary=0, classes=CLASSES, shape=(LONGEST, CHANNELS))
     assert cost.parameters == count_parameters(module)
     assert cost.flops > 0 and cost.activation_memory > 0
@@ -67,11 +55,9 @@ def test_padding_changes_nothing_and_costs_and_weights_are_right(family: str, mo
         for row in range(6):
             cut = series[row : row + 1, : lengths[row]]
             torch.testing.assert_close(module(cut, lengths[row : row + 1])[0], before[row], rtol=1e-3, atol=1e-4)
-    weights = load(save({name: weight.contiguous() for name, weight in module.state_dict().items()}))
-    again = build(config["model"], vocabulary=0, classes=CLASSES, lexicon=lexicon_of(weights))
-    again.load_state_dict(weights)
+    again = from_a_file(module, config, CLASSES)
     with torch.inference_mode():
-        assert torch.equal(again.eval()(series, lengths), before)
+        assert torch.equal(again(series, lengths), before)
 
 
 @pytest.mark.parametrize(("family", "more"), CASES)
@@ -79,28 +65,20 @@ def test_padding_changes_nothing_and_costs_and_weights_are_right(family: str, mo
 @given(seed=st.integers(0, 100_000))
 def test_one_step_lowers_the_loss(family: str, more: str, seed: int) -> None:
     torch.manual_seed(seed)
-    config = drawn(family, more, seed)
+    config = drawn(TASK, family, more, seed)
     config["model"][family] |= {"dropout": 0.0, "token_dropout": 0.0}
-    module = made(config).train()
+    module = made(config, CLASSES, STATISTICS).train()
     series, lengths = some_series(seed)
     labels = torch.arange(6) % CLASSES
-    optimizer = torch.optim.SGD(module.parameters(), lr=1e-3)
-    losses = []
-    for _ in range(2):
-        loss = torch.nn.functional.cross_entropy(module(series, lengths), labels)
-        losses.append(loss.item())
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-        optimizer.step()
-    assert losses[1] < losses[0]
+    before, after = losses_of_a_step(module, series, lengths, labels)
+    assert after < before
 
 
 @pytest.mark.parametrize("family", ["rnn", "tcn", "cnn_rnn"])
 def test_a_network_over_series_can_be_narrowed(family: str) -> None:
-    config = drawn(family, "{}", 0)
+    config = drawn(TASK, family, "{}", 0)
     assert can_be_narrowed(config["model"])
-    smaller, fewer = narrow(config["model"], made(config).state_dict(), 0.25)
+    smaller, fewer = narrow(config["model"], made(config, CLASSES, STATISTICS).state_dict(), 0.25)
     build(smaller, vocabulary=0, classes=CLASSES, lexicon=STATISTICS).load_state_dict(fewer)
 
 
@@ -114,4 +92,4 @@ def test_masked_batch_normalisation_is_that_of_the_real_steps() -> None:
 
 def test_series_have_no_words() -> None:
     with pytest.raises(SpaceError, match=r"model.rnn.vectors: only texts have words"):
-        drawn("rnn", "{vectors: {source: v.txt}}", 0)
+        drawn(TASK, "rnn", "{vectors: {source: v.txt}}", 0)

@@ -25,7 +25,7 @@ from automl.space import Choice, SearchSpec, SpaceError, parameters, parse, sugg
 from automl.space.constraints import constraints_of
 from automl.space.grid import continuous, grid_point, grid_size, shuffled
 from automl.space.spec import searched_sections
-from tests.space.test_generated_spaces import Made, check_inside, families, is_active, made_spec
+from tests.space.test_generated_spaces import Made, check_inside, every_kind, families, is_active, made_spec
 
 SAMPLERS = ["tpe", "gp", "cmaes", "nsga2", "qmc", "random", "grid"]
 TRIALS = 14
@@ -67,24 +67,15 @@ def rewritten(sampler: str, written: Any) -> Any:
     return {name: rewritten(sampler, written[name]) for name in names}
 
 
-@pytest.mark.parametrize(
-    "sampler", [pytest.param(name, marks=pytest.mark.slow if name == "gp" else ()) for name in SAMPLERS]
-)
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    made=families,
-    seed=st.integers(0, 1000),
-    constrained=st.booleans(),
-    objectives=st.sampled_from([["accuracy"], ["accuracy", "latency_ms"], ["loss", "parameters", "auroc"]]),
-)
-def test_proposals_lie_inside_and_survive_the_journal(
-    sampler: str, made: dict[str, Made], seed: int, constrained: bool, objectives: list[str]
+def check_proposals(
+    sampler: str, made: dict[str, Made], seed: int, constrained: bool, objectives: list[str], trials: int = TRIALS
 ) -> None:
+    """Play a search of made-up scores: all that it proposes lies inside, and is read back from the journal."""
     made = {name: fit_for(sampler, each) for name, each in made.items()}
     if sampler == "cmaes":
         made = dict(list(made.items())[:1])
         objectives = objectives[:1]
-    search: dict[str, Any] = {"sampler": sampler, "trials": TRIALS, "seed": seed, "objectives": objectives}
+    search: dict[str, Any] = {"sampler": sampler, "trials": trials, "seed": seed, "objectives": objectives}
     if constrained:
         search["constraints"] = half_open(made_spec(made))
     try:
@@ -112,7 +103,7 @@ def test_proposals_lie_inside_and_survive_the_journal(
         again = Ledger(open_journal(path, mode=spec.search.mode, further=spec.search.modes[1:]), spec)
         assert again.progress == ledger.progress
         assert again.finalists() == ledger.finalists()
-        whole = len(configs) == TRIALS
+        whole = len(configs) == trials
         assert whole or ledger.exhausted() or (sampler == "grid" and ledger.progress.infeasible < grid_size(spec))
         for number, config in configs.items():
             assert not any(constraints.violations(config).values())
@@ -127,6 +118,31 @@ def test_proposals_lie_inside_and_survive_the_journal(
             if trial.number not in configs:
                 assert trial.state == TrialState.PRUNED
                 assert any(amount > 0 for amount in trial.constraints.values())
+
+
+EACH_SAMPLER = pytest.mark.parametrize(
+    "sampler", [pytest.param(name, marks=pytest.mark.slow if name == "gp" else ()) for name in SAMPLERS]
+)
+
+
+@EACH_SAMPLER
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    made=families,
+    seed=st.integers(0, 1000),
+    constrained=st.booleans(),
+    objectives=st.sampled_from([["accuracy"], ["accuracy", "latency_ms"], ["loss", "parameters", "auroc"]]),
+)
+def test_proposals_lie_inside_and_survive_the_journal(
+    sampler: str, made: dict[str, Made], seed: int, constrained: bool, objectives: list[str]
+) -> None:
+    check_proposals(sampler, made, seed, constrained, objectives)
+
+
+@EACH_SAMPLER
+def test_every_kind_of_range_at_once(sampler: str) -> None:
+    trials = 11 if sampler == "gp" else TRIALS  # of so many parameters one from its model takes it half a minute
+    check_proposals(sampler, every_kind(), 1, sampler != "gp", ["accuracy"], trials)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))

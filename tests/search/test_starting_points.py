@@ -12,6 +12,7 @@ from automl.search.journal import open_journal
 from automl.search.ledger import Ledger
 from automl.search.warm_start import gather, read_beginning
 from automl.space import SearchSpec, SpaceError, UserError, parse
+from automl.training.beforehand import check_files
 from automl.training.run_directory import RunDirectory, write_json
 
 SPACE = """\
@@ -139,7 +140,18 @@ def test_else_the_best_of_an_earlier_run_are_tried_first(earlier: RunDirectory, 
     assert [trial.params for trial in journal.study.trials[2:5]] == beginning.points
 
 
-def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+def test_a_setting_that_an_earlier_version_did_not_have_counts_as_its_default(
+    earlier: RunDirectory, tmp_path: Path
+) -> None:
+    text = earlier.journal.read_text(encoding="utf-8")
+    assert '"accumulation":1,' in text
+    earlier.journal.write_text(text.replace('"accumulation":1,', ""), encoding="utf-8")
+    assert "12 trials for the sampler" in begin(earlier, tmp_path)[1]
+    changed = {"training: {": "training: {accumulation: 2, "}
+    assert "12 trials lie outside this space" in begin(earlier, tmp_path, **changed)[1]
+
+
+def test_what_is_no_run_is_refused() -> None:
     spec = spec_of(**{"start_with:": "warm_start: [runs/nowhere]\n  start_with:"})
     with pytest.raises(UserError, match=r"search\.warm_start: runs/nowhere is no run directory"):
-        gather(spec, "same", tmp_path / "warm.json")
+        check_files(spec)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import optuna
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -34,6 +34,8 @@ from automl.space.ranges import Range
 
 Whole = Searchable[Annotated[int, Field(ge=1)]]
 Real = Searchable[Annotated[float, Field(ge=0)]]
+Mixed = Searchable[bool | int | float | str | None]
+Lists = SearchableLists[Annotated[list[int], Field(max_length=3)]]
 
 
 @dataclass
@@ -44,62 +46,57 @@ class Made:
     written: Any
 
 
-whole_settings = st.sampled_from(
-    [
-        3,
-        {"int": [1, 9]},
-        {"int": [1, 1000], "log": True},
-        {"int": [2, 10], "step": 4},
-        {"choice": [1, 5]},
-        {"choice": [1, {"int": [3, 9]}, {"int": [20, 40], "step": 10}]},
-    ]
-)
-real_settings = st.sampled_from(
-    [
-        0.5,
-        {"float": [0, 1]},
-        {"float": [1e-7, 1e3], "log": True},
-        {"float": [0.1, 0.7], "step": 0.1},
-        {"int": [0, 3]},
-        {"choice": [0, 1e-3]},
-        {"choice": [0, {"float": [1e-3, 1], "log": True}, {"float": [2, 3], "step": 0.5}]},
-    ]
-)
-mixed_settings = st.sampled_from(
-    [
-        "a",
-        True,
-        1,
-        None,
-        {"choice": [1, True, 1.0, "1", None]},
-        {"choice": ["a", "b"]},
-        {"choice": [False, True]},
-        {"choice": [None, {"float": [0.1, 5.0]}, "auto"]},
-    ]
-)
-list_settings = st.sampled_from(
-    [
-        [1, 2],
-        {"choice": [[1], [1, 2], []]},
-        {"per": 2, "int": [1, 9], "log": True},
-        {"per": {"int": [1, 3]}, "choice": [1, 2, 5]},
-        {"choice": [[1], {"per": {"int": [1, 3]}, "int": [2, 9]}, {"per": 2, "choice": [1, {"int": [10, 12]}]}]},
-    ]
-)
-counted_settings = st.sampled_from(
-    [
-        7,
-        {"per": "n", "int": [1, 9]},
-        {"per": "n", "float": [0, 1], "step": 0.25},
-        {"per": "n", "choice": [1, 2]},
-        {"per": "n", "choice": [0, {"float": [1, 2]}]},
-    ]
-)
+WHOLE = [
+    3,
+    {"int": [1, 9]},
+    {"int": [1, 1000], "log": True},
+    {"int": [2, 10], "step": 4},
+    {"choice": [1, 5]},
+    {"choice": [1, {"int": [3, 9]}, {"int": [20, 40], "step": 10}, {"int": [50, 5000], "log": True}]},
+]
+REAL = [
+    0.5,
+    {"float": [0, 1]},
+    {"float": [1e-7, 1e3], "log": True},
+    {"float": [0.1, 0.7], "step": 0.1},
+    {"int": [0, 3]},
+    {"choice": [0, 1e-3]},
+    {"choice": [0, {"float": [1e-3, 1], "log": True}, {"float": [2, 3], "step": 0.5}, {"float": [4, 5]}]},
+]
+MIXED = [
+    "a",
+    True,
+    1,
+    None,
+    {"choice": [1, True, 1.0, "1", None]},
+    {"choice": ["a", "b"]},
+    {"choice": [False, True]},
+    {"choice": [None, {"float": [0.1, 5.0]}, "auto"]},
+]
+LIST = [
+    [1, 2],
+    {"choice": [[1], [1, 2], []]},
+    {"per": 2, "int": [1, 9], "log": True},
+    {"per": {"int": [1, 3]}, "choice": [1, 2, 5]},
+    {"per": {"int": [1, 3]}, "int": [2, 8], "step": 3},
+    {"choice": [[1], {"per": {"int": [1, 3]}, "int": [2, 9]}, {"per": 2, "choice": [1, {"int": [10, 12]}]}]},
+]
+COUNTED = [
+    7,
+    {"per": "n", "int": [1, 9]},
+    {"per": "n", "float": [0, 1], "step": 0.25},
+    {"per": "n", "choice": [1, 2]},
+    {"per": "n", "float": [1e-3, 1], "log": True},
+    {"per": "n", "float": [1e-3, 1]},
+    {"per": "n", "int": [2, 10], "step": 4},
+    {"per": "n", "int": [2, 1000], "log": True},
+    {"per": "n", "choice": [0, {"float": [1, 2]}]},
+]
 plain_settings = st.one_of(
-    whole_settings.map(lambda written: Made(Whole, written)),
-    real_settings.map(lambda written: Made(Real, written)),
-    mixed_settings.map(lambda written: Made(Searchable[bool | int | float | str | None], written)),
-    list_settings.map(lambda written: Made(SearchableLists[Annotated[list[int], Field(max_length=3)]], written)),
+    st.sampled_from(WHOLE).map(lambda written: Made(Whole, written)),
+    st.sampled_from(REAL).map(lambda written: Made(Real, written)),
+    st.sampled_from(MIXED).map(lambda written: Made(Mixed, written)),
+    st.sampled_from(LIST).map(lambda written: Made(Lists, written)),
     st.sampled_from(["x", {"choice": ["x", "y"]}]).map(lambda written: Made(Searchable[Literal["x", "y"]], written)),
 )
 
@@ -123,7 +120,7 @@ def sections(inner: st.SearchStrategy[Made]) -> st.SearchStrategy[Made]:
     counted = st.builds(
         lambda count, each: {"each": Made(SearchableList[float], each), "n": Made(Whole, count)},
         st.sampled_from([2, {"int": [1, 4]}, {"choice": [1, 3]}, {"choice": [1, {"int": [3, 4]}]}]),
-        counted_settings,
+        st.sampled_from(COUNTED),
     )
     fields = st.dictionaries(st.sampled_from("pqrs"), inner, max_size=3)
     return st.builds(lambda some, more: section({**some, **more}), fields, st.one_of(st.just({}), counted))
@@ -137,6 +134,19 @@ settings_or_alternatives = st.recursive(
     max_leaves=12,
 )
 families = st.dictionaries(st.sampled_from(["f", "g", "h"]), sections(settings_or_alternatives), min_size=1)
+
+
+def every_kind() -> dict[str, Made]:
+    """One family with every kind of setting and range of this module at once."""
+    kinds = {"w": (Whole, WHOLE), "r": (Real, REAL), "m": (Mixed, MIXED), "l": (Lists, LIST)}
+    kinds["c"] = (SearchableList[float], COUNTED)
+    fields = {
+        f"{name}{position}": Made(annotation, written)
+        for name, (annotation, settings) in kinds.items()
+        for position, written in enumerate(settings)
+    }
+    chosen = alternatives({"A": section({"p": Made(Whole, {"int": [1, 9]})}), "B": section({})}, True)
+    return {"f": section({**fields, "n": Made(Whole, {"int": [1, 3]}), "q": chosen}), "g": section({})}
 
 
 def made_spec(made: dict[str, Made], search: dict[str, Any] | None = None) -> SearchSpec:
@@ -185,6 +195,7 @@ def check_inside(parameter: Parameter, config: dict[str, Any], params: dict[str,
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@example(every_kind(), 0)
 @given(families, st.integers(0, 1000))
 def test_proposals_are_what_the_file_describes(made: dict[str, Made], seed: int) -> None:
     spec = made_spec(made)

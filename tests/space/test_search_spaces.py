@@ -9,6 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from automl.models import FAMILIES
 from automl.search.feasibility import Costs, judge_of
@@ -51,6 +52,26 @@ WRONG: list[dict[str, Any]] = [
 @pytest.mark.parametrize("content", WRONG, ids=lambda content: json.dumps(content)[:60])
 def test_an_editor_underlines_what_is_wrong(content: dict[str, Any]) -> None:
     assert list(SCHEMA.iter_errors(content))
+
+
+BROKEN = sorted((Path(__file__).parent / "broken").glob("*.yaml"))
+# What lies between several settings, in an expression, in another file or in the order of two numbers.
+BEYOND_A_SCHEMA = {
+    *("cmaes_of_choices", "grace_after_the_end", "grid_of_continuous", "list_of_the_wrong_length", "list_per_nothing"),
+    *("constraint_in_python", "constraint_of_text_and_number", "constraint_with_a_wrong_name"),
+    *("constraint_with_one_equals_sign", "log_from_zero", "range_backwards", "step_misses_end", "no_such_base"),
+    *("objectives_and_another_metric", "objectives_and_cmaes", "objectives_and_ensemble"),
+    *("objectives_begin_with_a_cost", "start_outside", "start_with_two_families"),
+}
+
+
+@pytest.mark.parametrize("path", BROKEN, ids=lambda path: path.stem)
+def test_an_editor_underlines_broken_files(path: Path) -> None:
+    try:
+        content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except (YAMLError, RecursionError):
+        return  # no editor reads it
+    assert SCHEMA.is_valid(content) == (path.stem in BEYOND_A_SCHEMA)
 
 
 def test_every_setting_is_explained_to_an_editor() -> None:
