@@ -45,15 +45,19 @@ def recommendation(record: RunRecord) -> str:
         others = f"trial{'s' if len(alike) > 1 else ''} {listing(alike, 'and')}"
         return f"{said} what it is ahead of {others} may be chance, and it is the cheapest of them."
     return (
-        f"{said} it differs from the best, trial {best.number}, by no more than chance, and is cheaper "
-        f"({_cost_text(record, trial)} against {_cost_text(record, best)})."
+        f"{said} it differs from the best, trial {best.number}, by no more than chance, and is "
+        f"{_cheaper(record, trial, best)}."
     )
 
 
-def _cost_text(record: RunRecord, trial: TrialRecord) -> str:
-    milliseconds = _latency(record, trial)
-    parts = [f"{milliseconds:.2g} ms for an example"] if milliseconds < inf else []
-    parts += [f"{trial.parameters:,} parameters"] if trial.parameters else []
+def _cheaper(record: RunRecord, trial: TrialRecord, best: TrialRecord) -> str:
+    """In what the recommended trial is cheaper: it is faster, or smaller and about as fast."""
+    parts = []
+    ours, theirs = _latency(record, trial), _latency(record, best)
+    if ours < theirs:
+        parts.append(f"faster ({ours:.2g} ms for an example against {theirs:.2g})")
+    if (trial.parameters or inf) < (best.parameters or inf):
+        parts.append(f"smaller ({trial.parameters:,} parameters against {best.parameters:,})")
     return " and ".join(parts)
 
 

@@ -205,7 +205,8 @@ def test_intervals_groups_and_costs_are_found_again_from_the_files(finished: Run
     [
         ((1.0, 0.5, 0.1), (900, 400, 50), (1, 1, 2), 1, "differs from the best, trial {0}, by no more than chance"),
         ((0.5, 1.0, 0.1), (400, 900, 50), (1, 1, 2), 0, "what it is ahead of trial {1} may be chance"),
-        ((0.50, 0.55, 0.59), (900, 400, 50), (1, 1, 1), 2, "(0.59 ms for an example and 50 parameters against"),
+        ((0.50, 0.55, 0.59), (900, 400, 50), (1, 1, 1), 2, "and is smaller (50 parameters against 900)."),
+        ((0.9, 0.5, 0.1), (400, 900, 50), (1, 1, 2), 1, "and is faster (0.5 ms for an example against 0.9)."),
         ((0.9, 0.1, 0.1), (900, 400, 50), (1, 2, 2), 0, "it is better than the other finalists by more than chance"),
     ],
 )
