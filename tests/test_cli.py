@@ -314,7 +314,7 @@ def test_what_cannot_be_predicted(command: Command, finished: RunDirectory, tmp_
     refused(command("predict", run, data, "--text", "txt"), "no column 'txt'; did you mean 'text'?")
     refused(command("predict", run, data, "--output", "nowhere/out.csv"), "there is no folder nowhere")
     refused(command("predict", run, data, "--output", "folder.csv"), "folder.csv is a folder")
-    refused(command("predict", run, data, "--output", "out.parquet"), "give it the same ending")
+    refused(command("predict", run, data, "--output", "out.parquet"), "give it the ending .csv")
     refused(command("predict", run, data, "--output", "data.csv"), "is the input itself")
     refused(command("predict", run, "none.csv"), "none.csv has no rows")
     refused(command("predict", run, "empty.csv"), "empty.csv has no rows")

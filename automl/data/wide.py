@@ -28,6 +28,8 @@ def input_columns(
     path: Path, kind: Modality, column: str, there: Sequence[str], others: Sequence[str] = ()
 ) -> list[str]:
     """The columns of a table that hold an input, which are not `others`; raises UserError where it has none."""
+    if not there:
+        raise UserError(f"{path} has no rows")
     if not is_wide(kind, column):
         require_names(path, [column], there)
         return [column]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -34,15 +34,16 @@ def range_instead(value: Mapping[str, Any], kind: str) -> tuple[str, str] | None
     return next(((word, _INSTEAD[word].replace("RANGE", kind)) for word in value if word in _INSTEAD), None)
 
 
-def place_of(kind: type[BaseModel], name: str, written: Mapping[str, Any]) -> str:
+def place_of(kind: type[BaseModel], name: str, written: Mapping[str, Any], here: Sequence[str]) -> str:
     """`; it is a setting of training`, where a key that is unknown here belongs in another section of the file `kind`.
 
     Of several sections the one that `written`, the file, has. Nothing where no section has a setting of that name or
-    nearly that name.
+    nearly that name, which none of the settings `here` has.
     """
     settings = _all_settings(kind)
     exact = [section for section, setting in settings if setting == name and name not in _SAME]
-    close = None if exact else _SAME.get(name) or closest(name, {setting for _, setting in settings}, cutoff=0.75)
+    others = {setting for _, setting in settings}.difference(here)
+    close = None if exact else _SAME.get(name) or closest(name, others, cutoff=0.75)
     found = exact or [section for section, setting in settings if setting == close]
     if not found:
         return ""

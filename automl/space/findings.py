@@ -98,7 +98,7 @@ def _unknown_key(document: Document, path: Key, kind: type[BaseModel], section: 
         message = _unknown_alternative(name, path, valid)
     elif closest(name, valid, cutoff=0.8) is None:
         other = task_of(name) if path[:-1] == ("data",) else ""
-        hint = f"; it is for {other}" if other else place_of(kind, name, document.data)
+        hint = f"; it is for {other}" if other else place_of(kind, name, document.data, valid)
         message = f"unknown key {name!r}{hint}" if hint else ""
     return document.problem(path, message or f"unknown key {name!r}{nearest(name, valid)}", at_key=True)
 

@@ -37,7 +37,7 @@ def test_the_run_directory_is_complete(finished: RunDirectory) -> None:
     assert names == {
         "space.yaml", "manifest.json", "study.journal", "trials", "floor.json", "finalists.json", "driver.lock",
         "leaderboard.csv", "leaderboard.json", "leaderboard.md", "leaderboard.parquet", "report.html", "best_model",
-        "predictions.safetensors",
+        "predictions.safetensors", "examination.json",
     }  # fmt: skip
     manifest = json.loads(finished.manifest.read_text())
     assert manifest["status"] == "finished"
