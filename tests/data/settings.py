@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 CLEAN = {
@@ -14,17 +15,24 @@ CLEAN = {
 }
 
 
-def settings_for(train: object, **changes: Any) -> dict[str, Any]:
+TEXTS = {
+    "text": "text",
+    "clean": CLEAN,
+    "tokenizer": {"word": {"vocabulary": 100, "min_count": 1}},
+    "max_length": "auto",
+}
+IMAGES = {"image": "image", "size": "auto", "colour": "auto"}
+SERIES = {"series": "series", "max_length": "auto"}
+
+
+def settings_for(train: object, inputs: Mapping[str, Any] = TEXTS, **changes: Any) -> dict[str, Any]:
     return {
         "train": [str(train)],
         "validation": 0.25,
         "test": None,
-        "text": "text",
         "label": "label",
         "on_bad_rows": "fail",
-        "clean": CLEAN,
-        "tokenizer": {"word": {"vocabulary": 100, "min_count": 1}},
-        "max_length": "auto",
+        **inputs,
         **changes,
     }
 

@@ -17,6 +17,7 @@ from automl.data.images import ImageEncoder, read_images
 from automl.data.modalities import MODALITIES
 from automl.results.input_rows import open_rows
 from automl.space import UserError
+from tests.data.settings import IMAGES, settings_for
 
 
 def picture(seed: int, *, side: int = 8, mode: str = "L", kind: str = "PNG") -> bytes:
@@ -24,20 +25,6 @@ def picture(seed: int, *, side: int = 8, mode: str = "L", kind: str = "PNG") -> 
     sink = io.BytesIO()
     Image.fromarray(values).convert(mode).save(sink, format=kind)
     return sink.getvalue()
-
-
-def settings_for(train: Path, **changes: Any) -> dict[str, Any]:
-    return {
-        "train": [str(train)],
-        "validation": 0.25,
-        "test": None,
-        "label": "label",
-        "on_bad_rows": "fail",
-        "image": "image",
-        "size": "auto",
-        "colour": "auto",
-        **changes,
-    }
 
 
 def table(path: Path, images: list[Any], labels: list[str] | None = None) -> Path:
@@ -48,7 +35,7 @@ def table(path: Path, images: list[Any], labels: list[str] | None = None) -> Pat
 
 def test_pixels_come_back_as_they_were(tmp_path: Path) -> None:
     train = table(tmp_path / "t.parquet", [picture(seed) for seed in range(20)])
-    prepared = prepare(settings_for(train), seed=0, cache=tmp_path / "cache")
+    prepared = prepare(settings_for(train, IMAGES), seed=0, cache=tmp_path / "cache")
     assert prepared.profile["shape"] == [8, 8, 1]
     rows, originals = prepared.rows("train"), prepared.inputs("train")
     assert isinstance(rows, DenseRows) and originals is not None
@@ -73,7 +60,7 @@ def test_bytes_paths_and_nested_lists_are_the_same_images(tmp_path: Path) -> Non
     found = []
     for name, images in ways.items():
         train = table(tmp_path / f"{name}.parquet", images)
-        rows = prepare(settings_for(train), seed=0, cache=tmp_path / "cache").rows("train")
+        rows = prepare(settings_for(train, IMAGES), seed=0, cache=tmp_path / "cache").rows("train")
         assert isinstance(rows, DenseRows)
         found.append(rows.values.tobytes())
     assert len(set(found)) == 1
@@ -84,12 +71,12 @@ def test_a_folder_has_a_folder_for_each_class(tmp_path: Path) -> None:
         path = tmp_path / "pets" / ("cat", "dog")[number % 2] / f"{number}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(picture(number, mode="RGB", kind="JPEG"))
-    prepared = prepare(settings_for(tmp_path / "pets"), seed=0, cache=tmp_path / "cache")
+    prepared = prepare(settings_for(tmp_path / "pets", IMAGES), seed=0, cache=tmp_path / "cache")
     assert prepared.classes == ("cat", "dog")
     assert prepared.profile["classes"]["train"] == {"cat": 4, "dog": 4}
     assert prepared.profile["shape"] == [8, 8, 3]
     (tmp_path / "pets" / "cat" / "0.jpg").write_bytes(picture(99, mode="RGB", kind="JPEG"))
-    again = prepare(settings_for(tmp_path / "pets"), seed=0, cache=tmp_path / "cache")
+    again = prepare(settings_for(tmp_path / "pets", IMAGES), seed=0, cache=tmp_path / "cache")
     assert again.fingerprint != prepared.fingerprint
 
 
@@ -98,8 +85,8 @@ def test_images_that_cannot_be_decoded_are_counted(tmp_path: Path) -> None:
     images[3], images[7], images[8] = b"no image at all", picture(7)[:40], None
     train = table(tmp_path / "t.parquet", images)
     with pytest.raises(UserError, match=r"2 with an image that cannot be decoded in column 'image' \(rows 4, 8\)"):
-        prepare(settings_for(train), seed=0, cache=tmp_path / "cache")
-    prepared = prepare(settings_for(train, on_bad_rows="report"), seed=0, cache=tmp_path / "cache")
+        prepare(settings_for(train, IMAGES), seed=0, cache=tmp_path / "cache")
+    prepared = prepare(settings_for(train, IMAGES, on_bad_rows="report"), seed=0, cache=tmp_path / "cache")
     assert sum(prepared.profile["rows"].values()) == 9
     (counted,) = prepared.profile["bad_rows"].values()
     assert counted["counts"] == {"no image": 1, "an image that cannot be decoded": 2}

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from moto.server import ThreadedMotoServer
 
 from automl.data import prepare
 from automl.data.fingerprint import fingerprint_files
@@ -23,29 +19,12 @@ from automl.data.tables import find_files
 from automl.space import UserError
 from tests.data.settings import rows, settings_for
 
-BUCKET = "s3://bucket"
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    """An S3 server on this machine; gives its address."""
-    logging.getLogger("werkzeug").setLevel(logging.WARNING)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
 
 @pytest.fixture
-def place(s3: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+def place(bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     """The URL of a folder with two shards and a packed file."""
-    settings = {"ENDPOINT_URL": s3, "ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "secret", "REGION": "us-east-1"}
-    for name, value in settings.items():
-        monkeypatch.setenv(f"AWS_{name}", value)
     monkeypatch.setenv("AUTOML_CACHE", str(tmp_path / "cache"))
-    boto3.client("s3", region_name="us-east-1", endpoint_url=s3).create_bucket(Bucket="bucket")
-    store = Store(f"{BUCKET}/{tmp_path.name}")
+    store = Store(f"{bucket}/{tmp_path.name}")
     for number in range(2):
         pq.write_table(pa.Table.from_pylist(rows(40)[number::2]), tmp_path / "shard.parquet")
         store.put(tmp_path / "shard.parquet", f"train/part-{number}.parquet")

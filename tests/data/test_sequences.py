@@ -14,19 +14,7 @@ import pytest
 from automl.data import DenseRows, batches, load_encoder, prepare
 from automl.data.sequences import SequenceEncoder, pack, read_series, unpack
 from automl.space import UserError
-
-
-def settings_for(train: Path, **changes: Any) -> dict[str, Any]:
-    return {
-        "train": [str(train)],
-        "validation": 0.25,
-        "test": None,
-        "label": "label",
-        "on_bad_rows": "fail",
-        "series": "series",
-        "max_length": "auto",
-        **changes,
-    }
+from tests.data.settings import SERIES, settings_for
 
 
 def table(path: Path, series: list[Any]) -> Path:
@@ -49,7 +37,7 @@ def random_series(count: int, channels: int) -> list[Any]:
 @pytest.mark.parametrize("ending", ["parquet", "jsonl"])
 def test_numbers_come_back_as_they_were(tmp_path: Path, channels: int, ending: str) -> None:
     series = random_series(24, channels)
-    prepared = prepare(settings_for(table(tmp_path / f"t.{ending}", series)), seed=0, cache=tmp_path / "cache")
+    prepared = prepare(settings_for(table(tmp_path / f"t.{ending}", series), SERIES), seed=0, cache=tmp_path / "cache")
     assert prepared.profile["shape"] == [8, channels]
     rows, originals = prepared.rows("train"), prepared.inputs("train")
     assert isinstance(rows, DenseRows) and originals is not None and rows.values.dtype == np.float32
@@ -69,7 +57,7 @@ def test_numbers_come_back_as_they_were(tmp_path: Path, channels: int, ending: s
 
 def test_long_series_are_cut_and_the_encoder_is_kept(tmp_path: Path) -> None:
     train = table(tmp_path / "t.parquet", random_series(24, 1))
-    prepared = prepare(settings_for(train, max_length=6), seed=0, cache=tmp_path / "cache")
+    prepared = prepare(settings_for(train, SERIES, max_length=6), seed=0, cache=tmp_path / "cache")
     rows = prepared.rows("train")
     assert isinstance(rows, DenseRows) and rows.values.shape[1] == 6 and rows.lengths.max() == 6
     encoder = load_encoder(prepared.path)
@@ -84,8 +72,8 @@ def test_rows_that_are_no_series_are_counted(tmp_path: Path) -> None:
     series[2], series[5], series[6] = [1.0, float("nan")], None, []
     train = table(tmp_path / "t.parquet", series)
     with pytest.raises(UserError, match=r"1 with a series that is not made of finite numbers in column 'series'"):
-        prepare(settings_for(train), seed=0, cache=tmp_path / "cache")
-    prepared = prepare(settings_for(train, on_bad_rows="report"), seed=0, cache=tmp_path / "cache")
+        prepare(settings_for(train, SERIES), seed=0, cache=tmp_path / "cache")
+    prepared = prepare(settings_for(train, SERIES, on_bad_rows="report"), seed=0, cache=tmp_path / "cache")
     (counted,) = prepared.profile["bad_rows"].values()
     assert counted["counts"] == {"no series": 2, "a series that is not made of finite numbers": 1}
     assert sum(prepared.profile["rows"].values()) == 9
