@@ -130,9 +130,9 @@ def test_a_run_whose_trials_all_fail_stops_with_the_cause(small_data: Path, tmp_
 def test_a_time_budget_holds_and_ranks_what_was_reached(small_data: Path, tmp_path: Path) -> None:
     space = write_space(tmp_path / "space.yaml", small_data, trials=500)
     endless = ["search.early_stopping={none: {max_epochs: 100000}}"]
-    result = automl.run(space, output=tmp_path / "run", time_budget="30s", overrides=endless, quiet=True)
+    result = automl.run(space, output=tmp_path / "run", time_budget="45s", overrides=endless, quiet=True)
     manifest = json.loads((result.path / "manifest.json").read_text())
-    assert result.status == "finished" and 30 <= manifest["used"]["seconds"] < 40
+    assert result.status == "finished" and 45 <= manifest["used"]["seconds"] < 55
     trials = ended(RunDirectory(result.path)).values()
     assert trials and all(trial.status == "stopped" and trial.reason == "time budget" for trial in trials)
     assert all(row["rank"] for row in automl.leaderboard(result.path)[:-1])
