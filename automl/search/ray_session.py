@@ -24,6 +24,7 @@ from automl.training.run_directory import TrialDirectory
 
 T = TypeVar("T")
 
+STARTS = 2  # of our own Ray, before it is given up
 OBJECT_STORE_BYTES = 256 * 1024 * 1024  # trials read data from disk, so little passes through the store
 GLANCE_SECONDS = 0.3
 
@@ -146,23 +147,32 @@ def _with_growth(there: Mapping[str, float]) -> dict[str, float]:
 
 
 def _start(address: str | None) -> None:
+    """Start Ray; once more where a process of our own one dies while it starts. Raises UserError where it cannot be."""
     os.environ.update({name: os.environ.get(name, value) for name, value in _ENVIRONMENT.items()})
+    for start in range(1, STARTS + 1):
+        try:
+            _init(address)
+            return
+        except Exception as error:  # which is what Ray raises where its own node does not come up
+            _stop()
+            if address is not None or start == STARTS:
+                where = "a local Ray" if address is None else f"the Ray cluster at {address}"
+                reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+                raise UserError(f"cannot start on {where}: {reason}") from error
+
+
+def _init(address: str | None) -> None:
+    if address is not None:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        return
     here = local_capacity()
-    try:
-        if address is None:
-            enter_privacy()
-            ray.init(
-                address="local",
-                num_cpus=int(here.cpus),
-                num_gpus=int(here.gpus),
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=OBJECT_STORE_BYTES,
-            )
-        else:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        _stop()
-        where = "a local Ray" if address is None else f"the Ray cluster at {address}"
-        raise UserError(f"cannot start on {where}: {str(error).strip().splitlines()[0]}") from error
+    enter_privacy()
+    ray.init(
+        address="local",
+        num_cpus=int(here.cpus),
+        num_gpus=int(here.gpus),
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        object_store_memory=OBJECT_STORE_BYTES,
+    )

@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
 
 from automl.search.ray_session import ray_session
+from automl.space import UserError
 from tests.search.test_kills import family
 
 pytestmark = pytest.mark.ray
@@ -68,3 +70,22 @@ def test_a_ray_of_our_own_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert enter(address, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token).stdout == "1 node\n"
     assert not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN"} & {*os.environ}
     assert not (tmp_path / ".ray").exists()  # the token was on no disk
+
+
+def test_a_ray_that_dies_while_it_starts_is_started_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, starts = ray.init, []
+
+    def dies_at_first(**settings: Any) -> Any:
+        starts.append(settings)
+        if len(starts) == 1:
+            raise Exception("The current node timed out during startup.")  # as Ray does where its raylet is killed
+        return real(**settings)
+
+    monkeypatch.setattr(ray, "init", dies_at_first)
+    with ray_session(None) as capacity:
+        assert capacity.cpus >= 1
+    assert len(starts) == 2 and not ray.is_initialized()
+
+    monkeypatch.setattr(ray, "init", lambda **settings: [][0])
+    with pytest.raises(UserError, match="cannot start on a local Ray: list index out of range"), ray_session(None):
+        pass
