@@ -212,8 +212,8 @@ def compress(
     """Make a run's best model smaller and faster, in several ways; gives what each costs and loses, the original first.
 
     The models are written into folders of `output` (default `RUN/compressed`, which the leaderboard then shows), whole
-    or not at all. The recommended one
-    loses at most `tolerance` of the metric on validation. `tell` hears of the progress.
+    or not at all. The recommended one loses at most `tolerance` of the metric on validation. `tell` hears of the
+    progress.
     """
     from automl.results import summarise
     from automl.results.compress import compress as compressed

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from automl.space import UserError
 
 if TYPE_CHECKING:
-    from ray.job_submission import JobSubmissionClient
+    from ray.job_submission import JobDetails, JobSubmissionClient
 
 STOP_SECONDS = 600  # that a stopped driver has for writing the leaderboard and packing the best model
 _LOOPBACK = re.compile(r"localhost|127(\.\d+){3}|\[::1\]")  # also the near end of a tunnel
@@ -101,9 +101,9 @@ def start_job(
     )
 
 
-def job_states(client: JobSubmissionClient) -> dict[str, str]:
+def job_states(jobs: Sequence[JobDetails]) -> dict[str, str]:
     """The state of every job that was submitted, by id, oldest first."""
-    found = sorted(client.list_jobs(), key=lambda each: each.start_time or 0)
+    found = sorted(jobs, key=lambda each: each.start_time or 0)
     return {str(each.submission_id): each.status.value for each in found if each.submission_id}
 
 

@@ -49,7 +49,7 @@ def status(cluster: Cluster, name: str) -> RunStatus:
     if client is None:
         return found
     with refusals(cluster.address):
-        return with_job(found, latest_state(job_states(client), name))
+        return with_job(found, latest_state(job_states(client.list_jobs()), name))
 
 
 def jobs(cluster: Cluster) -> list[RunStatus]:
@@ -64,7 +64,7 @@ def jobs(cluster: Cluster) -> list[RunStatus]:
     if client is not None:
         with refusals(cluster.address):
             details = client.list_jobs()
-        states = {str(each.submission_id): each.status.value for each in details}
+        states = job_states(details)
         found = [with_job(each, latest_state(states, each.name)) for each in found]
         known = {each.name for each in found}
         waiting = [_pending(each, cluster) for each in details if _run_of(each) not in (None, *known)]

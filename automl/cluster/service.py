@@ -55,7 +55,7 @@ def submit(
     )
     client = cluster.client()
     with tempfile.TemporaryDirectory(prefix="automl-submit-") as folder, refusals(cluster.address):
-        if latest_state(job_states(client), name) is not None:
+        if latest_state(job_states(client.list_jobs()), name) is not None:
             raise UserError(f"the cluster has a run {name} already; give another --name")
         pack(space, spec, Path(folder))
         write_request(Path(folder), submission, cluster.runs)
@@ -69,7 +69,7 @@ def resume(cluster: Cluster, name: str, arguments: Sequence[str] = ()) -> str:
     """Go on with a run, as a new job; raises UserError where it is being driven or was never submitted."""
     name, client = run_name(name), cluster.client()
     with refusals(cluster.address):
-        jobs = job_states(client)
+        jobs = job_states(client.list_jobs())
         if latest_state(jobs, name) not in (None, *ENDED):
             raise UserError(f"{name} is running; there is nothing to go on with")
     job = f"{name}.{secrets.token_hex(3)}"
@@ -88,7 +88,7 @@ def stop(cluster: Cluster, name: str, *, wait: bool = False) -> bool:
     """
     name, client = run_name(name), cluster.client()
     with refusals(cluster.address):
-        mine = {job: state for job, state in job_states(client).items() if is_job_of(job, name)}
+        mine = {job: state for job, state in job_states(client.list_jobs()).items() if is_job_of(job, name)}
         if not mine:
             status(cluster, name)  # raises where there is no such run
         running = [job for job, state in mine.items() if state not in ENDED]
@@ -103,7 +103,7 @@ def logs(cluster: Cluster, name: str, *, follow: bool = False) -> Iterator[str]:
     """What a run's driver writes, in pieces; with `follow` until it ends. Raises UserError for an unknown run."""
     name, client = run_name(name), cluster.client()
     with refusals(cluster.address):
-        mine = [job for job in job_states(client) if is_job_of(job, name)]
+        mine = [job for job in job_states(client.list_jobs()) if is_job_of(job, name)]
         if not mine:
             raise UserError(f"the cluster has no log of {name}; its figures: automl status {name}")
         if not follow:
@@ -125,6 +125,8 @@ def wait(cluster: Cluster, name: str) -> RunStatus:
     """Come back when a run's driver has ended, with how it ended."""
     client = cluster.client()
     with refusals(cluster.address):
-        while (latest := latest_state(job_states(client), run_name(name))) is not None and latest not in ENDED:
+        while (
+            latest := latest_state(job_states(client.list_jobs()), run_name(name))
+        ) is not None and latest not in ENDED:
             time.sleep(LOOK_SECONDS)
     return status(cluster, name)

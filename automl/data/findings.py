@@ -7,6 +7,7 @@ from typing import Any
 
 from automl.data.clean import normalise_space
 from automl.data.modalities import Modality
+from automl.space.errors import is_number
 
 SHOWN = 5
 FEW_ROWS = 5  # of a class in train: too few to learn from or to measure
@@ -45,7 +46,7 @@ def _about_labels(rows: Mapping[str, int]) -> Iterator[str]:
     total = sum(rows.values())
     if len(rows) > NEARLY_UNIQUE * total and total > FEW_ROWS:
         yield f"{len(rows):,} classes for {total:,} train rows: is the label column one of identifiers or of free text?"
-    elif len(rows) >= MANY_NUMBERS and all(_is_number(name) for name in rows):
+    elif len(rows) >= MANY_NUMBERS and all(is_number(name) for name in rows):
         yield f"the {len(rows):,} labels are all numbers: is this a quantity? each is learned as a class by itself"
     largest = max(rows, key=lambda name: rows[name])
     if rows[largest] > OVERWHELMING * total:
@@ -70,14 +71,6 @@ def _about_bad_rows(profile: Mapping[str, Any]) -> Iterator[str]:
     for file, noted in profile["bad_rows"].items():
         reasons = "; ".join(f"{count:,} with {reason}" for reason, count in noted["counts"].items())
         yield f"rows of {file} were left out: {reasons}"
-
-
-def _is_number(name: str) -> bool:
-    try:
-        float(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _is(count: int) -> str:

@@ -79,6 +79,15 @@ def nearest_path(path: str, valid: Iterable[str]) -> str | None:
     return same[0] if same else closest(path, names)
 
 
+def is_number(text: str) -> bool:
+    """Whether a text could be written as a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def listing(names: Iterable[object], last: str = "or") -> str:
     """`a, b or c`."""
     words = [str(name) for name in names]

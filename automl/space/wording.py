@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from automl.space.errors import listing, nearest
+from automl.space.errors import is_number, listing, nearest
 
 _EXPECTED = {
     "int_type": "a whole number",
@@ -80,19 +80,11 @@ def _list_example(value: Any) -> str:
 def _quotes_hint(kind: str, value: Any) -> str:
     if kind == "string_type" and isinstance(value, int | float):
         return "; put it in quotes"
-    if kind in ("int_type", "float_type") and isinstance(value, str) and _is_number(value):
+    if kind in ("int_type", "float_type") and isinstance(value, str) and is_number(value):
         return "; leave the quotes out"
     if kind in ("int_type", "float_type", "string_type") and value == "None":
         return "; YAML writes None as null"
     return ""
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def literal_options(expected: str) -> list[str]:
