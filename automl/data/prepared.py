@@ -29,7 +29,7 @@ from automl.data.text_rows import write_text_rows
 from automl.data.vocabulary import token_texts
 from automl.space import UserError
 
-FORMAT = 3  # raise it when what is written changes, so that old preparations are not taken for new ones
+FORMAT = 4  # raise it when what is written changes, so that old preparations are not taken for new ones
 WHOLE = "files.json"
 LOOKED_AT = 2000  # train rows, for the size of images and the length of series
 CHUNK_ROWS = 256
