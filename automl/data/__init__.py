@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from automl.data.dense import DenseRows
     from automl.data.encode import Encoder, Rows, join_rows, load_encoder
     from automl.data.prepared import Prepared, prepare
+    from automl.data.streaming import Streaming, choose_streaming
 
 __all__ = [
     "Batch",
@@ -19,7 +20,9 @@ __all__ = [
     "Encoder",
     "Prepared",
     "Rows",
+    "Streaming",
     "batches",
+    "choose_streaming",
     "clean_texts",
     "join_rows",
     "load_encoder",
@@ -32,7 +35,9 @@ _HOMES = {
     "Encoder": "encode",
     "Prepared": "prepared",
     "Rows": "encode",
+    "Streaming": "streaming",
     "batches": "batching",
+    "choose_streaming": "streaming",
     "clean_texts": "clean",
     "join_rows": "encode",
     "load_encoder": "encode",

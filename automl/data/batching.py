@@ -5,7 +5,7 @@ NumPy gathers: at such sizes a call of PyTorch costs more than what it does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,8 @@ from torch import Tensor
 
 from automl.data.dense import DenseRows
 from automl.data.encode import Rows
+from automl.data.resampling import Resampling, count_classes
+from automl.data.streaming import Streaming, reading_ahead
 
 BUCKET_BATCHES = 50  # batches whose rows are sorted by length together: little padding, still well mixed
 
@@ -36,19 +38,62 @@ class Batch:
 
 
 def batches(
-    rows: Rows | DenseRows, batch_size: int, *, shuffle: np.random.Generator | None, start: int = 0
+    rows: Rows | DenseRows,
+    batch_size: int,
+    *,
+    shuffle: np.random.Generator | None,
+    start: int = 0,
+    streaming: Streaming | None = None,
+    class_sampling: float = 0.0,
 ) -> Iterator[Batch]:
     """Every row once, in batches of `batch_size` (one may be smaller).
 
     Rows are in random order, but those of a batch have about the same length; `shuffle` decides all of it. Without
     it they are sorted by length. The batches that would come before `start` rows have been drawn are left out.
+
+    With `streaming` rows are shuffled within windows, and read a window ahead. With `class_sampling` as many are drawn,
+    but of each class what `class_draws` says, so that some rows come several times and some not at all. Both need
+    `shuffle`.
     """
-    count = len(rows)
-    order = np.arange(count) if shuffle is None else shuffle.permutation(count)
-    order = order[_by_length(rows.lengths_of(order), count if shuffle is None else batch_size * BUCKET_BATCHES)]
-    numbers = -(-count // batch_size)
-    sequence = range(numbers) if shuffle is None else shuffle.permutation(numbers).tolist()
-    return _gathered(rows, order, batch_size, sequence, start)
+    if shuffle is None:
+        order = rows.lengths_of(np.arange(len(rows))).argsort(kind="stable")
+        yield from _gathered(rows, order, batch_size, range(-(-len(rows) // batch_size)), 0)
+        return
+    windows = [] if streaming is None else streaming.windows(len(rows), shuffle)
+    drawn = 0
+    with reading_ahead(rows, streaming, windows) as ready:
+        for number, order in enumerate(_windows(rows, batch_size, shuffle, streaming, windows, class_sampling)):
+            sequence = shuffle.permutation(-(-len(order) // batch_size)).tolist()
+            if drawn + len(order) > start:
+                ready(number)
+                order = order[_by_length(rows.lengths_of(order), batch_size * BUCKET_BATCHES)]
+                yield from _gathered(rows, order, batch_size, sequence, start - drawn)
+            drawn += len(order)
+
+
+def _windows(
+    rows: Rows | DenseRows,
+    batch_size: int,
+    shuffle: np.random.Generator,
+    streaming: Streaming | None,
+    windows: Sequence[Numbers],
+    class_sampling: float,
+) -> Iterator[Numbers]:
+    """Row numbers in random order, window by window; all but the last window have whole batches."""
+    resampling = Resampling(count_classes(rows.labels), class_sampling, shuffle) if class_sampling else None
+    left = np.empty(0, dtype=np.int64)
+    for number in range(max(1, len(windows))):
+        if streaming is None:
+            order = shuffle.permutation(len(rows))
+        else:
+            order = shuffle.permutation(streaming.rows_in(windows[number], len(rows)))
+        if resampling is not None:
+            # Again in random order, so that a batch does not have the same row many times.
+            order = shuffle.permutation(np.repeat(order, resampling.times(rows.labels[order])))
+        order = np.concatenate([left, order]) if len(left) else order
+        whole = len(order) // batch_size * batch_size if number + 1 < len(windows) else len(order)
+        order, left = order[:whole], order[whole:]
+        yield order
 
 
 def _gathered(

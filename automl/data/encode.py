@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,23 @@ DenseEncoder = ImageEncoder | SequenceEncoder
 
 @dataclass(frozen=True)
 class Rows:
-    """Encoded rows: tokens int32 [total], offsets int64 [rows + 1] into them, labels int64 [rows] (-1: none)."""
+    """Encoded rows: tokens int32 [total], offsets int64 [rows + 1] into them, labels int32 or 64 [rows] (-1: none).
+
+    `pages` is the file, if all of them are mapped from one.
+    """
 
     tokens: npt.NDArray[np.int32]
     offsets: npt.NDArray[np.int64]
-    labels: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64 | np.int32]
+    pages: mmap | None = field(default=None, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all of it."""
+        return self.tokens.nbytes + self.offsets.nbytes + self.labels.nbytes
 
     def lengths_of(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The tokens of each of these rows."""

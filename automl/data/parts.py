@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,13 @@ def open_split(path: Path) -> pa.Table:
     """A split's rows, memory-mapped."""
     with pa.memory_map(str(path)) as file:
         return pa.ipc.open_file(file).read_all()
+
+
+def map_split(path: Path) -> tuple[pa.Table, mmap]:
+    """The same, and the mapped file, whose pages can be let go."""
+    with path.open("rb") as file:
+        pages = mmap(file.fileno(), 0, access=ACCESS_READ)
+    return pa.ipc.open_file(pa.py_buffer(pages)).read_all(), pages
 
 
 def read_inputs(path: Path) -> Iterator[Any]:

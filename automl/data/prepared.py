@@ -20,7 +20,7 @@ from automl.data.files import remove_leftovers, replace_folder
 from automl.data.fingerprint import digest_settings, file_digest, fingerprint_files
 from automl.data.images import choose_image_encoder, write_images
 from automl.data.modalities import modality_of
-from automl.data.parts import open_split, read_inputs
+from automl.data.parts import map_split, open_split, read_inputs
 from automl.data.sequences import choose_sequence_encoder, write_series
 from automl.data.source import SETTINGS as SOURCE_SETTINGS
 from automl.data.source import write_source
@@ -57,17 +57,18 @@ class Prepared:
     def rows(self, split: str) -> Rows | DenseRows | None:
         """The encoded rows of train, validation or test, memory-mapped; None where there is no such split."""
         if (self.path / f"{split}.npy").exists():
-            return open_dense(self.path, split, self.labels(split))
+            return open_dense(self.path, split, self._label_column(split))
         path = self.path / f"{split}.arrow"
         if not path.exists():
             return None
-        table = open_split(path)
+        table, pages = map_split(path)
         column = table.column("tokens")
         tokens = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
         return Rows(
             tokens=tokens.values.to_numpy(),
             offsets=tokens.offsets.to_numpy(),
-            labels=table.column("label").to_numpy().astype(np.int64),
+            labels=table.column("label").to_numpy(),
+            pages=pages,
         )
 
     def inputs(self, split: str) -> list[Any] | None:
@@ -81,8 +82,12 @@ class Prepared:
 
     def labels(self, split: str) -> npt.NDArray[np.int64]:
         """The label numbers int64 [rows] of a split that exists."""
-        labels: npt.NDArray[np.int64] = open_split(self.source / f"{split}.arrow").column("label").to_numpy()
-        return labels.astype(np.int64)
+        return self._label_column(split).astype(np.int64)
+
+    def _label_column(self, split: str) -> npt.NDArray[np.int32]:
+        """The same as they lie on disk, mapped where they are in one piece."""
+        labels: npt.NDArray[np.int32] = open_split(self.source / f"{split}.arrow").column("label").to_numpy()
+        return labels
 
     def digest(self, split: str) -> str:
         """A digest of the rows of a split that exists as they came, with their labels and in their order."""

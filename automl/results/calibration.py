@@ -13,7 +13,7 @@ LEAST = 1e-30  # a probability of 0 has no logarithm
 Probabilities = npt.NDArray[np.float32]
 
 
-def fit_temperature(probabilities: Probabilities, labels: npt.NDArray[np.int64]) -> float:
+def fit_temperature(probabilities: Probabilities, labels: npt.NDArray[np.integer]) -> float:
     """The temperature at which `probabilities` [rows, classes] have the least log loss on `labels` [rows].
 
     1, which changes nothing, where probabilities are not finite or no other temperature is better. It is sought between

@@ -195,6 +195,10 @@ class Training(Section):
     class_weights: Searchable[Share] = Field(
         0.0, description="How far the loss makes up for rare classes: 0 not at all, 1 as if all had as many rows."
     )
+    class_sampling: Searchable[Share] = Field(
+        0.0,
+        description="How far rare classes are drawn more often and common ones less: 0 as they come, 1 all alike.",
+    )
     batch_size: Searchable[Positive] = Field(64, description="Rows in a step.")
     accumulation: Searchable[Positive] = Field(
         1, description="Parts in which a batch passes through the network, for batches that memory cannot hold."

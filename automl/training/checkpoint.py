@@ -10,6 +10,7 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
+from automl.data import Streaming
 from automl.data.files import replace_atomically
 from automl.training.fit import Training
 from automl.training.optimization import Plateau
@@ -39,6 +40,7 @@ def save_checkpoint(training: Training, path: Path) -> None:
         "average": None if training.average is None else training.average.state_dict(),
         "optimizer": training.optimizer.state_dict(),
         "plateau": asdict(training.plateau),
+        "streaming": None if training.streaming is None else asdict(training.streaming),
         **{name: getattr(training, name) for name in PROGRESS},
     }
     buffer = io.BytesIO()
@@ -70,5 +72,8 @@ def load_checkpoint(training: Training, path: Path) -> None:
     except (RuntimeError, ValueError) as error:
         raise CheckpointError(f"{path.name} is of another network") from error
     training.plateau = Plateau(**state["plateau"])
+    # The rows go on in the order in which they came, whatever memory this machine has.
+    streaming = state.get("streaming")
+    training.streaming = None if streaming is None else Streaming(**streaming)
     for name in PROGRESS:
         setattr(training, name, state[name])

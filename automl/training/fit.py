@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from automl.data import Batch, DenseRows, Prepared, Rows, batches, join_rows
+from automl.data import Batch, DenseRows, Prepared, Rows, Streaming, batches, choose_streaming, join_rows
 from automl.models import build
 from automl.training.augment import augment, mixing_vectors
 from automl.training.averaging import start_average, update_average
@@ -49,7 +49,8 @@ class Training:
 
     `accumulation` is the number of pieces in which a batch passes through the network: what the settings say, and
     twice that once the GPU's memory has been too small. `average` is the moving average of the network's weights, where
-    the settings ask for one. `report` is what is to be said of the beginning: the first epoch's line has it.
+    the settings ask for one. `streaming` says how train rows that do not fit into memory are read. `report` is what is
+    to be said of the beginning: the first epoch's line has it.
     """
 
     module: nn.Module
@@ -65,6 +66,7 @@ class Training:
     total_steps: float
     accumulation: int
     report: Mapping[str, Any]
+    streaming: Streaming | None = None
     freezing: Freezing | None = None
     average: nn.Module | None = None
     tables: Sequence[RowTable] = ()
@@ -113,7 +115,14 @@ class Training:
         while True:
             done += 1
             shuffle = np.random.default_rng([self.seed, done])
-            yield from batches(self.train, self.settings["batch_size"], shuffle=shuffle, start=start)
+            yield from batches(
+                self.train,
+                self.settings["batch_size"],
+                shuffle=shuffle,
+                start=start,
+                streaming=self.streaming,
+                class_sampling=self.settings.get("class_sampling", 0.0),
+            )
             start = 0
 
 
@@ -173,10 +182,17 @@ def start(
         total_steps=max_epochs * rows_per_epoch * steps_of_pass / len(train),
         accumulation=settings["accumulation"],
         report=report,
+        streaming=_agreed_streaming(train, shard, device),
         freezing=freezing,
         average=None if settings["ema"] is None else start_average(module),
         tables=tables,
     )
+
+
+def _agreed_streaming(train: Rows | DenseRows, shard: Shard, device: torch.device) -> Streaming | None:
+    """How rows are streamed in all processes, where one of them cannot hold them in memory: they draw the same rows."""
+    chosen = choose_streaming(train)
+    return choose_streaming(train, memory=0) if shard.any(chosen is not None, device) else None
 
 
 def train_epoch(training: Training, interrupted: Callable[[], bool] = lambda: False) -> dict[str, Any] | None:

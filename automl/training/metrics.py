@@ -22,8 +22,8 @@ LEAST_LIKELIHOOD = 1e-12  # in the log loss
 BINS = 15  # of the calibration error, as in Guo et al. 2017
 
 
-def compute_metrics(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> dict[str, float]:
-    """Measure `probabilities` float32 [rows, classes] against `labels` int64 [rows], which has at least one row.
+def compute_metrics(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.integer]) -> dict[str, float]:
+    """Measure `probabilities` float32 [rows, classes] against `labels` [rows], which has at least one row.
 
     accuracy; balanced_accuracy (mean recall of the classes); macro_f1 (unweighted mean of the classes' F1); micro_f1
     (of all rows together: where each row has one class it is the accuracy); auroc (each class against the rest, mean of
@@ -33,7 +33,7 @@ def compute_metrics(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[
     """
     if not np.isfinite(probabilities).all():
         return dict.fromkeys(METRICS, float("nan"))
-    scores, truth = torch.from_numpy(probabilities), torch.from_numpy(np.asarray(labels))
+    scores, truth = torch.from_numpy(probabilities), torch.from_numpy(np.asarray(labels, dtype=np.int64))
     classes = probabilities.shape[1]
     chosen = scores.argmax(dim=1)
     likelihood = scores[torch.arange(len(truth)), truth].double().clamp(min=LEAST_LIKELIHOOD)

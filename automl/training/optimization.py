@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from automl.data.resampling import count_classes
 from automl.training.row_updates import RowTable
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -172,13 +173,13 @@ def focal_loss(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
     return -((1.0 - log_probability.exp()) ** gamma * log_probability)
 
 
-def class_weights(labels: npt.NDArray[np.int64], classes: int, share: float) -> Tensor | None:
+def class_weights(labels: npt.NDArray[np.integer], classes: int, share: float) -> Tensor | None:
     """Weights float32 [classes], inverse to the rows of a class to the power of `share`; None where all weigh 1.
 
     Their mean over the rows is 1. With `share` 1 they are scikit-learn's `balanced` ones (King and Zeng 2001).
     """
     if share == 0:
         return None
-    rows = np.bincount(labels, minlength=classes).astype(np.float64)
+    rows = count_classes(labels, classes).astype(np.float64)
     weights = np.where(rows > 0, rows, np.inf) ** -share
     return torch.tensor(weights * rows.sum() / (weights * rows).sum(), dtype=torch.float32)

@@ -14,7 +14,7 @@ import torch
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss, roc_auc_score
 from sklearn.utils.class_weight import compute_class_weight
 
-from automl.data import Prepared, prepare
+from automl.data import Prepared, prepare, streaming
 from automl.models import FAMILIES
 from automl.space import UserError, load, sample_configs
 from automl.space.objectives import METRICS
@@ -295,6 +295,27 @@ def test_measuring_is_halved_too_and_a_second_refusal_is_final(
     with pytest.raises(torch.OutOfMemoryError):
         train_epoch(twice)
     assert refused == [40, 20] and twice.step == 0
+
+
+def test_a_streamed_trial_goes_on_with_its_rows_also_where_memory_is_larger(
+    config: dict[str, Any], prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config["training"] |= {"rows_per_epoch": 150, "class_sampling": 1.0}
+    resident = train_epoch(begin(config, prepared))
+    with monkeypatch.context() as small:
+        small.setattr(streaming, "memory_limit", lambda: 1000)
+        small.setattr(streaming, "BLOCK_BYTES", 300)
+        small.setattr(streaming, "WINDOW_BLOCKS", 4)
+        whole, part = begin(config, prepared), begin(config, prepared)
+    lines = [without_times(train_epoch(whole)) for _ in range(4)]
+    assert lines[0] != without_times(resident)
+    train_epoch(part)
+    train_epoch(part)
+    save_checkpoint(part, tmp_path / "checkpoint.pt")
+    resumed = begin(config, prepared)
+    assert resumed.streaming is None
+    load_checkpoint(resumed, tmp_path / "checkpoint.pt")
+    assert [without_times(train_epoch(resumed)) for _ in range(2)] == lines[2:]
 
 
 def test_a_damaged_checkpoint_is_known_for_one(config: dict[str, Any], prepared: Prepared, tmp_path: Path) -> None:
