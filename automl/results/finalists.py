@@ -35,7 +35,7 @@ LinearVoice = Callable[[str], npt.NDArray[np.float32]]
 
 
 def measure_finalists(record: RunRecord) -> dict[str, Any]:
-    """Measure the best trials whose weights are kept on validation and test; write and give `finalists.json`.
+    """Measure the best trials, and the best of each family, on validation and test; write and give `finalists.json`.
 
     `{"trials": {number: {"validation": figures, "test": figures or null, "test_interval": [low, high] or null,
     "latency": {"1": {"p50": ms, "p95": ms}, "32": the same}}}, "ensemble": the same figures, "members" and whether it
@@ -49,8 +49,7 @@ def measure_finalists(record: RunRecord) -> dict[str, Any]:
     measured again: it needs no data.
     """
     known = {"trials": {}, "ensemble": None, "confusion_of": None, **(record.finalists or {})}
-    leaders = [trial for trial in record.ranked if record.directory.trial(trial.number).weights.exists()]
-    leaders = leaders[: max(record.manifest.get("finalists", FINALISTS), len(record.front))]
+    leaders = _leaders(record)
     voice = _voice(record)
 
     trials = {}
@@ -95,6 +94,14 @@ def measure_finalists(record: RunRecord) -> dict[str, Any]:
         content["calibration"] = _calibration(record, best, voice, linear_voice if averaged else None)
     write_json(record.directory.finalists, content)
     return content
+
+
+def _leaders(record: RunRecord) -> list[TrialRecord]:
+    """The best trials whose weights are kept, as many as the search says, and the best of each family, best first."""
+    kept = [trial for trial in record.ranked if record.directory.trial(trial.number).weights.exists()]
+    count = max(record.manifest.get("finalists", FINALISTS), len(record.front))
+    of_families = {trial.family: trial for trial in reversed(kept)}
+    return kept[:count] + [trial for trial in kept[count:] if trial is of_families[trial.family]]
 
 
 def _voice(record: RunRecord) -> Voice:
