@@ -19,7 +19,7 @@ class Ranking:
         self.maximize = mode(self._objectives[0]) == "max"
         self._ended: list[tuple[float, int]] = []  # key and number of trials that have ended with a score, best first
         self._front: dict[int, Point] = {}
-        self._families: dict[str, tuple[float, int]] = {}  # of each family the key and number of the best that has ended
+        self._families: dict[str, tuple[float, int]] = {}  # key and number of the best of each that has ended
         self.best: tuple[float, int] | None = None  # key and number, over the running trials too
         self.since_best = 0  # trials that have ended since the best score was reached, or one has joined the front
 
