@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 import uuid
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -22,6 +23,8 @@ from automl.search.reasons import first_line
 from automl.space import UserError
 
 R = TypeVar("R")
+
+RETRIES = 3  # of a part whose worker or node dies
 
 
 def choose_workers(address: str | None, shared: str | None) -> Workers:
@@ -56,7 +59,9 @@ def map_by_ray_data(work: Callable[[Part], R], parts: Iterable[Part]) -> Iterato
     context.print_on_execution_start = False
     context.execution_options.preserve_order = True
     items = [asdict(part) for part in parts]
-    mapped = ray.data.from_items(items, override_num_blocks=len(items)).map(partial(_outcome, work))
+    dataset = ray.data.from_items(items, override_num_blocks=len(items))
+    with warnings.catch_warnings(action="ignore"):  # Ray 2.60 has no other way yet to end after so many deaths
+        mapped = dataset.map(partial(_outcome, work), max_retries=RETRIES)
     try:
         for row in mapped.iter_rows():
             error, result = pickle.loads(row["outcome"])
