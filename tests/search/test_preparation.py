@@ -79,7 +79,7 @@ def _complain(part: Part) -> None:
 
 
 def test_what_the_work_raises_is_raised(own_ray: None, parts: list[Part]) -> None:
-    with pytest.raises(UserError, match="^part 0 will not do$"):
+    with pytest.raises(UserError, match="part 0 will not do"):
         list(map_by_ray_data(_complain, parts))
 
 
