@@ -6,8 +6,9 @@
 padded in one tensor in memory, shuffles with one permutation and cuts each batch to its longest row. `automl` draws
 from the memory-mapped file that trials read, rows of like length together; `copied` is the same with the file in
 memory, so the difference between the two is what reading costs. `streamed` draws from the file as if it were larger
-than memory: a window of blocks at a time, of which there are about four, read ahead on a thread. `order` is the part of a pass that `automl` spends
-before its first batch: shuffling all rows. The rows are repeated to `--rows`. Seconds are the process's own.
+than memory: a window of blocks at a time, of which there are about four, read ahead on a thread. `order` is the part of
+a pass that `automl` spends before its first batch: shuffling all rows. The rows are repeated to `--rows`. Seconds are
+the process's own.
 """
 
 from __future__ import annotations

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from automl.data.class_sampling import Resampling, count_classes
 from automl.data.dense import DenseRows
 from automl.data.encode import Rows
-from automl.data.resampling import Resampling, count_classes
 from automl.data.streaming import Streaming, reading_ahead
 
 BUCKET_BATCHES = 50  # batches whose rows are sorted by length together: little padding, still well mixed

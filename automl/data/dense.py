@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from mmap import mmap
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+Number = TypeVar("Number", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,25 @@ def mapping_of(array: npt.NDArray[np.generic]) -> mmap | None:
     return base if isinstance(base, mmap) else None
 
 
-def join_dense(first: DenseRows, second: DenseRows) -> DenseRows:
-    """The rows of both, those of `first` before those of `second`; copied into memory."""
+def join_arrays(
+    first: npt.NDArray[Number], second: npt.NDArray[Number], folder: Path | None
+) -> tuple[npt.NDArray[Number], mmap | None]:
+    """The one after the other: copied into memory or, with a `folder`, mapped from a file in it that has no name."""
+    if folder is None:
+        return np.concatenate([first, second]), None
+    with TemporaryFile(dir=folder) as file:
+        first.tofile(file)
+        second.tofile(file)
+        joined = np.memmap(file, first.dtype, "r", shape=(len(first) + len(second), *first.shape[1:]))
+    return joined, mapping_of(joined)
+
+
+def join_dense(first: DenseRows, second: DenseRows, folder: Path | None) -> DenseRows:
+    """As `join_rows` does."""
+    values, pages = join_arrays(first.values, second.values, folder)
     return DenseRows(
-        np.concatenate([first.values, second.values]),
+        values,
         np.concatenate([first.lengths, second.lengths]),
         np.concatenate([first.labels, second.labels]),
+        pages,
     )

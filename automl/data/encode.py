@@ -15,7 +15,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from automl.data.clean import clean_texts
-from automl.data.dense import DenseRows, join_dense
+from automl.data.dense import DenseRows, join_arrays, join_dense
 from automl.data.images import ImageEncoder
 from automl.data.pieces import PieceEncoder
 from automl.data.sequences import SequenceEncoder
@@ -30,7 +30,7 @@ DenseEncoder = ImageEncoder | SequenceEncoder
 class Rows:
     """Encoded rows: tokens int32 [total], offsets int64 [rows + 1] into them, labels int32 or 64 [rows] (-1: none).
 
-    `pages` is the file, if all of them are mapped from one.
+    `pages` is the file, if `tokens` is mapped from one.
     """
 
     tokens: npt.NDArray[np.int32]
@@ -51,15 +51,20 @@ class Rows:
         return self.offsets[index + 1] - self.offsets[index]
 
 
-def join_rows(first: Rows | DenseRows, second: Rows | DenseRows) -> Rows | DenseRows:
-    """The rows of both, of one kind, those of `first` before those of `second`; copied into memory."""
+def join_rows(first: Rows | DenseRows, second: Rows | DenseRows, folder: Path | None = None) -> Rows | DenseRows:
+    """The rows of both, of one kind, those of `first` before those of `second`.
+
+    They are copied into memory or, where that is too small, into a file in `folder` that goes away with them.
+    """
     if isinstance(first, DenseRows) and isinstance(second, DenseRows):
-        return join_dense(first, second)
+        return join_dense(first, second, folder)
     assert isinstance(first, Rows) and isinstance(second, Rows)
+    tokens, pages = join_arrays(first.tokens, second.tokens, folder)
     return Rows(
-        tokens=np.concatenate([first.tokens, second.tokens]),
+        tokens=tokens,
         offsets=np.concatenate([first.offsets, second.offsets[1:] + first.offsets[-1]]),
         labels=np.concatenate([first.labels, second.labels]),
+        pages=pages,
     )
 
 
@@ -92,12 +97,13 @@ def load_encoder(folder: Path) -> Encoder | DenseEncoder:
         return ImageEncoder(**settings["image"])
     if "series" in settings:
         return SequenceEncoder(**settings["series"])
-    return Encoder(load_tokenizer(folder), settings["clean"], settings["max_length"])
+    tokenizer = tokenizer_of((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    return Encoder(tokenizer, settings["clean"], settings["max_length"])
 
 
-def load_tokenizer(folder: Path) -> Tokenizer:
-    """Read the tokenizer that an encoder's `save` wrote."""
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+def tokenizer_of(saved: str) -> Tokenizer:
+    """The tokenizer whose JSON this is."""
+    tokenizer = Tokenizer.from_str(saved)
     tokenizer.encode_special_tokens = True
     return tokenizer
 

@@ -149,7 +149,7 @@ def start(
     if train is None or validation is None:
         raise ValueError(f"{prepared.path} has no train or no validation rows")
     if with_validation:
-        train = join_rows(train, validation)
+        train = join_rows(train, validation, None if choose_streaming(train) is None else prepared.path)
     lexicon, report = make_lexicon(config["model"], prepared)
     sizes = {"vocabulary": prepared.vocabulary, "classes": len(prepared.classes)}
     module = build(config["model"], **sizes, lexicon=lexicon)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from automl.data.resampling import count_classes
+from automl.data.class_sampling import count_classes
 from automl.training.row_updates import RowTable
 
 Loss = Callable[[Tensor, Tensor], Tensor]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import mmap
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
@@ -13,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from automl.data import Batch, DenseRows, Rows, Streaming, batches, choose_streaming, prepare
-from automl.data.resampling import class_draws
+from automl.data import Batch, DenseRows, Rows, Streaming, batches, choose_streaming, join_rows, prepare
+from automl.data.class_sampling import class_draws
 from automl.models import FAMILIES
 from automl.space import parse, sample_configs
 from automl.training.shard import Shard
@@ -132,6 +134,17 @@ def test_what_does_not_fit_into_memory_is_streamed() -> None:
     streaming = choose_streaming(rows, memory=1 << 20)
     assert streaming is not None
     assert streaming.block_rows * rows.nbytes / len(rows) == pytest.approx(1 << 20, rel=0.01)
+
+
+@given(some_rows())
+def test_rows_joined_in_a_file_are_those_joined_in_memory(rows: Rows | DenseRows) -> None:
+    with TemporaryDirectory() as folder:
+        there, here = join_rows(rows, rows, Path(folder)), join_rows(rows, rows)
+        assert there.pages is not None and here.pages is None
+        there.pages.madvise(mmap.MADV_DONTNEED)
+        for one, other in zip(one_pass(there, 7, None), one_pass(here, 7, None), strict=True):
+            assert content(one) == content(other)
+        assert not list(Path(folder).iterdir())
 
 
 HELD = """
