@@ -36,6 +36,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def lengths_of(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The tokens of each of these rows."""
+        return self.offsets[index + 1] - self.offsets[index]
+
 
 def join_rows(first: Rows | DenseRows, second: Rows | DenseRows) -> Rows | DenseRows:
     """The rows of both, of one kind, those of `first` before those of `second`; copied into memory."""
