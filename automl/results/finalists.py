@@ -64,26 +64,26 @@ def measure_finalists(record: RunRecord) -> dict[str, Any]:
         trials[str(trial.number)] = figures
 
     asked = record.manifest.get("ensemble") or {"top": 0, "linear": False}
-    members = leaders[: asked["top"]]
-    linear = asked["linear"] and record.directory.linear.exists()
-    linear_voice = _linear_voice(record, members[0]) if linear and members else None
+    linear = asked["linear"] and bool(leaders) and record.directory.linear.exists()
+    linear_voice = _linear_voice(record, leaders[0]) if linear else None
+    kept = _kept(record, leaders, voice, linear_voice)
+    for number, figures in trials.items():
+        if "test_interval" not in figures:
+            figures["test_interval"] = _test_interval(record, kept, [number], linear=False)
+    chance = _chance(record, leaders, kept)
+    members = _members(leaders, asked["top"], chance["groups"])
     ensemble = None
     if len(members) + linear > 1 and members:
         ensemble, made_of = known["ensemble"], {"members": [trial.number for trial in members], "linear": linear}
         if ensemble is None or not made_of.items() <= ensemble.items():
             ensemble = {**made_of, **_measure(record, members, voice, linear_voice)}
+        if "test_interval" not in ensemble:
+            named = [str(number) for number in ensemble["members"]]
+            ensemble = {**ensemble, "test_interval": _test_interval(record, kept, named, linear=linear)}
+        if "best_ahead" not in ensemble:
+            ensemble = {**ensemble, "best_ahead": _rounded(_best_ahead(record, kept, ensemble))}
 
-    kept = _kept(record, leaders, voice, linear_voice)
-    for number, figures in trials.items():
-        if "test_interval" not in figures:
-            figures["test_interval"] = _test_interval(record, kept, [number], linear=False)
-    if ensemble and "test_interval" not in ensemble:
-        named = [str(number) for number in ensemble["members"]]
-        ensemble = {**ensemble, "test_interval": _test_interval(record, kept, named, linear=ensemble["linear"])}
-    if ensemble and "best_ahead" not in ensemble:
-        ensemble = {**ensemble, "best_ahead": _rounded(_best_ahead(record, kept, ensemble))}
-
-    content: dict[str, Any] = {"trials": trials, "ensemble": ensemble, "chance": _chance(record, leaders, kept)}
+    content: dict[str, Any] = {"trials": trials, "ensemble": ensemble, "chance": chance}
     averaged = replace(record, finalists=content).ensemble is not None
     best = members if averaged else leaders[:1]
     name = ENSEMBLE if averaged else best[0].number if best else None
@@ -105,6 +105,18 @@ def _leaders(record: RunRecord) -> list[TrialRecord]:
     count = max(record.manifest.get("finalists", FINALISTS), len(record.front))
     of_families = {trial.family: trial for trial in reversed(kept)}
     return kept[:count] + [trial for trial in kept[count:] if trial is of_families[trial.family]]
+
+
+def _members(leaders: list[TrialRecord], top: int, groups: Mapping[str, int]) -> list[TrialRecord]:
+    """What an ensemble is made of: the best `top`, and the best of each other family where that may be as good.
+
+    Networks of different kinds err on different rows. None where `top` is 0.
+    """
+    members = leaders[:top]
+    for trial in leaders[top:] if top else []:
+        if trial.family not in {member.family for member in members} and groups[str(trial.number)] == 1:
+            members.append(trial)
+    return members
 
 
 def _voice(record: RunRecord) -> Voice:
