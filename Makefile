@@ -1,7 +1,10 @@
 # Two commands from a fresh clone: `make quickstart` and `make test`. Needs Python 3.11 or later; nothing else.
 PYTHON ?= python3
+TEST_PROCESSES ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
+# A test beside another; `xdist_group` keeps together what shares a fixture that is dear to make.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=$(TEST_PROCESSES) --dist=loadgroup
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: help quickstart local-cluster test test-slow lint clean
@@ -24,10 +27,10 @@ local-cluster: $(VENV)/.installed-dev
 	$(BIN)/python -m automl.cluster.local
 
 test: lint
-	$(BIN)/pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 test-slow: $(VENV)/.installed-dev
-	$(BIN)/pytest -m slow
+	$(PYTEST) -m slow
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -6,12 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import boto3
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 from moto.server import ThreadedMotoServer
 
@@ -43,10 +44,9 @@ NEUTRAL = [
 
 
 @pytest.fixture(autouse=True)
-def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def own_cache(monkeypatch: pytest.MonkeyPatch, shared: Path) -> None:
     """No test reads or writes the user's own cache; all of them share one, as runs do."""
-    shared = tmp_path_factory.getbasetemp() / "cache"
-    monkeypatch.setenv("AUTOML_CACHE", str(shared))
+    monkeypatch.setenv("AUTOML_CACHE", str(shared / "cache"))
 
 
 @pytest.fixture(scope="session")
@@ -60,12 +60,17 @@ def s3() -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture
-def bucket(s3: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The URL of a bucket, which the environment says how to reach."""
+def reach_store(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the environment say how to reach the server."""
     settings = {"ENDPOINT_URL": s3, "ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": SECRET, "REGION": "us-east-1"}
     for name, value in settings.items():
         monkeypatch.setenv(f"AWS_{name}", value)
+
+
+@pytest.fixture
+def bucket(s3: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a bucket, which the environment says how to reach."""
+    reach_store(s3, monkeypatch)
     boto3.client("s3", region_name="us-east-1", endpoint_url=s3).create_bucket(Bucket="bucket")
     return BUCKET
 
@@ -108,20 +113,39 @@ resources: {{per_trial: {{cpus: 1}}}}
 
 
 @pytest.fixture(scope="session")
-def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("small")
-    for seed, (split, rows) in enumerate({"train": 400, "validation": 120, "test": 120}.items()):
-        write_jsonl(folder / f"{split}.jsonl", make_texts(rows, seed))
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes which test side by side have in common."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+def once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """`folder`, which the first process that wants it makes."""
+    made = folder.with_name(f"{folder.name}.made")
+    with FileLock(f"{folder}.lock"):
+        if not made.exists():
+            folder.mkdir()
+            make(folder)
+            made.touch()
     return folder
+
+
+def write_splits(folder: Path, sizes: dict[str, int], noise: float) -> None:
+    for seed, (split, rows) in enumerate(sizes.items()):
+        write_jsonl(folder / f"{split}.jsonl", make_texts(rows, seed, noise))
 
 
 @pytest.fixture(scope="session")
-def slow_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_data(shared: Path) -> Path:
+    sizes = {"train": 400, "validation": 120, "test": 120}
+    return once(shared / "small", lambda folder: write_splits(folder, sizes, noise=0.1))
+
+
+@pytest.fixture(scope="session")
+def slow_data(shared: Path) -> Path:
     """Enough rows that an epoch takes a good part of a second, so that a search can be hit in its midst."""
-    folder = tmp_path_factory.mktemp("slow")
-    for seed, (split, rows) in enumerate({"train": 12_000, "validation": 300, "test": 300}.items()):
-        write_jsonl(folder / f"{split}.jsonl", make_texts(rows, seed, noise=0.3))
-    return folder
+    sizes = {"train": 12_000, "validation": 300, "test": 300}
+    return once(shared / "slow", lambda folder: write_splits(folder, sizes, noise=0.3))
 
 
 def write_space(path: Path, data: Path, *, trials: int = 4, epochs: int = 4, extra: str = "") -> Path:
@@ -135,17 +159,20 @@ def small_space(tmp_path: Path, small_data: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> RunDirectory:
+def finished(shared: Path, small_data: Path) -> RunDirectory:
     """A whole search of ten trials by the command: whoever changes it copies it first (`copy_run`).
 
     What the command printed is in `stdout.txt` and `stderr.txt` beside it.
     """
-    folder = tmp_path_factory.mktemp("my runs")
-    write_space(folder / "space.yaml", small_data, trials=10)
+    return RunDirectory(once(shared / "my runs", lambda folder: search_in(folder, small_data)) / "run")
+
+
+def search_in(folder: Path, data: Path) -> None:
+    write_space(folder / "space.yaml", data, trials=10)
     process = subprocess.run(
         [sys.executable, "-m", "automl", "run", "space.yaml", "--output", "run"],
         cwd=folder,
-        env={**os.environ, "COLUMNS": "80", "AUTOML_CACHE": str(tmp_path_factory.getbasetemp() / "cache")},
+        env={**os.environ, "COLUMNS": "80", "AUTOML_CACHE": str(folder.parent / "cache")},
         capture_output=True,
         text=True,
         check=False,
@@ -153,7 +180,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> RunD
     assert process.returncode == 0, process.stderr
     (folder / "stdout.txt").write_text(process.stdout)
     (folder / "stderr.txt").write_text(process.stderr)
-    return RunDirectory(folder / "run")
 
 
 def copy_run(run: RunDirectory, path: Path) -> RunDirectory:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -12,9 +16,41 @@ from automl.space import UserError
 LARGEST_WHOLE = 2.0**53  # floats beyond it do not tell whole numbers apart
 
 
+def mixed_column(values: Sequence[Any]) -> pa.Array:
+    """Values of several types as JSON has them: a union of texts and of the JSON of what is none."""
+    texts = [value if isinstance(value, str) else None for value in values]
+    others = [
+        None if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in values
+    ]
+    kinds = pa.array([int(other is not None) for other in others], pa.int8())
+    return pa.UnionArray.from_sparse(kinds, [pa.array(texts, pa.string()), pa.array(others, pa.string())])
+
+
+def as_text(column: pa.Array) -> pa.Array:
+    """A mixed column as text: what is none in JSON; another column as it is."""
+    return pc.coalesce(column.field(0), column.field(1)) if pa.types.is_union(column.type) else column
+
+
+def no_text(column: pa.Array) -> npt.NDArray[np.bool_]:
+    """Bool [rows], true where a mixed column has something else than text."""
+    if not pa.types.is_union(column.type):
+        return np.zeros(len(column), dtype=bool)
+    return np.asarray(pc.is_valid(column.field(1)))
+
+
+def no_label(column: pa.Array) -> npt.NDArray[np.bool_]:
+    """Bool [rows], true where a mixed column has a list or an object."""
+    if not pa.types.is_union(column.type):
+        return np.zeros(len(column), dtype=bool)
+    return np.asarray(pc.fill_null(pc.match_substring_regex(column.field(1), r"^[\[{]"), False))
+
+
 def text_column(column: pa.Array, place: str) -> pa.Array:
-    """A column of texts as large_string, nulls kept; raises UserError, which opens with `place`, for another type."""
-    column = _plain(column)
+    """A column of texts as large_string, nulls kept; raises UserError, which opens with `place`, for another type.
+
+    What is no text in a mixed column is null.
+    """
+    column = _plain(column.field(0) if pa.types.is_union(column.type) else column)
     if not is_text(column.type):
         raise UserError(f"{place} holds {column.type}, expected text")
     return column.cast(pa.large_string())
@@ -23,9 +59,11 @@ def text_column(column: pa.Array, place: str) -> pa.Array:
 def label_column(column: pa.Array, place: str) -> pa.Array:
     """A column of labels as the large_string names of their classes, nulls and NaN as null.
 
-    Text stays as it is; whole numbers (floats too) and booleans are written out: `3`, `true`. Raises UserError, which
-    opens with `place`, for fractions and other types.
+    Text stays as it is; whole numbers (floats too) and booleans are written out: `3`, `true`; lists and objects in a
+    mixed column are null. Raises UserError, which opens with `place`, for fractions and other types.
     """
+    if pa.types.is_union(column.type):
+        column = pc.if_else(pa.array(no_label(column)), None, as_text(column))
     column = _plain(column)
     if pa.types.is_floating(column.type):
         numbers = column.to_numpy(zero_copy_only=False).astype(np.float64)

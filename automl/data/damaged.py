@@ -111,6 +111,7 @@ def _as_latin1(name: str) -> str:
 def _json_rows(path: Path, columns: Sequence[str], note: Note) -> Iterator[tuple[Numbers, pa.RecordBatch]]:
     rows: list[dict[str, Any]] = []
     numbers: list[int] = []
+    names = dict.fromkeys(columns, False)
     with open_text(path) as file:
         for number, line in enumerate(each for each in file if each.strip()):
             if number == 0:
@@ -128,7 +129,7 @@ def _json_rows(path: Path, columns: Sequence[str], note: Note) -> Iterator[tuple
             rows.append({name: row.get(name) for name in columns})
             numbers.append(number)
             if len(rows) == BATCH_ROWS:
-                yield np.array(numbers, dtype=np.int64), json_batch(rows, list(columns), columns)
+                yield np.array(numbers, dtype=np.int64), json_batch(rows, names, columns)
                 rows, numbers = [], []
     if rows:
-        yield np.array(numbers, dtype=np.int64), json_batch(rows, list(columns), columns)
+        yield np.array(numbers, dtype=np.int64), json_batch(rows, names, columns)

@@ -24,6 +24,10 @@ class DenseRows:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def lengths_of(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The lengths of these rows."""
+        return self.lengths[index]
+
 
 def open_dense(folder: Path, split: str, labels: npt.NDArray[np.int64]) -> DenseRows:
     """The rows of `split`.npy in a folder, memory-mapped."""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
-from automl.data.columns import is_text
+from automl.data.columns import as_text, is_text
 from automl.data.dense import DenseRows
 from automl.space import UserError
 
@@ -68,6 +68,7 @@ def read_images(column: pa.Array, place: str) -> tuple[pa.Array, dict[str, npt.N
     them, or nested lists of pixels [height][width] or [height][width][channels], whole numbers from 0 to 255. Raises
     UserError, which opens with `place`, for another type.
     """
+    column = as_text(column)
     kind = column.type
     if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
         column = column.field("bytes")

@@ -14,11 +14,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from automl.data.clean import normalise_space
-from automl.data.columns import blank, text_column
+from automl.data.columns import blank, no_text, text_column
 from automl.data.images import NO_IMAGE, UNREADABLE, read_images
 from automl.data.sequences import NO_NUMBERS, NO_SERIES, read_series
 
-NO_TEXT = "no text"
+NO_TEXT, NOT_TEXT = "no text", "something else than text"
 
 Read = Callable[[pa.Array, str], tuple[pa.Array, dict[str, npt.NDArray[np.bool_]]]]
 
@@ -44,7 +44,7 @@ class Modality:
 
 def _read_texts(column: pa.Array, place: str) -> tuple[pa.Array, dict[str, npt.NDArray[np.bool_]]]:
     texts = text_column(column, place)
-    return texts, {NO_TEXT: blank(texts)}
+    return texts, {NOT_TEXT: no_text(column), NO_TEXT: blank(texts)}
 
 
 def _same_text(text: str) -> bytes:
@@ -57,7 +57,7 @@ TEXT = Modality(
     type=pa.large_string(),
     settings=("clean", "tokenizer", "max_length"),
     read=_read_texts,
-    faults=(NO_TEXT,),
+    faults=(NOT_TEXT, NO_TEXT),
     sameness=_same_text,
 )
 IMAGE = Modality(

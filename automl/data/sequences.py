@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from automl.data.columns import is_text
+from automl.data.columns import as_text, is_text
 from automl.data.dense import DenseRows
 from automl.space import UserError
 
@@ -65,6 +65,7 @@ def read_series(column: pa.Array, place: str) -> tuple[pa.Array, dict[str, npt.N
     `column` has lists of numbers, one for each step, or of lists of numbers, one for each channel; or such lists
     written as JSON. Raises UserError, which opens with `place`, for another type.
     """
+    column = as_text(column)
     kind = column.type
     if not is_text(kind) and not (
         pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from automl.data.columns import is_text
+from automl.data.columns import as_text, is_text
 from automl.space import UserError
 
 Keys = npt.NDArray[np.float64]
@@ -32,6 +32,7 @@ def read_keys(column: pa.Array, data: Mapping[str, Any], place: str) -> tuple[pa
     Times are dates, timestamps, numbers, or text that is an ISO 8601 time or a number. Raises UserError, which opens
     with `place`, for another type.
     """
+    column = as_text(column)
     keys = _groups(column) if data.get("group") else _times(column, place)
     return pc.if_else(pc.is_finite(keys), keys, None), np.asarray(pc.is_null(keys, nan_is_null=True))
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
-from automl.data.columns import blank, label_column
+from automl.data.columns import blank, label_column, no_label
 from automl.data.damaged import read_undamaged
 from automl.data.modalities import Modality, modality_of
 from automl.data.parts import PART_ROWS
@@ -24,7 +24,8 @@ from automl.space import UserError
 
 SHOWN = 5  # examples of what is wrong with a file
 SHOWN_CHARACTERS = 60
-NO_LABEL, UNKNOWN_LABEL = "no label", "a label that the training data does not have"
+NO_LABEL, NOT_LABEL = "no label", "something else than a label"
+UNKNOWN_LABEL = "a label that the training data does not have"
 
 Names = dict[str, int]
 """The numbers of classes, by name, in the order in which train has them."""
@@ -85,7 +86,7 @@ def stage(data: Mapping[str, Any], split: str, names: Names, found: dict[str, di
             noted = BadRows()
             there = column_names(file, damaged=damaged)
             columns = input_columns(file, kind, data[kind.name], there, others) if there else []
-            batches = _numbered(file, [*columns, *others], data, noted)
+            batches = _numbered(file, list(dict.fromkeys([*columns, *others])), data, noted)
             for batch in _usable(file, batches, data, key, names, split == "train", noted):
                 for start in range(0, batch.num_rows, PART_ROWS):
                     writer.write_batch(batch.slice(start, PART_ROWS))
@@ -116,7 +117,7 @@ def _usable(
         inputs, unusable = kind.read(column, f"{file}: column {data[kind.name]!r}")
         labels = label_column(batch.column(label), f"{file}: column {label!r}")
         keys, no_key = _keys(batch, key, data, file)
-        unusable = {**unusable, NO_LABEL: blank(labels), **no_key}
+        unusable = {**unusable, NOT_LABEL: no_label(batch.column(label)), NO_LABEL: blank(labels), **no_key}
         usable = np.ones(batch.num_rows, dtype=bool)
         for reason, those in unusable.items():
             _note(noted, reason, those & usable, rows, batch)
@@ -150,7 +151,7 @@ def _judge(file: Path, noted: BadRows, data: Mapping[str, Any]) -> None:
 
 def _complaint(file: Path, noted: BadRows, data: Mapping[str, Any]) -> str:
     kind, parts = modality_of(data), []
-    columns = {NO_LABEL: data["label"], UNKNOWN_LABEL: data["label"]}
+    columns = dict.fromkeys([NO_LABEL, NOT_LABEL, UNKNOWN_LABEL], data["label"])
     columns |= dict.fromkeys([*kind.faults], data[kind.name])
     for reason, count in noted.counts.items():
         where = f" in column {columns[reason]!r}" if reason in columns else ""

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv
 
+from automl.data.columns import mixed_column
 from automl.data.formats import delimiter, open_text, packing
 from automl.space import UserError
 
@@ -80,7 +81,7 @@ def json_names(path: Path) -> list[str]:
 def read_json_lines(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
     """Rows of JSON Lines in batches; raises UserError for a line that is no object, UnicodeDecodeError for no UTF-8."""
     rows: list[dict[str, Any]] = []
-    names: list[str] = []
+    names: dict[str, bool] = {}
     with io.TextIOWrapper(open_text(path), encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
@@ -99,30 +100,35 @@ def read_json_lines(path: Path, columns: Sequence[str] | None) -> Iterator[pa.Re
         yield json_batch(rows, names, columns)
 
 
-def json_batch(rows: list[dict[str, Any]], names: list[str], columns: Sequence[str] | None) -> pa.RecordBatch:
-    """Rows as a batch of those of `columns` that are in `names`, which grows by new ones."""
+def json_batch(rows: list[dict[str, Any]], names: dict[str, bool], columns: Sequence[str] | None) -> pa.RecordBatch:
+    """Rows as a batch of those of `columns` that are in `names`, which grows by new ones.
+
+    `names` says whether a column has had text: then what is none makes it a mixed column, in this batch and later.
+    """
     try:
         for row in rows:
-            names.extend(name for name in row if name not in names)
-        wanted = names if columns is None else [name for name in columns if name in names]
-        return pa.record_batch([_json_column([row.get(name) for row in rows]) for name in wanted], names=wanted)
+            for name, value in row.items():
+                names[name] = names.get(name, False) or isinstance(value, str)
+        wanted = list(names) if columns is None else [name for name in columns if name in names]
+        arrays = [_json_column([row.get(name) for row in rows], names[name]) for name in wanted]
+        return pa.record_batch(arrays, names=wanted)
     except UnicodeEncodeError:  # half of a surrogate pair, as truncation leaves it: no UTF-8 can say that
         rows = [_without_surrogates(row) for row in rows]
-        names[:] = _without_surrogates(names)
+        sound = _without_surrogates(names)
+        names.clear()
+        names |= sound
         return json_batch(rows, names, columns)
 
 
-def _json_column(values: list[Any]) -> pa.Array:
+def _json_column(values: list[Any], with_text: bool) -> pa.Array:
+    if with_text and all(value is None or isinstance(value, str) for value in values):
+        return pa.array(values, pa.string())
     try:
-        return pa.array(values)
+        return mixed_column(values) if with_text else pa.array(values)
     except (pa.ArrowException, OverflowError):
-        return pa.array([_as_text(value) for value in values], pa.string())
+        return mixed_column(values)
 
 
 def _without_surrogates(value: Any) -> Any:
     text = json.dumps(value, ensure_ascii=False)
     return json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
-
-
-def _as_text(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
+import sentencepiece
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
@@ -13,7 +17,12 @@ PADDING_ID, UNKNOWN_ID = 0, 1
 
 # Marks of cleaning, words with their apostrophes, tags and names; then runs of anything else, such as :-) and !!!
 WORDS = r"<(?:url|user|number)>|[#@]?\w+(?:['’]\w+)*|[^\w\s]+"  # noqa: RUF001
+SPECIAL_INSIDE = r"\[(?=(?:PAD|UNK)\])"  # where a text is cut that would hold one of the special tokens
 MOST_COUNTED = 1_000_000
+
+# What unigram is fitted on, at most: memory and time grow with it, the vocabulary hardly changes.
+UNIGRAM_TEXTS, UNIGRAM_CHARACTERS = 200_000, 25_000_000
+NOT_TAKEN = {"\0", "\u2585"}  # characters with which SentencePiece leaves a whole text out
 
 Counts = Counter[str]
 
@@ -48,21 +57,69 @@ def add_counts(parts: Iterable[Counts]) -> Counts:
 
 
 def fit_tokenizer(tokenizer: Mapping[str, Any], texts: Iterable[str], rows: int) -> Tokenizer:
-    """Fit the tokenizer of `{name: settings}` on `rows` cleaned texts; number 0 is padding, 1 is unknown."""
+    """Fit the tokenizer of `{name: settings}` on `rows` cleaned texts; number 0 is padding, 1 is unknown.
+
+    The same texts give the same tokenizer.
+    """
     ((name, settings),) = tokenizer.items()
     if name in COUNTED:
         return tokenizer_of_counts(tokenizer, COUNTED[name](list(texts)))
+    fitted = {"bpe": _fit_bpe, "unigram": _fit_unigram}[name](settings["vocabulary"], texts, rows)
+    fitted.encode_special_tokens = True  # a text that says [PAD] says so in plain words
+    return fitted
+
+
+def _fit_bpe(vocabulary: int, texts: Iterable[str], rows: int) -> Tokenizer:
     fitted = Tokenizer(models.BPE(unk_token=UNKNOWN))
     fitted.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     fitted.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=settings["vocabulary"],
+        vocab_size=vocabulary,
         special_tokens=[PADDING, UNKNOWN],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     fitted.train_from_iterator(texts, trainer, length=rows)
-    fitted.encode_special_tokens = True  # a text that says [PAD] says so in plain words
+    return fitted
+
+
+def _fit_unigram(vocabulary: int, texts: Iterable[str], rows: int) -> Tokenizer:
+    """The pieces that SentencePiece finds, in a tokenizer of Hugging Face, whose own trainer finds others each time."""
+    every = -(-rows // UNIGRAM_TEXTS)
+    longest = UNIGRAM_CHARACTERS // -(-rows // every)
+    sample = [re.sub(SPECIAL_INSIDE, "[ ", text[:longest]) for text in islice(texts, 0, None, every)]
+    characters = count_characters(sample)
+    # Single characters take half of the vocabulary at most: rarer ones are unknown.
+    known = {character for character, _ in characters.most_common(vocabulary // 2)} - NOT_TAKEN
+    blanks = str.maketrans(dict.fromkeys(characters.keys() - known, " "))
+    pieces = [(PADDING, 0.0), (UNKNOWN, 0.0)]
+    if known - {" "}:
+        model = io.BytesIO()
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=(text.translate(blanks) for text in sample),
+            model_writer=model,
+            model_type="unigram",
+            vocab_size=vocabulary,
+            hard_vocab_limit=False,
+            character_coverage=1.0,
+            normalization_rule_name="identity",
+            max_sentence_length=2**30,
+            num_threads=2,  # whatever the machine has: what is added up depends on it
+            pad_id=PADDING_ID,
+            unk_id=UNKNOWN_ID,
+            bos_id=-1,
+            eos_id=-1,
+            pad_piece=PADDING,
+            unk_piece=UNKNOWN,
+            minloglevel=2,
+        )
+        found = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+        pieces = [(found.id_to_piece(number), found.get_score(number)) for number in range(found.get_piece_size())]
+    fitted = Tokenizer(models.Unigram(pieces, UNKNOWN_ID))
+    inside = pre_tokenizers.Split(Regex(SPECIAL_INSIDE), behavior="isolated")  # the model would know [PAD] for its own
+    fitted.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), inside])
+    fitted.decoder = decoders.Metaspace()
+    fitted.add_special_tokens([PADDING, UNKNOWN])
     return fitted
 
 

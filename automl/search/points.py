@@ -9,7 +9,6 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial
-from scipy.stats import qmc
 
 from automl.space import SearchSpec
 from automl.space.grid import grid_point, grid_size, shuffled
@@ -37,6 +36,8 @@ class QmcSampler(SpaceSampler):
     """
 
     def __init__(self, space: Mapping[str, BaseDistribution], number: int, seed: int) -> None:
+        from scipy.stats import qmc  # which takes a good part of a second to load
+
         sequence = qmc.Sobol(max(1, len(space)), scramble=True, rng=seed)
         if number:  # SciPy cannot go forward by nothing
             sequence.fast_forward(number)

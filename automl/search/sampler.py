@@ -13,7 +13,6 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers._tpe import _truncnorm
 from optuna.trial import FrozenTrial
 
-from automl.search.cma import CmaSampler
 from automl.search.points import GridSampler, QmcSampler, SpaceSampler
 from automl.space import SearchSpec, parameters
 from automl.space.configurations import distribution, middle
@@ -68,6 +67,8 @@ def make_sampler(
             return optuna.samplers.NSGAIISampler(seed=seed, population_size=population_size(search.trials))
     assert spec is not None
     if search.sampler == "cmaes":
+        from automl.search.cma import CmaSampler  # which takes a good part of a second to load
+
         return CmaSampler(space_of(spec), seed, maximize=search.mode == "max")
     if search.sampler == "qmc":
         return QmcSampler(space_of(spec), number - before, search.seed)

@@ -47,12 +47,21 @@ class BpeTokenizer(Section):
     )
 
 
+class UnigramTokenizer(Section):
+    """The likeliest parts of words, or of texts without blanks, by a unigram model (Kudo 2018)."""
+
+    vocabulary: Searchable[Annotated[int, Field(ge=100)]] = Field(
+        8_000, description="At most so many different tokens."
+    )
+
+
 class Tokenizers(Alternatives):
     """How texts are cut into tokens."""
 
     word: WordTokenizer | None = None
     char: CharTokenizer | None = None
     bpe: BpeTokenizer | None = None
+    unigram: UnigramTokenizer | None = None
 
 
 class Data(Section):

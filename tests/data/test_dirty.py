@@ -94,6 +94,38 @@ def test_every_row_of_dirty_json_lines_is_used_or_counted(
     assert sum(prepared.profile["rows"].values()) == 8 + sum(b'"ok"' in line for line in dirty)
 
 
+def write_json(path: Path, content: list[tuple[Any, Any]]) -> Path:
+    path.write_text("".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in content))
+    return path
+
+
+@pytest.mark.parametrize("batch_rows", [3, 100])  # what is wrong may fill a batch of its own
+def test_what_is_no_text_is_counted_and_not_learned_from(
+    batch_rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("automl.data.text_tables.BATCH_ROWS", batch_rows)
+    monkeypatch.setattr("automl.data.damaged.BATCH_ROWS", batch_rows)
+    good = [(f"good {number}", "ab"[number % 2]) for number in range(9)]
+    wrong = [(["a", "list"], "a"), ({"a": 1}, "b"), (7, "a"), (None, "b"), ("x", ["a"]), ("y", {"b": 1})]
+    path = write_json(tmp_path / "t.jsonl", [*good, *wrong])
+    prepared = report(path, tmp_path)
+    file = prepared.profile["files"][str(path)]
+    assert file["counts"] == {"something else than text": 3, "no text": 1, "something else than a label": 2}
+    assert file["first_rows"]["something else than text"] == [10, 11, 12]
+    assert '["a", "list"]' in file["examples"]["something else than text"][0]
+    assert prepared.classes == ("a", "b") and sum(prepared.profile["rows"].values()) == 9
+    with pytest.raises(UserError, match=r"3 with something else than text in column 'text' \(rows 10, 11, 12\)"):
+        prepare(settings_for(path), seed=0, cache=tmp_path / "cache")
+
+
+def test_labels_may_be_text_and_numbers(tmp_path: Path) -> None:
+    content = [(f"text {number}", (3, "3", True, "no")[number % 4]) for number in range(40)]
+    prepared = prepare(
+        settings_for(write_json(tmp_path / "t.jsonl", content), group="text"), seed=0, cache=tmp_path / "cache"
+    )
+    assert prepared.classes == ("3", "no", "true")
+
+
 CELLS = st.one_of(st.none(), st.text(max_size=8), st.sampled_from(["", " ", "\0", "x" * 200_000]))
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from automl.data import Encoder, prepare
@@ -18,6 +20,7 @@ TOKENIZERS: list[Mapping[str, Any]] = [
     {"word": {"vocabulary": 60, "min_count": 1}},
     {"char": {"vocabulary": 60}},
     {"bpe": {"vocabulary": 300}},
+    {"unigram": {"vocabulary": 100}},
 ]
 
 
@@ -59,6 +62,29 @@ def test_odd_texts_are_encoded(tokenizer: Mapping[str, Any]) -> None:
 def test_fitting_again_gives_the_same(tokenizer: Mapping[str, Any]) -> None:
     texts = [f"word{number % 9} and {number}" for number in range(200)]
     assert fit_tokenizer(tokenizer, texts, 200).to_str() == fit_tokenizer(tokenizer, texts, 200).to_str()
+
+
+def test_unigram_finds_the_words_of_chinese(tmp_path: Path) -> None:
+    words = ["牛肉面", "宫保鸡丁", "小笼包", "麻婆豆腐", "太好吃了", "送餐很慢", "味道一般", "还会再来"]
+    generator = np.random.default_rng(0)
+    texts = ["".join(generator.choice(words, size=generator.integers(1, 5))) for _ in range(300)]
+    tokenizer = fit_tokenizer({"unigram": {"vocabulary": 100}}, texts, len(texts))
+    assert set(words) <= set(tokenizer.get_vocab())
+    assert tokenizer.encode("小笼包龘").tokens == ["▁小笼包", "龘"]
+    assert tokenizer.encode("小笼包龘").ids[-1] == UNKNOWN_ID
+    labels = ["慢" in text for text in texts]
+    pq.write_table(pa.table({"text": texts, "label": labels}), tmp_path / "t.parquet")
+    data = settings_for(tmp_path / "t.parquet", tokenizer={"unigram": {"vocabulary": 100}})
+    prepared = prepare(data, seed=0, cache=tmp_path / "cache")
+    rows, found = prepared.rows("train"), prepared.words()
+    assert rows is not None and rows.tokens.max() < prepared.vocabulary == len(found) and set(words) <= set(found)
+
+
+def test_unigram_knows_the_frequent_characters_where_there_are_more_than_it_may_have() -> None:
+    texts = [chr(0x4E00 + number) * (400 - number) for number in range(300)]
+    tokenizer = fit_tokenizer({"unigram": {"vocabulary": 100}}, texts, len(texts))
+    assert tokenizer.get_vocab_size() <= 100
+    assert tokenizer.token_to_id(texts[0][0]) is not None and tokenizer.token_to_id(texts[-1][0]) is None
 
 
 def test_tweets_from_end_to_end(tmp_path: Path) -> None:

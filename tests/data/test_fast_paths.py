@@ -24,6 +24,7 @@ TOKENIZERS: list[dict[str, Any]] = [
     {"word": {"vocabulary": 60, "min_count": 1}},
     {"char": {"vocabulary": 60}},
     {"bpe": {"vocabulary": 300}},
+    {"unigram": {"vocabulary": 100}},
 ]
 WORDS_OF_ALL_KINDS = st.sampled_from(
     [

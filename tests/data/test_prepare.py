@@ -75,6 +75,7 @@ def test_an_encoder_that_was_saved_encodes_alike(tmp_path: Path) -> None:
         {"word": {"vocabulary": 100, "min_count": 1}},
         {"char": {"vocabulary": 50}},
         {"bpe": {"vocabulary": 400}},
+        {"unigram": {"vocabulary": 100}},
     ):
         prepared = prepare(
             settings_for(write(tmp_path / "t.csv", rows()), tokenizer=tokenizer), seed=0, cache=tmp_path / "cache"

@@ -90,6 +90,12 @@ def test_what_a_column_may_hold() -> None:
         read_series(pa.array([1.5]), "t: column 'x'")
 
 
+def test_lists_beside_lists_written_as_text(tmp_path: Path) -> None:
+    series = [json.dumps(each) if number % 3 else each for number, each in enumerate(random_series(12, 2))]
+    prepared = prepare(settings_for(table(tmp_path / "t.jsonl", series), SERIES), seed=0, cache=tmp_path / "cache")
+    assert sum(prepared.profile["rows"].values()) == 12 and prepared.profile["shape"] == [8, 2]
+
+
 def test_another_number_of_channels_is_refused() -> None:
     with pytest.raises(UserError, match="expected series of 2 channels, as the first of train is; found one of 1"):
         SequenceEncoder(4, 2).encode([pack(np.ones((3, 2), np.float32)), [1.0, 2.0]])

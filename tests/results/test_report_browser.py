@@ -25,7 +25,7 @@ from automl.training.run_directory import RunDirectory
 from tests.conftest import browser_required
 from tests.results.conftest import HTML, LONG
 
-pytestmark = [pytest.mark.browser, pytest.mark.ray]
+pytestmark = [pytest.mark.browser, pytest.mark.ray, pytest.mark.xdist_group("browser")]
 
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",

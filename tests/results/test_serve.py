@@ -22,7 +22,7 @@ import automl
 from automl.training.run_directory import RunDirectory
 from tests.conftest import copy_run, make_texts
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("server")]
 
 
 @contextmanager
@@ -113,7 +113,7 @@ def test_a_surrogate_is_a_text_as_any_other(server: str) -> None:
 
 def test_a_port_that_is_taken(server: str, finished: RunDirectory) -> None:
     command = [sys.executable, "-m", "automl", "serve", str(finished.path), "--port", server.rpartition(":")[2]]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 1 and "in use" in done.stderr and "Traceback" not in done.stderr
 
 

@@ -20,6 +20,8 @@ from automl.training.run_directory import RunDirectory, read_json
 from tests.search.conftest import start_automl
 from tests.search.database_servers import PASSWORD, Server, mariadb, postgresql
 
+pytestmark = pytest.mark.xdist_group("databases")
+
 
 @pytest.fixture(scope="module", params=[postgresql, mariadb])
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:

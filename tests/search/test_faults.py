@@ -16,7 +16,7 @@ from filelock import FileLock
 
 import automl
 from automl.training.run_directory import RunDirectory
-from tests.conftest import write_space
+from tests.conftest import copy_run, write_space
 from tests.search.conftest import ended, start_automl
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -93,10 +93,10 @@ def test_ctrl_c_ends_in_good_order_and_the_run_goes_on(slow_space: Path, tmp_pat
     assert len(ended(run)) == 8
 
 
-def test_a_second_driver_is_refused(small_space: Path, tmp_path: Path) -> None:
-    run = RunDirectory(automl.run(small_space, output=tmp_path / "run", trials=1, quiet=True).path)
+def test_a_second_driver_is_refused(finished: RunDirectory, tmp_path: Path) -> None:
+    run = copy_run(finished, tmp_path / "run")
     with FileLock(run.lock), pytest.raises(automl.UserError, match="another process is driving"):
-        automl.resume(run.path, trials=2, quiet=True)
+        automl.resume(run.path, trials=11, quiet=True)
 
 
 def test_a_trials_fault_ends_that_trial_alone(small_data: Path, tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_run_whose_trials_all_fail_stops_with_the_cause(small_data: Path, tmp_
 
 def test_a_time_budget_holds_and_ranks_what_was_reached(small_data: Path, tmp_path: Path) -> None:
     space = write_space(tmp_path / "space.yaml", small_data, trials=500)
-    endless = ["search.early_stopping={none: {max_epochs: 100000}}"]
+    endless = ["search.early_stopping={none: {max_epochs: 100000}}", "resources.max_concurrent=1"]
     result = automl.run(space, output=tmp_path / "run", time_budget="45s", overrides=endless, quiet=True)
     manifest = json.loads((result.path / "manifest.json").read_text())
     assert result.status == "finished" and 45 <= manifest["used"]["seconds"] < 55

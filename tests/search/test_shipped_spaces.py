@@ -34,6 +34,7 @@ def test_a_shipped_file_runs(path: Path, tmp_path: Path) -> None:
         "training.rows_per_epoch=null",
         "search.early_stopping={none: {max_epochs: 1}}",
         "search.time_budget=5m",
+        "resources.max_concurrent=1",  # one process that loads PyTorch
     ]
     result = automl.run(path, output=tmp_path / "run", trials=2, overrides=overrides, quiet=True)
     assert result.status == "finished"

@@ -13,7 +13,7 @@ import automl
 from automl.training.run_directory import RunDirectory
 from tests.conftest import write_space
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.xdist_group("faulty")]
 
 STALL_SECONDS = 8
 REASONS = {
