@@ -120,7 +120,7 @@ def test_a_run_in_a_store_is_read_and_its_model_used_from_anywhere(
 def test_a_killed_run_goes_on_from_the_store_alone(
     slow_space: Path, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trials = 16  # more than are run while a second driver is refused
+    trials = 24  # more than are run while a second driver is refused
     process = start_automl(["run", slow_space, "--output", place, "--trials", str(trials)], tmp_path)
     deadline = time.monotonic() + 120
     before: dict[int, object] = {}
