@@ -103,7 +103,7 @@ def run(
         check_request(spec, capacity)
     check_files(spec)
     require_trackers(spec)
-    with ray_beside(lambda: _prepare(spec), address) as prepared:
+    with ray_beside(lambda: _prepare(spec, address), address) as prepared:
         return _begin(spec, space, overrides, directory, prepared, capacity, address, database, quiet)
 
 
@@ -135,7 +135,7 @@ def resume(
     overrides = (*manifest["overrides"], *_budget_overrides(trials, time_budget, None))
     with driving(directory) as publisher, chdir(_working_directory(manifest)):
         spec = load_space(directory.space, overrides, beside=manifest["space_file"])
-        with ray_beside(lambda: _prepare(spec), address) as prepared:
+        with ray_beside(lambda: _prepare(spec, address), address) as prepared:
             if prepared.fingerprint != manifest["data"]["fingerprint"]:
                 raise UserError(f"the data of {directory.path} has changed since the run began; run it as a new search")
             update_manifest(directory, status="running", budget=budget(spec), overrides=list(overrides))
@@ -275,12 +275,18 @@ def _first_config(spec: SearchSpec) -> dict[str, Any]:
     return (sample_configs(spec, 1, seed=0) or sample_configs(spec, 1, seed=0, feasible=False))[0]
 
 
-def _prepare(spec: SearchSpec) -> Prepared:
+def _prepare(spec: SearchSpec, address: str | None) -> Prepared:
     """Prepare the data of the search, and import what it takes besides Ray: seconds, in which Ray starts."""
     from automl.data import prepare
+    from automl.search.preparation import choose_workers
 
+    shared = shared_cache()
     prepared = prepare(
-        _first_config(spec)["data"], seed=spec.search.seed, cache=cache_directory(), shared=shared_cache()
+        _first_config(spec)["data"],
+        seed=spec.search.seed,
+        cache=cache_directory(),
+        shared=shared,
+        workers=choose_workers(address, shared),
     )
     import automl.search.ledger
     import automl.training.fit  # noqa: F401

@@ -1,6 +1,7 @@
 """Rows a second and peak memory of preparing texts, beside the same with Hugging Face `datasets` and `tokenizers`.
 
     python benchmarks/prepare.py --data DIR                DIR holds train.parquet with columns `text` and `label`
+    python benchmarks/prepare.py --data DIR --rows 300000 --arm ours --arm "one process" --arm "Ray Data"
 
 Rows are sentences of DIR, each the beginning of one and the end of another; some have markup, addresses, names and
 accents. All arms clean, fit a vocabulary of 20,000 words on train, encode and write, with the same cores.
@@ -28,25 +29,13 @@ from measure import use_cores, wide_console
 from rich.table import Table
 
 BASELINE = Path(__file__).parent / "baselines" / "prepare_datasets.py"
-OURS = """
-import json, sys
-from pathlib import Path
-from automl.data import prepare
-train, validation, output, figures = sys.argv[1:5]
-tokenizer = {"word": {"vocabulary": 20_000, "min_count": 2}}
-clean = {"fix_encoding": True, "strip_html": True, "urls": "replace", "user_names": "replace", "numbers": "keep",
-         "lowercase": True}
-data = {"train": [train], "validation": [validation], "test": None, "text": "text", "label": "label",
-        "on_bad_rows": "report", "clean": clean, "tokenizer": tokenizer, "max_length": "auto"}
-found = prepare(data, seed=0, cache=Path(output))
-said = {"vocabulary": found.vocabulary, "rows": sum(found.profile["rows"].values())}
-Path(figures).write_text(json.dumps(said))
-"""
+OURS = Path(__file__).parent / "prepare_here.py"
 ARMS = {
-    "ours": [sys.executable, "-c", OURS],
-    "datasets": [sys.executable, str(BASELINE)],
-    "datasets, our cleaning": [sys.executable, str(BASELINE)],
+    "ours": [OURS, "processes"],
+    "datasets": [BASELINE, "own"],
+    "datasets, our cleaning": [BASELINE, "ours"],
 }
+ON_REQUEST = {"one process": [OURS, "alone"], "Ray Data": [OURS, "ray"]}  # ours, by others than its processes
 BATCH_ROWS = 50_000
 VALIDATION = 0.05
 LOOK_EVERY = 0.25  # seconds
@@ -55,7 +44,9 @@ LOOK_EVERY = 0.25  # seconds
 def main(
     data: Annotated[Path, typer.Option(help="A folder with train.parquet.")],
     rows: Annotated[list[int] | None, typer.Option(help="Repeatable [1 and 5 million].")] = None,
-    arm: Annotated[list[str] | None, typer.Option(help=f"Repeatable [all of {', '.join(ARMS)}].")] = None,
+    arm: Annotated[
+        list[str] | None, typer.Option(help=f"Repeatable [{', '.join(ARMS)}]; also {', '.join(ON_REQUEST)}.")
+    ] = None,
     cores: Annotated[int, typer.Option(help="Cores, and processes of each arm.")] = 2,
     output: Annotated[Path | None, typer.Option(help="Where to write the figures as JSON.")] = None,
 ) -> None:
@@ -108,8 +99,8 @@ def _varied(sentences: list[list[str]], first: list[int], second: list[int], cha
 def run_arm(name: str, files: list[Path], folder: Path, cores: int) -> dict[str, Any]:
     """Run one arm in a process of its own; seconds, CPU seconds and memory are of it and all that it starts."""
     said = folder / "figures.json"
-    extra = [] if name == "ours" else [str(cores), "ours" if "our cleaning" in name else "own"]
-    command = [*ARMS[name], *map(str, files), str(folder / "out"), str(said), *extra]
+    script, way = {**ARMS, **ON_REQUEST}[name]
+    command = [sys.executable, *map(str, [script, *files, folder / "out", said, cores, way])]
     environment = {**os.environ, "RAYON_NUM_THREADS": str(cores), "HF_HOME": str(folder / "home")}
     children = os.times()
     started = time.monotonic()

@@ -62,12 +62,17 @@ def s3() -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture
-def bucket(s3: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The URL of a bucket, which the environment says how to reach."""
+def reach_store(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the environment say how to reach the server."""
     settings = {"ENDPOINT_URL": s3, "ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": SECRET, "REGION": "us-east-1"}
     for name, value in settings.items():
         monkeypatch.setenv(f"AWS_{name}", value)
+
+
+@pytest.fixture
+def bucket(s3: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a bucket, which the environment says how to reach."""
+    reach_store(s3, monkeypatch)
     boto3.client("s3", region_name="us-east-1", endpoint_url=s3).create_bucket(Bucket="bucket")
     return BUCKET
 

@@ -82,12 +82,13 @@ def load_encoder(folder: Path) -> Encoder | DenseEncoder:
         return ImageEncoder(**settings["image"])
     if "series" in settings:
         return SequenceEncoder(**settings["series"])
-    return Encoder(load_tokenizer(folder), settings["clean"], settings["max_length"])
+    tokenizer = tokenizer_of((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    return Encoder(tokenizer, settings["clean"], settings["max_length"])
 
 
-def load_tokenizer(folder: Path) -> Tokenizer:
-    """Read the tokenizer that an encoder's `save` wrote."""
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+def tokenizer_of(saved: str) -> Tokenizer:
+    """The tokenizer whose JSON this is."""
+    tokenizer = Tokenizer.from_str(saved)
     tokenizer.encode_special_tokens = True
     return tokenizer
 

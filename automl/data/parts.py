@@ -10,20 +10,25 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.ipc
 
+from automl.data.store import Store, is_url
+
 PART_ROWS = 16_384
 
 
 @dataclass(frozen=True)
 class Part:
-    """One batch of an Arrow file, which any process can read."""
+    """One batch of an Arrow file at a path, which any process can read, or at a URL, which any machine can."""
 
-    path: Path
+    place: str
     number: int
 
     def read(self) -> pa.RecordBatch:
-        """Its rows; only they are in memory."""
-        with pa.OSFile(str(self.path)) as file:
-            return pa.ipc.open_file(file).get_batch(self.number)
+        """Its rows; only they are in memory. Raises OSError where the file cannot be read."""
+        if not is_url(self.place):
+            with pa.OSFile(self.place) as file:
+                return pa.ipc.open_file(file).get_batch(self.number)
+        folder, _, name = self.place.rpartition("/")
+        return Store(folder).read(name, lambda file: pa.ipc.open_file(file).get_batch(self.number))
 
     def inputs(self) -> list[Any]:
         """The first column of its rows."""
@@ -34,7 +39,7 @@ class Part:
 def parts_of(path: Path) -> list[Part]:
     """All batches of an Arrow file, in order."""
     with pa.OSFile(str(path)) as file:
-        return [Part(path, number) for number in range(pa.ipc.open_file(file).num_record_batches)]
+        return [Part(str(path), number) for number in range(pa.ipc.open_file(file).num_record_batches)]
 
 
 def open_split(path: Path) -> pa.Table:

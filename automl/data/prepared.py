@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from automl.data.source import write_source
 from automl.data.store import Store
 from automl.data.text_rows import write_text_rows
 from automl.data.vocabulary import token_texts
+from automl.data.workers import Workers, workers
 from automl.space import UserError
 
 FORMAT = 4  # raise it when what is written changes, so that old preparations are not taken for new ones
@@ -98,13 +98,16 @@ class Prepared:
         return load_encoder(self.path)
 
 
-def prepare(data: Mapping[str, Any], *, seed: int, cache: Path, shared: str | None = None) -> Prepared:
+def prepare(
+    data: Mapping[str, Any], *, seed: int, cache: Path, shared: str | None = None, workers: Workers = workers
+) -> Prepared:
     """Prepare the data of a configuration's `data` section, or find it prepared.
 
     `seed` decides the validation split where that is a fraction. Any number of processes may ask at once; one
     prepares, the others wait. Machines that share no file system share it through `shared`, a URL: what is there is
-    brought from there, what is not is put there. Raises UserError where files are missing or the data cannot be
-    learned from; then nothing is left in `cache`.
+    brought from there, what is not is put there. `workers` do the work on parts of large data; whoever they
+    are, the result is the same. Raises UserError where files are missing or the data cannot be learned from; then
+    nothing is left in `cache`.
     """
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -114,12 +117,14 @@ def prepare(data: Mapping[str, Any], *, seed: int, cache: Path, shared: str | No
         files = fingerprint_files(data, cache)
         source_key = digest_settings({"format": FORMAT, "files": files, "seed": seed, **source_settings})
         source = cache / f"source-{source_key}"
-        _once(source, lambda folder: write_source(data, seed, folder), shared)
+        _once(source, lambda folder: write_source(data, seed, folder, workers), shared)
         settings = {name: data[name] for name in kind.settings}
         key = digest_settings({"format": FORMAT, "source": source_key, **settings})
         path = cache / f"{_ENCODED[kind.name]}-{key}"
-        write = write_text_rows if kind.name == "text" else partial(_write_dense, *_DENSE[kind.name])
-        _once(path, lambda folder: write(settings, source, folder), shared)
+        if kind.name == "text":
+            _once(path, lambda folder: write_text_rows(settings, source, folder, workers), shared)
+        else:
+            _once(path, lambda folder: _write_dense(*_DENSE[kind.name], settings, source, folder), shared)
         described = json.loads((path / "prepared.json").read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot keep prepared data in {cache}: {error}") from error

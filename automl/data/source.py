@@ -19,7 +19,7 @@ from automl.data.parts import open_split, parts_of
 from automl.data.repeats import Conflicts, count_repeats, find_conflicts, first_ones, hash_inputs
 from automl.data.splits import split_key, validation_rows
 from automl.data.staging import SHOWN, shortened, stage, staged_schema
-from automl.data.workers import workers
+from automl.data.workers import Workers
 from automl.space import UserError
 
 SPLITS: tuple[str, ...] = ("train", "validation", "test")
@@ -31,7 +31,7 @@ Parts = dict[str, tuple[Path, Mask]]
 """Of each split the staged file that has its rows, and which of the file's they are."""
 
 
-def write_source(data: Mapping[str, Any], seed: int, folder: Path) -> None:
+def write_source(data: Mapping[str, Any], seed: int, folder: Path, workers: Workers) -> None:
     """Read, check and split the rows; write `train.arrow`, `validation.arrow`, `test.arrow` and `source.json`.
 
     Each Arrow file has the input (`text` as it came, `image` as a file's bytes) and `label` (the number of its class).

@@ -58,6 +58,16 @@ class Store:
             self._patiently(lambda: pyarrow.fs.copy_files(f"{root}/{name}", str(temporary), there, _HERE))
         return True
 
+    def read(self, name: str, read: Callable[[pa.NativeFile], T]) -> T:
+        """What `read` makes of a file, opened for random access; raises FileNotFoundError where there is none."""
+        there, root = _open(self.url)
+
+        def ask() -> T:
+            with there.open_input_file(f"{root}/{name}") as file:
+                return read(file)
+
+        return self._patiently(ask)
+
     def names(self, under: str = "") -> list[str]:
         """The names of all files in the folder `under`, in order.
 

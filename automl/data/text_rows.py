@@ -17,11 +17,11 @@ import pyarrow.ipc
 from tokenizers import Tokenizer
 
 from automl.data.clean import clean_texts
-from automl.data.encode import Encoder, choose_max_length, load_tokenizer
+from automl.data.encode import Encoder, choose_max_length, tokenizer_of
 from automl.data.parts import Part, open_split, parts_of, read_inputs
 from automl.data.pieces import PieceEncoder
 from automl.data.vocabulary import COUNTED, Counts, add_counts, fit_tokenizer, tokenizer_of_counts
-from automl.data.workers import Map, workers
+from automl.data.workers import Map, Workers
 
 LENGTH_SAMPLE = 50_000
 BLOCK_BYTES = 1 << 24
@@ -29,7 +29,7 @@ CLEANED = pa.schema([("text", pa.large_string())])
 ENCODED = pa.schema([("tokens", pa.large_list(pa.int32())), ("label", pa.int32())])
 
 
-def write_text_rows(settings: Mapping[str, Any], source: Path, folder: Path) -> None:
+def write_text_rows(settings: Mapping[str, Any], source: Path, folder: Path, workers: Workers) -> None:
     """Write the encoded rows of each split, the encoder, and `prepared.json`, from the folder `source`."""
     described = json.loads((source / "source.json").read_text(encoding="utf-8"))
     rows = described["profile"]["rows"]
@@ -45,7 +45,7 @@ def write_text_rows(settings: Mapping[str, Any], source: Path, folder: Path) -> 
         Encoder(tokenizer, settings["clean"], max_length).save(folder)
         for split, path in cleaned.items():
             labels = open_split(source / f"{split}.arrow").column("label").combine_chunks()
-            work = partial(_encode_part, folder, max_length)
+            work = partial(_encode_part, tokenizer.to_str(), max_length)
             _write_encoded(apply(work, parts_of(path)), labels, folder / f"{split}.arrow")
             path.unlink()
     described["vocabulary"] = tokenizer.get_vocab_size()
@@ -90,13 +90,13 @@ def _sample_lengths(tokenizer: Tokenizer, cleaned: Path, rows: int) -> npt.NDArr
     return np.concatenate([encoder.encode(part.inputs()[::every], None)[1] for part in parts_of(cleaned)])
 
 
-def _encode_part(folder: Path, max_length: int, part: Part) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-    return _piece_encoder(folder).encode(part.inputs(), max_length)
+def _encode_part(saved: str, max_length: int, part: Part) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    return _piece_encoder(saved).encode(part.inputs(), max_length)
 
 
 @lru_cache(maxsize=1)
-def _piece_encoder(folder: Path) -> PieceEncoder:
-    return PieceEncoder(load_tokenizer(folder))
+def _piece_encoder(saved: str) -> PieceEncoder:
+    return PieceEncoder(tokenizer_of(saved))
 
 
 def _write_encoded(

@@ -7,28 +7,32 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import loky
 from loky.process_executor import TerminatedWorkerError
 
+from automl.data.parts import Part
 from automl.space import UserError
 
 MANY_ROWS = 100_000  # fewer take less time than processes take to start
 AHEAD = 2  # parts in work or waiting, for each process: bounds what is in memory
 LOOK_SECONDS = 1.0  # a process looks so often whether the one that started it is still there
 
-T = TypeVar("T")
 R = TypeVar("R")
 
 
 class Map(Protocol):
-    """Like the builtin `map`: the results of a function for each item, in order."""
+    """Like the builtin `map`: the results of a function for each part, in order."""
 
-    def __call__(self, work: Callable[[T], R], items: Iterable[T], /) -> Iterator[R]:
-        """Functions and items are pickled where processes do the work."""
+    def __call__(self, work: Callable[[Part], R], parts: Iterable[Part], /) -> Iterator[R]:
+        """Functions and results are pickled where other processes do the work."""
+
+
+Workers = Callable[[int], AbstractContextManager[Map]]
+"""What gives a `Map` for parts of so many rows, for the time of a block."""
 
 
 @contextmanager
@@ -52,10 +56,10 @@ def workers(rows: int) -> Iterator[Map]:
         pool.shutdown(wait=True, kill_workers=True)
 
 
-def _through(pool: Any, most: int, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+def _through(pool: Any, most: int, work: Callable[[Part], R], parts: Iterable[Part]) -> Iterator[R]:
     waiting: deque[Any] = deque()
-    for item in items:
-        waiting.append(pool.submit(work, item))
+    for part in parts:
+        waiting.append(pool.submit(work, part))
         if len(waiting) >= most:
             yield waiting.popleft().result()
     while waiting:

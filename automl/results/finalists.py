@@ -15,7 +15,7 @@ from torch import nn
 
 from automl.data import Prepared, prepare
 from automl.results.calibration import calibrate, fit_temperature
-from automl.results.chance import differences, groups, holm, with_seeds
+from automl.results.chance import Difference, differences, groups, holm, with_seeds
 from automl.results.intervals import metric_interval
 from automl.results.predictions import LINEAR, Predictions, read_predictions, write_predictions
 from automl.results.study import ENSEMBLE, RunRecord, TrialRecord
@@ -35,13 +35,14 @@ LinearVoice = Callable[[str], npt.NDArray[np.float32]]
 
 
 def measure_finalists(record: RunRecord) -> dict[str, Any]:
-    """Measure the best trials whose weights are kept on validation and test; write and give `finalists.json`.
+    """Measure the best trials, and the best of each family, on validation and test; write and give `finalists.json`.
 
     `{"trials": {number: {"validation": figures, "test": figures or null, "test_interval": [low, high] or null,
-    "latency": {"1": {"p50": ms, "p95": ms}, "32": the same}}}, "ensemble": the same figures, "members" and whether it
-    has the "linear" floor, or null, "chance": {"groups": {number: group}, "behind_best": {number: a `Difference` on
-    validation}}, "confusion_of": number or "ensemble", "split": ..., "confusion": [[...]]}`. Latency is that of batches
-    of 1 and 32 validation rows on one CPU thread, measured while nothing else of the run is at work. Rows of the
+    "latency": {"1": {"p50": ms, "p95": ms}, "32": the same}}}, "ensemble": the same figures, "members", whether it has
+    the "linear" floor, and "best_ahead", a `Difference` on validation of the best trial from it, or null,
+    "chance": {"groups": {number: group}, "behind_best": {number: a `Difference` on validation}},
+    "confusion_of": number or "ensemble", "split": ..., "confusion": [[...]]}`. Latency is that of batches of 1 and 32
+    validation rows on one CPU thread, measured while nothing else of the run is at work. Rows of the
     confusion matrix are true classes, columns predicted ones, of the best model on test (validation where there is no
     test set). Of a best trial that was refitted, `refit` holds what those weights reach on test. `calibration` is the
     temperature that suits the best model on validation, with the figures that it has then (of the refitted weights on
@@ -49,8 +50,7 @@ def measure_finalists(record: RunRecord) -> dict[str, Any]:
     measured again: it needs no data.
     """
     known = {"trials": {}, "ensemble": None, "confusion_of": None, **(record.finalists or {})}
-    leaders = [trial for trial in record.ranked if record.directory.trial(trial.number).weights.exists()]
-    leaders = leaders[: max(record.manifest.get("finalists", FINALISTS), len(record.front))]
+    leaders = _leaders(record)
     voice = _voice(record)
 
     trials = {}
@@ -64,24 +64,26 @@ def measure_finalists(record: RunRecord) -> dict[str, Any]:
         trials[str(trial.number)] = figures
 
     asked = record.manifest.get("ensemble") or {"top": 0, "linear": False}
-    members = leaders[: asked["top"]]
-    linear = asked["linear"] and record.directory.linear.exists()
-    linear_voice = _linear_voice(record, members[0]) if linear and members else None
+    linear = asked["linear"] and bool(leaders) and record.directory.linear.exists()
+    linear_voice = _linear_voice(record, leaders[0]) if linear else None
+    kept = _kept(record, leaders, voice, linear_voice)
+    for number, figures in trials.items():
+        if "test_interval" not in figures:
+            figures["test_interval"] = _test_interval(record, kept, [number], linear=False)
+    chance = _chance(record, leaders, kept)
+    members = _members(leaders, asked["top"], chance["groups"])
     ensemble = None
     if len(members) + linear > 1 and members:
         ensemble, made_of = known["ensemble"], {"members": [trial.number for trial in members], "linear": linear}
         if ensemble is None or not made_of.items() <= ensemble.items():
             ensemble = {**made_of, **_measure(record, members, voice, linear_voice)}
+        if "test_interval" not in ensemble:
+            named = [str(number) for number in ensemble["members"]]
+            ensemble = {**ensemble, "test_interval": _test_interval(record, kept, named, linear=linear)}
+        if "best_ahead" not in ensemble:
+            ensemble = {**ensemble, "best_ahead": _rounded(_best_ahead(record, kept, ensemble))}
 
-    kept = _kept(record, leaders, voice, linear_voice)
-    for number, figures in trials.items():
-        if "test_interval" not in figures:
-            figures["test_interval"] = _test_interval(record, kept, [number], linear=False)
-    if ensemble and "test_interval" not in ensemble:
-        named = [str(number) for number in ensemble["members"]]
-        ensemble = {**ensemble, "test_interval": _test_interval(record, kept, named, linear=ensemble["linear"])}
-
-    content: dict[str, Any] = {"trials": trials, "ensemble": ensemble, "chance": _chance(record, leaders, kept)}
+    content: dict[str, Any] = {"trials": trials, "ensemble": ensemble, "chance": chance}
     averaged = replace(record, finalists=content).ensemble is not None
     best = members if averaged else leaders[:1]
     name = ENSEMBLE if averaged else best[0].number if best else None
@@ -95,6 +97,26 @@ def measure_finalists(record: RunRecord) -> dict[str, Any]:
         content["calibration"] = _calibration(record, best, voice, linear_voice if averaged else None)
     write_json(record.directory.finalists, content)
     return content
+
+
+def _leaders(record: RunRecord) -> list[TrialRecord]:
+    """The best trials whose weights are kept, as many as the search says, and the best of each family, best first."""
+    kept = [trial for trial in record.ranked if record.directory.trial(trial.number).weights.exists()]
+    count = max(record.manifest.get("finalists", FINALISTS), len(record.front))
+    of_families = {trial.family: trial for trial in reversed(kept)}
+    return kept[:count] + [trial for trial in kept[count:] if trial is of_families[trial.family]]
+
+
+def _members(leaders: list[TrialRecord], top: int, groups: Mapping[str, int]) -> list[TrialRecord]:
+    """What an ensemble is made of: the best `top`, and the best of each other family where that may be as good.
+
+    Networks of different kinds err on different rows. None where `top` is 0.
+    """
+    members = leaders[:top]
+    for trial in leaders[top:] if top else []:
+        if trial.family not in {member.family for member in members} and groups[str(trial.number)] == 1:
+            members.append(trial)
+    return members
 
 
 def _voice(record: RunRecord) -> Voice:
@@ -162,14 +184,22 @@ def _chance(record: RunRecord, leaders: list[TrialRecord], kept: Predictions) ->
     return {
         "groups": dict(zip(numbers, groups(len(leaders), corrected), strict=True)),
         "behind_best": {
-            number: {
-                name: round(value, DIGITS)
-                for name, value in {**asdict(found[0, place]), "p": corrected[0, place]}.items()
-            }
+            number: _rounded(replace(found[0, place], p=corrected[0, place]))
             for place, number in enumerate(numbers)
             if place
         },
     }
+
+
+def _best_ahead(record: RunRecord, kept: Predictions, ensemble: Mapping[str, Any]) -> Difference:
+    """What the best trial alone has more of the metric than the average, on the validation rows."""
+    said = [kept.said["validation"][str(number)] for number in ensemble["members"]]
+    together = average(said, kept.said["validation"][LINEAR] if ensemble["linear"] else None)
+    return differences(record.metric, [said[0], together], kept.labels["validation"])[0, 1]
+
+
+def _rounded(difference: Difference) -> dict[str, float]:
+    return {name: round(value, DIGITS) for name, value in asdict(difference).items()}
 
 
 def _latency(record: RunRecord, trial: TrialRecord) -> dict[str, dict[str, float]]:

@@ -78,7 +78,7 @@ class Model:
 
 
 def write_best_model(record: RunRecord) -> Path | None:
-    """Write `best_model/` of the trial that ranks first, or of the ensemble where that is better.
+    """Write `best_model/` of the trial that ranks first, or of the ensemble where that is the best model.
 
     None, and nothing written, where no trial has weights. Where the data has gone, the package stays that was written
     for the same trials; else raises UserError.
@@ -99,7 +99,7 @@ def write_best_model(record: RunRecord) -> Path | None:
     figures.pop("members", None)
     if record.refitted(best.number):
         figures |= {"test": figures["refit"]["test"], "test_before_refit": figures["test"]}
-    for name in ("refit", "latency", "test_interval"):
+    for name in ("refit", "latency", "test_interval", "best_ahead"):
         figures.pop(name, None)
     temperature = 1.0
     if record.finalists.get("confusion_of") == (ENSEMBLE if record.ensemble else best.number):

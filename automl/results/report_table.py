@@ -156,7 +156,7 @@ def _status(row: Row, *, averages: bool) -> str:
     if row["status"] == FLOOR:
         return f"linear floor: {row['family']}"
     if row["status"] == ENSEMBLE:
-        better = "" if averages else ": no better than the best alone"
+        better = "" if averages else ": behind the best alone"
         return f"average of trials {averaged(row['config'])}{better}"
     recommended = "recommended; " if row.get("recommended") else ""
     return textwrap.shorten(recommended + status_text(dict(row)), MOST_WORDS)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
-from automl.training.metrics import BINS, LEAST_LIKELIHOOD, class_mean
+from automl.training.metrics import BINS, LEAST_LIKELIHOOD
 
 DRAWS = 1000
 AT_ONCE = 10_000_000  # counts in memory
@@ -81,7 +81,10 @@ def _metric_of(metric: str, sums: Figures, rows: int) -> Any:
     if metric not in ("balanced_accuracy", "macro_f1"):
         return sums[..., 0] / rows
     hits, true, predicted = np.split(sums, 3, axis=-1)
-    return class_mean(metric, hits, true, predicted)
+    there = true + predicted > 0  # classes of no row count nothing, as torchmetrics has it
+    whole = true if metric == "balanced_accuracy" else (true + predicted) / 2
+    shares = np.divide(hits, whole, out=np.zeros_like(hits), where=whole > 0)
+    return shares.sum(axis=-1) / there.sum(axis=-1)
 
 
 def _areas(said: Said, labels: Labels) -> Figures:

@@ -12,6 +12,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from automl.results.chance import LEVEL
 from automl.space import UserError
 from automl.space.objectives import mode, pareto_front, point
 from automl.training.run_directory import INFEASIBLE, PAUSED, REACHED, RunDirectory, read_json
@@ -112,14 +113,15 @@ class RunRecord:
     def ensemble(self) -> Mapping[str, Any] | None:
         """The average of the leaders, as `finalists.json` has it, where it is the best model.
 
-        That is where it is better on validation than the best trial alone.
+        That is unless the best trial alone is ahead of it on validation by more than chance: its score is the luckiest
+        of all trials and epochs, and the average was not chosen.
         """
         found = (self.finalists or {}).get("ensemble")
         if not found or not self.ranked or found["members"][0] != self.ranked[0].number:
             return None
-        score, alone = found["validation"][self.metric], self.ranked[0].score
-        assert alone is not None  # as `ranked` says
-        return found if (score > alone if self.maximize else score < alone) else None
+        ahead = found["best_ahead"]
+        alone = ahead["p"] < LEVEL and (ahead["value"] > 0) == self.maximize
+        return None if alone else found
 
     @property
     def ranked(self) -> tuple[TrialRecord, ...]:

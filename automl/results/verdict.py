@@ -38,7 +38,7 @@ def _of_the_best(record: RunRecord) -> str:
     best = "The best searched model"
     if record.ensemble:
         members, linear = len(record.ensemble["members"]), " and the linear model" if record.ensemble["linear"] else ""
-        best = f"The best model, the average of the best {members} trials{linear},"
+        best = f"The best model, the average of {members} trials{linear},"
     sentence = f"{best} {_against_floor(record, measured)}."
     rows_tested = record.manifest["data"]["profile"]["rows"].get("test")
     test = (measured["test"] or {}).get("accuracy")

@@ -315,7 +315,8 @@ class Ledger:
     def _note_end(
         self, number: int, values: Mapping[int, float], reached: Sequence[float] | None, *, waited: bool = False
     ) -> None:
-        key = self._ranking.end(number, values, reached or [self._ranking.score(values)], waited=waited)
+        family = self.journal.trial(number).user_attrs["family"]
+        key = self._ranking.end(number, family, values, reached or [self._ranking.score(values)], waited=waited)
         if not waited:
             self._history.end(number, key)
 
@@ -361,9 +362,11 @@ class Ledger:
         return self._ranking.leaders(count)
 
     def finalists(self) -> list[int]:
-        """The leaders whose weights are kept: with several objectives at least the whole front."""
+        """Those whose weights are kept: the leaders, with several objectives at least the whole front, and the best of
+        each family."""
         several = len(self._sought) > 1
-        return self.leaders(max(self.spec.search.finalists, len(self._ranking.front) if several else 0))
+        leaders = self.leaders(max(self.spec.search.finalists, len(self._ranking.front) if several else 0))
+        return list(dict.fromkeys(leaders + self._ranking.best_of_families))
 
     def best_epoch(self, number: int) -> int:
         """The epoch at which a trial reached its score."""

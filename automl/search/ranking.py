@@ -19,6 +19,7 @@ class Ranking:
         self.maximize = mode(self._objectives[0]) == "max"
         self._ended: list[tuple[float, int]] = []  # key and number of trials that have ended with a score, best first
         self._front: dict[int, Point] = {}
+        self._families: dict[str, tuple[float, int]] = {}  # key and number of the best of each that has ended
         self.best: tuple[float, int] | None = None  # key and number, over the running trials too
         self.since_best = 0  # trials that have ended since the best score was reached, or one has joined the front
 
@@ -43,10 +44,13 @@ class Ranking:
         """A trial waits, which counts as an end for `since_best`."""
         self.since_best += 1
 
-    def end(self, number: int, values: Mapping[int, float], reached: Sequence[float], *, waited: bool = False) -> float:
+    def end(
+        self, number: int, family: str, values: Mapping[int, float], reached: Sequence[float], *, waited: bool = False
+    ) -> float:
         """A trial has ended, where it ran or `waited`, with a score, and `reached` these objectives; gives its key."""
         key = self.key(self.score(values))
         insort(self._ended, (key, number))
+        self._families[family] = min(self._families.get(family, (key, number)), (key, number))
         self.since_best += not waited
         mine = point(self._objectives, reached)
         if not any(dominates(other, mine) for other in self._front.values()):
@@ -67,6 +71,11 @@ class Ranking:
     def front(self) -> list[int]:
         """Numbers of the trials on the Pareto front, best first by the first objective."""
         return sorted(self._front, key=lambda number: (self._front[number], number))
+
+    @property
+    def best_of_families(self) -> list[int]:
+        """Of each family the best trial that has ended without failing, best first."""
+        return [number for _, number in sorted(self._families.values())]
 
     def leaders(self, count: int) -> list[int]:
         """The `count` best trials that have ended without failing: the front first, then by score."""

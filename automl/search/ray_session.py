@@ -41,6 +41,7 @@ _ENVIRONMENT = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 
+_begun = threading.Event()  # set once `ray_beside` has started Ray, or has failed to
 _ahead = False  # whether `ray_beside` has started a Ray that no session has taken over
 
 
@@ -86,6 +87,7 @@ def ray_beside(work: Callable[[], T], address: str | None) -> Iterator[T]:
     thread: Ray's processes end with the thread that started them.
     """
     global _ahead
+    _begun.clear()
     result: Future[T] = Future()
 
     def compute() -> None:
@@ -101,10 +103,20 @@ def ray_beside(work: Callable[[], T], address: str | None) -> Iterator[T]:
         with redirect_stdout(sys.stderr):
             _start(address)
         _ahead = True
+        _begun.set()
         yield result.result()
     finally:
         _ahead = False
         _stop()
+        _begun.set()
+
+
+def nodes_that_work() -> int:
+    """How many nodes with a CPU the Ray has that `ray_beside` starts; asked by its `work`, which waits for it here."""
+    _begun.wait()
+    if not ray.is_initialized() or ray.util.client.ray.is_connected():
+        return 0
+    return sum(node["Alive"] and node["Resources"].get("CPU", 0) >= 1 for node in ray.nodes())
 
 
 @contextmanager

@@ -26,9 +26,11 @@ class Confirm(Section):
 
 
 class Ensemble(Section):
-    """Several models averaged, which are the best model together where they are better on validation than one."""
+    """Several models averaged: the best model, unless one trial is ahead on validation by more than chance."""
 
-    top: Annotated[Whole, Field(ge=1, le=10)] = Field(5, description="How many of the best trials.")
+    top: Annotated[Whole, Field(ge=1, le=10)] = Field(
+        5, description="How many of the best trials; the best of each other family joins where it may be as good."
+    )
     linear: Annotated[bool, Strict()] = Field(
         True, description="Whether the linear floor is one half of the average; its errors are of another kind."
     )

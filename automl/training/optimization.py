@@ -169,7 +169,9 @@ def build_loss(loss: Mapping[str, Any], weights: Tensor | None = None) -> Loss:
 def focal_loss(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
     """Focal loss [B] (Lin et al. 2017, equation 4, without class weights); `gamma` 0 is cross entropy."""
     log_probability = logits.log_softmax(dim=-1).gather(1, labels[:, None]).squeeze(1)
-    return -((1.0 - log_probability.exp()) ** gamma * log_probability)
+    # A row that the network is sure of has a probability of 1, and below gamma 1 the slope of 0 ** gamma is infinite.
+    doubt = (-log_probability.expm1()).clamp_min(torch.finfo(logits.dtype).eps)
+    return -(doubt**gamma * log_probability)
 
 
 def class_weights(labels: npt.NDArray[np.int64], classes: int, share: float) -> Tensor | None:

@@ -171,7 +171,7 @@ def test_intervals_groups_and_costs_are_found_again_from_the_files(finished: Run
     said = load_arrays(finished.predictions)
     rows = {row["trial"]: row for row in board_of(finished)["trials"]}
     finalists = [number for number, row in rows.items() if row["test_score"] is not None]
-    assert len(finalists) == 3
+    assert len(finalists) >= 3
     right = {}
     for number in finalists:
         row, labels = rows[number], said["test/labels"]

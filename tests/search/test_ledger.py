@@ -89,6 +89,23 @@ def undisturbed(spec: SearchSpec, tmp_path_factory: pytest.TempPathFactory) -> l
     return snapshot(journal.study)
 
 
+def test_the_best_of_each_family_is_a_finalist(tmp_path: Path) -> None:
+    """Also a family whose trials are all worse than many of another; after a crash too."""
+    path = tmp_path / "study.journal"
+    ledger = Ledger(open_journal(path, mode="max"), spec_with())
+    families: dict[str, list[int]] = {"cnn": [], "rnn": []}
+    while (proposal := ledger.next()) is not None:
+        (family,) = proposal.config["model"]
+        families[family].append(proposal.number)
+        epochs = range(1, 5)
+        value = (1.0 if family == "cnn" else 0.2) + proposal.number / 1000
+        next((epoch for epoch in epochs if not ledger.record(proposal.number, result(epoch, value))), None)
+    best = [*families["cnn"][:-4:-1], families["rnn"][-1]]
+    assert len(families["cnn"]) > 3
+    assert ledger.finalists() == best
+    assert Ledger(open_journal(path, mode="max"), spec_with()).finalists() == best
+
+
 def test_states_are_the_truth(undisturbed: list[tuple[Any, ...]]) -> None:
     assert len(undisturbed) == 12
     for number, state, _, values, value, attributes in undisturbed:

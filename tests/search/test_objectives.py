@@ -75,7 +75,7 @@ def test_leaders_are_the_front_and_then_the_best_by_the_first(reached: list[tupl
     ranking = Ranking(names)
     for number, each in enumerate(reached):
         ranking.see(number, {1: each[0]})
-        ranking.end(number, {1: each[0]}, each)
+        ranking.end(number, "cnn", {1: each[0]}, each)
     front = pareto_front(point(names, each) for each in reached)
     leaders = ranking.leaders(len(reached))
     assert sorted(leaders) == list(range(len(reached)))

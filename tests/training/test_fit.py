@@ -379,6 +379,26 @@ def test_losses() -> None:
     torch.testing.assert_close(smooth, torch.nn.functional.cross_entropy(logits, labels, label_smoothing=0.1))
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.3, 0.93, 1.0, 2.5])
+@pytest.mark.parametrize("gap", [0.0, 3.0, 30.0, 300.0])
+def test_focal_loss_teaches_a_sure_network_no_infinite_lesson(gamma: float, gap: float) -> None:
+    """The gradient is that of the formula in doubles, also where a probability rounds to 1."""
+    labels = torch.tensor([0, 1])
+    gradients = []
+    for kind in (torch.float32, torch.float64):
+        logits = torch.tensor([[gap, 0.0, -1.0], [gap, 0.0, -1.0]], dtype=kind, requires_grad=True)
+        if kind is torch.float64:
+            doubt = 1 - logits.softmax(dim=1)[[0, 1], labels] + 1e-300
+            (doubt**gamma * -logits.log_softmax(dim=1)[[0, 1], labels]).sum().backward()
+        else:
+            focal_loss(logits, labels, gamma).sum().backward()
+        assert logits.grad is not None
+        gradients.append(logits.grad.double())
+    assert gradients[0].isfinite().all()
+    if gap < 300:
+        torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("loss", [{"cross_entropy": {"label_smoothing": 0.1}}, {"focal": {"gamma": 1.0}}])
 def test_class_weights_make_up_for_rare_classes(loss: dict[str, Any]) -> None:
     labels = np.repeat([0, 1, 3], [70, 20, 10])
