@@ -1,10 +1,11 @@
 # Two commands from a fresh clone: `make quickstart` and `make test`. Needs Python 3.11 or later; nothing else.
 PYTHON ?= python3
 TEST_PROCESSES ?= 2
+SLOW_TEST_PROCESSES ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 # A test beside another; `xdist_group` keeps together what shares a fixture that is dear to make.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=$(TEST_PROCESSES) --dist=loadgroup
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --dist=loadgroup
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: help quickstart local-cluster test test-slow lint clean
@@ -27,10 +28,10 @@ local-cluster: $(VENV)/.installed-dev
 	$(BIN)/python -m automl.cluster.local
 
 test: lint
-	$(PYTEST) -m 'not slow'
+	$(PYTEST) --numprocesses=$(TEST_PROCESSES) -m 'not slow'
 
 test-slow: $(VENV)/.installed-dev
-	$(PYTEST) -m slow
+	$(PYTEST) --numprocesses=$(SLOW_TEST_PROCESSES) -m slow
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

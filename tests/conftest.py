@@ -43,10 +43,12 @@ NEUTRAL = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def own_cache(monkeypatch: pytest.MonkeyPatch, shared: Path) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(shared: Path) -> Iterator[None]:
     """No test reads or writes the user's own cache; all of them share one, as runs do."""
-    monkeypatch.setenv("AUTOML_CACHE", str(shared / "cache"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUTOML_CACHE", str(shared / "cache"))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -172,7 +174,7 @@ def search_in(folder: Path, data: Path) -> None:
     process = subprocess.run(
         [sys.executable, "-m", "automl", "run", "space.yaml", "--output", "run"],
         cwd=folder,
-        env={**os.environ, "COLUMNS": "80", "AUTOML_CACHE": str(folder.parent / "cache")},
+        env={**os.environ, "COLUMNS": "80"},
         capture_output=True,
         text=True,
         check=False,

@@ -37,7 +37,8 @@ def render_table(record: RunRecord, asked: Selection) -> Group:
         names = {FLOOR: {"family": "linear"}, ENSEMBLE: {"family": ENSEMBLE}}.get(row["status"], {})
         cells = [Text(names.get(name) or cell(row)) for name, cell in columns.items()]
         table.add_row(*cells, style="cyan" if row["status"] == FLOOR else "green")
-    metric = f"{record.metric}, {'more' if record.maximize else 'less'} is better; test is measured for the best only"
+    metric = f"{record.metric}, {'more' if record.maximize else 'less'} is better; "
+    metric += "test is measured for the best and each family's best"
     if record.front:
         others = ", ".join(f"{name} ({'more' if mode(name) == 'max' else 'less'})" for name in record.objectives)
         metric = f"* the front: no other trial is as good in all of {others} and better in one; {metric}"

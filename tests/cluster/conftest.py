@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,10 +45,15 @@ class Up:
         return psutil.Process(self.process.pid).children(recursive=True)
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Up]:
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    with local_cluster(tmp_path_factory.mktemp("cluster")) as up:
+        yield up
+
+
+@contextmanager
+def local_cluster(folder: Path) -> Iterator[Up]:
     """`make local-cluster`; at its end no process of it is left."""
-    folder = tmp_path / "cluster"
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "AUTOML_RUNS"))}
     process = subprocess.Popen(
         [sys.executable, "-m", "automl.cluster.local", "--folder", str(folder)],

@@ -1,4 +1,4 @@
-"""Networks that fail: of hosts in network namespaces one is cut off for a minute, and the head is restarted."""
+"""Networks that fail: of hosts in network namespaces one is cut off for a while, and the head is restarted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,12 @@ from tests.search.conftest import ended
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-CUT_SECONDS = 60
+CUT_SECONDS = int(os.environ.get("AUTOML_CUT_SECONDS", "20"))  # 60 in the long form, under Ray's own patience
+IMPATIENT = {
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "3000",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "20",
+}
 TRIALS, EPOCHS = 1000, 4  # more than are run
 PORT = 6379
 WORKERS = 2
@@ -97,7 +102,7 @@ class Network:
         token.write_text("0" * 64)
         clean = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
         self.environment = {**clean, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
-        self.environment |= {"RAY_memory_monitor_refresh_ms": "0"}
+        self.environment |= {"RAY_memory_monitor_refresh_ms": "0"} | (IMPATIENT if CUT_SECONDS < 60 else {})
         self.hosts: list[Host] = []
         run("ip", "link", "add", self.name, "type", "bridge")
         run("ip", "link", "set", self.name, "up")
@@ -159,7 +164,7 @@ def until(condition: Callable[[], bool], process: subprocess.Popen[str], seconds
     while not condition():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
-        time.sleep(0.5)
+        time.sleep(2)
 
 
 def lines_of(run: RunDirectory, host: Host) -> list[str]:
@@ -185,9 +190,10 @@ def test_a_worker_cut_off_and_a_head_restarted(network: Network, slow_data: Path
     before = ended(run)
     others[0].cut()
     time.sleep(CUT_SECONDS)
+    until(lambda: len(ended(run)) > len(before), search)  # the other worker goes on
     meanwhile = ended(run)
     others[0].mend()
-    assert before.items() <= meanwhile.items() and len(meanwhile) > len(before), "the other worker went on"
+    assert before.items() <= meanwhile.items()
     until(lambda: network.nodes() == WORKERS + 1, search)
     seen = len(lines_of(run, others[0]))
     until(lambda: len(lines_of(run, others[0])) > seen, search)

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.conftest import Up
+from tests.cluster.conftest import Up, local_cluster
 from tests.conftest import SECRET, write_space
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
+SHARED = pytest.mark.xdist_group("cluster")  # the tests of one cluster; the first finds no jobs on it
 TRIALS, EPOCHS = 8, 4
 FAMILY = """
 from typing import Annotated
@@ -73,60 +74,16 @@ def until(condition: Any, seconds: float = 120) -> None:
         time.sleep(1)
 
 
-def test_two_searches_a_lost_node_a_stop_and_a_resume(cluster: Up, slow_data: Path, tmp_path: Path) -> None:
-    here = tmp_path / "elsewhere"
-    here.mkdir()
-    (here / "mine.py").write_text(FAMILY)
-    (here / "parts.py").write_text(PARTS)
-    (here / "secret.txt").write_text("never to travel")
-    space = write_space(here / "space.yaml", slow_data, trials=TRIALS, epochs=EPOCHS)
-    space.write_text(space.read_text().replace("model:\n", 'model:\n  "mine:small": {}\n'))
-    share = ["--set", "resources.max_concurrent=1"]
-    first = cluster.automl("submit", space, "--name", "first", "--label", "team=a", *share, cwd=here).strip()
-    second = cluster.automl(
-        "submit", space, "--name", "second", "--owner", "eve", "--seed", 7, *share, cwd=here
-    ).strip()
-    assert (first, second) == ("first", "second")
-    assert "has a run first already" in cluster.automl("submit", space, "--name", "first", cwd=here, code=2)
-    followers = [
-        subprocess.Popen(
-            [sys.executable, "-m", "automl", "logs", run, "--follow"],
-            env=cluster.environment,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for run in (first, second)
-    ]
-    until(lambda: all((status_of(cluster, run, here)["trials"] or {}).get("running") for run in (first, second)))
-    seen = status_of(cluster, first, here)
-    assert (seen["state"], seen["labels"], seen["cluster"]["nodes"]) == ("running", {"team": "a"}, 3)
-    assert seen["cluster"]["cpus"] == seen["cluster"]["cpus_used"] == 2
-    raylets = [each for each in cluster.family() if each.name() == "raylet"]
-    assert len(raylets) == 3
-    raylets[-1].kill()
-    assert cluster.automl("stop", second, "--wait", cwd=here) == ""
-    stopped = status_of(cluster, second, here)
-    assert stopped["state"] == "interrupted"
-    assert cluster.automl("resume", second, "--address", cluster.address, cwd=here).strip() == second
-    assert "is running" in cluster.automl("resume", second, "--address", cluster.address, cwd=here, code=2)
-    until(lambda: all(status_of(cluster, run, here)["state"] == "finished" for run in (first, second)), 500)
-    logs = [follower.communicate(timeout=30)[0] for follower in followers]
-    assert "best model" in logs[0]
-    assert "stopped; go on with" in logs[1]
-    listed = json.loads(cluster.automl("jobs", "--json", cwd=here))
-    found = {(each["name"], each["owner"] == "eve", each["state"]) for each in listed}
-    assert found == {("second", True, "finished"), ("first", False, "finished")}
-    for run in (first, second):
-        assert cluster.automl("fetch", run, cwd=here).strip() == f"runs/{run}"
-        check_numbers(here / "runs" / run)
-        assert (here / "runs" / run / "space.yaml").read_text() == space.read_text()
-        assert not list((here / "runs" / run).rglob("checkpoint.pt"))
-    packed = [path.name for path in (cluster.folder / "runs").rglob("*")]
-    assert "secret.txt" not in packed
-    assert "exists already" in cluster.automl("fetch", first, cwd=here, code=2)
-    assert status_of(cluster, first, here)["trials"]["budget"] == TRIALS
+def follow(cluster: Up, run: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "automl", "logs", run, "--follow"],
+        env=cluster.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
 
+@SHARED
 def test_what_is_refused(cluster: Up, small_data: Path, tmp_path: Path) -> None:
     space = write_space(tmp_path / "space.yaml", small_data)
     token = Path(cluster.environment["RAY_AUTH_TOKEN_PATH"])
@@ -148,24 +105,71 @@ def test_what_is_refused(cluster: Up, small_data: Path, tmp_path: Path) -> None:
     assert json.loads(cluster.automl("jobs", "--json", cwd=tmp_path)) == []
 
 
-@pytest.mark.parametrize("where", ["a shared folder", "a store"])
-def test_without_the_cluster_the_runs_are_still_there(
-    where: str, request: pytest.FixtureRequest, small_data: Path, tmp_path: Path
-) -> None:
-    store = request.getfixturevalue("bucket") + f"/{tmp_path.name}" if where == "a store" else None
-    cluster: Up = request.getfixturevalue("cluster")  # after the bucket, which its nodes have to reach
-    runs = store or str(cluster.folder / "runs")
+@SHARED
+def test_two_searches_a_lost_node_a_stop_and_a_resume(cluster: Up, slow_data: Path, tmp_path: Path) -> None:
+    here = tmp_path / "elsewhere"
+    here.mkdir()
+    (here / "mine.py").write_text(FAMILY)
+    (here / "parts.py").write_text(PARTS)
+    (here / "secret.txt").write_text("never to travel")
+    space = write_space(here / "space.yaml", slow_data, trials=TRIALS, epochs=EPOCHS)
+    space.write_text(space.read_text().replace("model:\n", 'model:\n  "mine:small": {}\n'))
+    share = ["--set", "resources.max_concurrent=1"]
+    first = cluster.automl("submit", space, "--name", "first", "--label", "team=a", *share, cwd=here).strip()
+    second = cluster.automl(
+        "submit", space, "--name", "second", "--owner", "eve", "--seed", 7, *share, cwd=here
+    ).strip()
+    assert (first, second) == ("first", "second")
+    assert "has a run first already" in cluster.automl("submit", space, "--name", "first", cwd=here, code=2)
+    followers = [follow(cluster, run) for run in (first, second)]
+    until(lambda: all((status_of(cluster, run, here)["trials"] or {}).get("running") for run in (first, second)))
+    seen = status_of(cluster, first, here)
+    assert (seen["state"], seen["labels"], seen["cluster"]["nodes"]) == ("running", {"team": "a"}, 3)
+    assert seen["cluster"]["cpus"] == seen["cluster"]["cpus_used"] == 2
+    raylets = [each for each in cluster.family() if each.name() == "raylet"]
+    assert len(raylets) == 3
+    raylets[-1].kill()
+    assert cluster.automl("stop", second, "--wait", cwd=here) == ""
+    stopped = status_of(cluster, second, here)
+    assert stopped["state"] == "interrupted"
+    assert cluster.automl("resume", second, "--address", cluster.address, cwd=here).strip() == second
+    assert "is running" in cluster.automl("resume", second, "--address", cluster.address, cwd=here, code=2)
+    followers.append(follow(cluster, second))
+    logs = [follower.communicate(timeout=400)[0] for follower in followers]
+    assert "best model" in logs[0]
+    assert "stopped; go on with" in logs[1]
+    assert "best model" in logs[2]
+    until(lambda: all(status_of(cluster, run, here)["state"] == "finished" for run in (first, second)))
+    listed = json.loads(cluster.automl("jobs", "--json", cwd=here))
+    found = {(each["name"], each["owner"] == "eve", each["state"]) for each in listed}
+    assert found == {("second", True, "finished"), ("first", False, "finished")}
+    for run in (first, second):
+        assert cluster.automl("fetch", run, cwd=here).strip() == f"runs/{run}"
+        check_numbers(here / "runs" / run)
+        assert (here / "runs" / run / "space.yaml").read_text() == space.read_text()
+        assert not list((here / "runs" / run).rglob("checkpoint.pt"))
+    packed = [path.name for path in (cluster.folder / "runs").rglob("*")]
+    assert "secret.txt" not in packed
+    assert "exists already" in cluster.automl("fetch", first, cwd=here, code=2)
+    assert status_of(cluster, first, here)["trials"]["budget"] == TRIALS
+
+
+def test_without_the_cluster_the_runs_are_still_there(bucket: str, small_data: Path, tmp_path: Path) -> None:
+    store = f"{bucket}/{tmp_path.name}"
     space = write_space(tmp_path / "space.yaml", small_data)
-    cluster.automl("submit", space, "--name", "done", "--wait", *(["--runs", store] if store else []), cwd=tmp_path)
-    cluster.process.terminate()
-    cluster.process.wait(timeout=60)
-    assert "no Ray cluster answers" in cluster.automl("status", "done", cwd=tmp_path, code=2)
-    shown = json.loads(cluster.automl("status", "done", "--json", "--runs", runs, cwd=tmp_path))
-    assert (shown["state"], shown["trials"]["budget"]) == ("finished", 4)
-    assert "finished" in cluster.automl("jobs", "--runs", runs, cwd=tmp_path)
-    assert cluster.automl("fetch", "done", "--runs", runs, cwd=tmp_path).strip() == "runs/done"
-    assert (tmp_path / "runs" / "done" / "report.html").exists()
-    if store:
-        assert not (cluster.folder / "runs" / "done").exists()
-        for path in (tmp_path / "runs" / "done").rglob("*"):
-            assert path.is_dir() or SECRET.encode() not in path.read_bytes(), path
+    with local_cluster(tmp_path / "cluster") as cluster:
+        cluster.automl("submit", space, "--name", "kept", cwd=tmp_path)
+        cluster.automl("submit", space, "--name", "stored", "--runs", store, "--wait", cwd=tmp_path)
+        until(lambda: status_of(cluster, "kept", tmp_path)["state"] == "finished")
+        cluster.process.terminate()
+        cluster.process.wait(timeout=60)
+    assert "no Ray cluster answers" in cluster.automl("status", "stored", cwd=tmp_path, code=2)
+    for name, runs in {"kept": str(cluster.folder / "runs"), "stored": store}.items():
+        shown = json.loads(cluster.automl("status", name, "--json", "--runs", runs, cwd=tmp_path))
+        assert (shown["state"], shown["trials"]["budget"]) == ("finished", 4)
+        assert "finished" in cluster.automl("jobs", "--runs", runs, cwd=tmp_path)
+        assert cluster.automl("fetch", name, "--runs", runs, cwd=tmp_path).strip() == f"runs/{name}"
+        assert (tmp_path / "runs" / name / "report.html").exists()
+    assert [path.name for path in (cluster.folder / "runs").iterdir()] == ["kept"]
+    for path in (tmp_path / "runs" / "stored").rglob("*"):
+        assert path.is_dir() or SECRET.encode() not in path.read_bytes(), path

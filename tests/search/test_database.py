@@ -45,7 +45,8 @@ def test_two_searches_keep_their_studies_in_one_database(
 ) -> None:
     runs = [RunDirectory(tmp_path / name) for name in ("first", "second")]
     monkeypatch.setenv("AUTOML_STUDY", server.url)
-    processes = [start_automl(["run", small_space, "--output", run.path], tmp_path) for run in runs]
+    one_at_a_time = ["--set", "resources.max_concurrent=1"]
+    processes = [start_automl(["run", small_space, "--output", run.path, *one_at_a_time], tmp_path) for run in runs]
     for process in processes:
         out, err = process.communicate(timeout=180)
         assert process.returncode == 0, err

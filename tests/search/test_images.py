@@ -20,6 +20,7 @@ data: {{train: {data}/train.parquet, validation: {data}/validation.parquet, test
 model: {{image_cnn: {{width: 24, depth: 1, stages: 2, normalisation: batch}}}}
 training: {{optimizer: {{adamw: {{learning_rate: 0.005}}}}}}
 search: {{trials: 2, sampler: random, early_stopping: {{none: {{max_epochs: 4}}}}, ensemble: {{}}}}
+resources: {{max_concurrent: 1}}
 """
 
 

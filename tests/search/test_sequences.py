@@ -19,6 +19,7 @@ data: {{train: {data}/train.parquet, validation: 0.2, test: {data}/test.parquet}
 model: {{sequence_cnn: {{channels: 16, blocks: 2, kernel_sizes: [5]}}}}
 training: {{optimizer: {{adamw: {{learning_rate: 0.01}}}}, batch_size: 32}}
 search: {{trials: 2, sampler: random, early_stopping: {{none: {{max_epochs: 4}}}}, ensemble: {{}}}}
+resources: {{max_concurrent: 1}}
 """
 
 

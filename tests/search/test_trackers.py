@@ -36,7 +36,7 @@ def test_both_hear_every_epoch_of_every_trial(
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     space = write_space(tmp_path / "space.yaml", small_data, trials=3, epochs=3)
-    wanted = ["search.log_to=[tensorboard, mlflow]"]
+    wanted = ["search.log_to=[tensorboard, mlflow]", "resources.max_concurrent=1"]
     automl.run(space, output=tmp_path / "run", overrides=wanted, quiet=True)
     run = RunDirectory(automl.resume(tmp_path / "run", trials=4, quiet=True).path)
     lines = lines_of(run)

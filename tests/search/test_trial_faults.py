@@ -15,7 +15,7 @@ from tests.conftest import write_space
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.xdist_group("faulty")]
 
-STALL_SECONDS = 8
+STALL_SECONDS = 12
 REASONS = {
     "error": "KeyError: 'first line\\nsecond line'",
     "long message": f"RuntimeError: {'x' * 483}...",
