@@ -13,7 +13,7 @@ from typing import Any
 from automl.data.files import replace_atomically
 from automl.data.formats import table_format
 from automl.data.image_folder import image_files
-from automl.data.remote import find_remote, remote_state
+from automl.data.remote import find_remote
 from automl.data.store import is_url
 from automl.data.tables import find_files
 from automl.space import UserError
@@ -33,8 +33,8 @@ def fingerprint_files(data: Mapping[str, Any], cache: Path) -> str:
         named = data[split] if isinstance(data[split], list) else []
         for path in find_files([each for each in named if not is_url(each)]):
             digest.update(f"{split}\0{table_format(path)}\0{file_digest(path, cache)}\0".encode())
-        for url in (file for each in named if is_url(each) for file in find_remote(each)):
-            digest.update(f"{split}\0{url}\0{remote_state(url)}\0".encode())
+        for url, state in (file for each in named if is_url(each) for file in find_remote(each).items()):
+            digest.update(f"{split}\0{url}\0{state}\0".encode())
     return digest.hexdigest()
 
 

@@ -15,8 +15,13 @@ BATCH_FILES = 256
 def image_files(folder: Path) -> Iterator[Path]:
     """The image files below a folder, in order; hidden ones are left out."""
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in ENDINGS and path.is_file() and not path.name.startswith("."):
+        if is_image(path) and path.is_file():
             yield path
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file is an image by its name, and not hidden."""
+    return path.suffix.lower() in ENDINGS and not path.name.startswith(".")
 
 
 def read_image_folder(folder: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:

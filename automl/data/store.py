@@ -69,18 +69,22 @@ class Store:
         return self._patiently(ask)
 
     def names(self, under: str = "") -> list[str]:
-        """The names of all files in the folder `under`, in order.
+        """The names of all files in the folder `under`, in order; may raise UserError as `states` does."""
+        return list(self.states(under))
+
+    def states(self, under: str = "") -> dict[str, str]:
+        """Of all files in the folder `under`, in order of their names, what changes when they do, by one request.
 
         Raises UserError for a name that would lead out of a folder into which it is copied.
         """
         there, root = _open(self.url)
         wanted = pyarrow.fs.FileSelector(f"{root}/{under}".rstrip("/"), allow_not_found=True, recursive=True)
         found = self._patiently(lambda: there.get_file_info(wanted))
-        names = sorted(info.path[len(root) + 1 :] for info in found if info.type == pyarrow.fs.FileType.File)
-        for name in names:
+        files = {info.path[len(root) + 1 :]: _state(info) for info in found if info.type == pyarrow.fs.FileType.File}
+        for name in files:
             if not {"", ".", ".."}.isdisjoint(name.split("/")):
                 raise UserError(f"{self.url} has a file whose name leads out of its folder: {name!r}")
-        return names
+        return dict(sorted(files.items()))
 
     def has(self, name: str) -> bool:
         """Whether there is a file of this name."""
@@ -93,7 +97,7 @@ class Store:
     def state(self, name: str) -> str | None:
         """What changes when a file does, its size and its time; None where there is no such file."""
         found = self._look(name)
-        return f"{found.size} {found.mtime_ns}" if found.type == pyarrow.fs.FileType.File else None
+        return _state(found) if found.type == pyarrow.fs.FileType.File else None
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
@@ -140,6 +144,10 @@ def _open(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
             raise UserError(f"cannot use the store {url}: {error}") from error
         there = pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(system))
     return there, root.rstrip("/")
+
+
+def _state(file: pyarrow.fs.FileInfo) -> str:
+    return f"{file.size} {file.mtime_ns}"
 
 
 def _for_good(error: OSError) -> bool:

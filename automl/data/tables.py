@@ -18,8 +18,8 @@ import pyarrow.parquet
 
 from automl.data.files import replace_atomically
 from automl.data.formats import FORMATS, delimiter, open_text, packing, table_format
-from automl.data.image_folder import IMAGE_FOLDER, image_files, read_image_folder
-from automl.data.remote import fetch, find_remote
+from automl.data.image_folder import IMAGE_FOLDER, image_files, is_image, read_image_folder
+from automl.data.remote import WILD, fetch, fetch_folder, find_remote
 from automl.data.store import is_url
 from automl.data.text_tables import BATCH_ROWS, csv_names, json_names, read_csv, read_json_lines
 from automl.space import UserError
@@ -173,7 +173,13 @@ def _read_arrow(path: Path, columns: Sequence[str] | None) -> Iterator[pa.Record
 def _fetched(url: str) -> list[Path]:
     try:
         named = find_remote(url)
-        return [fetch(each) for each in named if len(named) == 1 or _is_table(Path(each))]
+        tables = {each: state for each, state in named.items() if each == url or _is_table(Path(each))}
+        images = {each: state for each, state in named.items() if is_image(Path(each))}
+        if images and not tables and not WILD.search(url):
+            return [fetch_folder(url, images)]
+        if not tables:
+            raise UserError(f"{url} names no file that ends in {', '.join(FORMATS)}")
+        return [fetch(each, state) for each, state in tables.items()]
     except OSError as error:
         raise UserError(f"cannot read {url}: {error.strerror or error}") from error
 

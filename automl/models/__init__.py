@@ -12,6 +12,7 @@ from automl.models.cnn_rnn import TextCnnRnn
 from automl.models.dpcnn import TextDpcnn
 from automl.models.embedding import NOTHING_KNOWN, Lexicon, lexicon_of
 from automl.models.image_cnn import ImageNetwork
+from automl.models.pretrained import PretrainedNetwork
 from automl.models.pruning import can_be_narrowed, narrow
 from automl.models.rnn import TextRnn
 from automl.models.rnn_cnn import TextRnnCnn
@@ -28,6 +29,7 @@ _MODULES: dict[str, Callable[[Mapping[str, Any], int, int, Lexicon], nn.Module]]
     "dpcnn": TextDpcnn,
     "tcn": TextTcn,
     "image_cnn": ImageNetwork,
+    "pretrained": PretrainedNetwork,
     "sequence_cnn": SequenceNetwork,
 }
 

@@ -34,12 +34,14 @@ class ImageNetwork(nn.Module):
                 stride = 2 if stage and not block else 1
                 layers.append(_Block(settings, before, width * 2**stage, stride))
                 before = width * 2**stage
-        self.layers = nn.Sequential(*layers)
+        self.layers = nn.ModuleList(layers)  # each may be frozen by itself
         self.head = dense_head(before, settings["head"], classes, settings["activation"], settings["dropout"])
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, pixels: Tensor, lengths: Tensor) -> Tensor:
-        features = self.layers(self.standardise(pixels).permute(0, 3, 1, 2))  # channels last, as they came
+        features = self.standardise(pixels).permute(0, 3, 1, 2)  # channels last, as they came
+        for layer in self.layers:
+            features = layer(features)
         logits: Tensor = self.head(features.mean(dim=(2, 3)))
         return logits
 

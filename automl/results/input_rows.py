@@ -20,7 +20,7 @@ from automl.data.image_folder import IMAGE_FOLDER
 from automl.data.modalities import MODALITIES, NO_TEXT, Modality
 from automl.data.tables import read_batches
 from automl.data.text_tables import BLOCK_BYTES
-from automl.data.wide import fitting, input_column, input_columns, is_wide, join_cells
+from automl.data.wide import Column, fitting, input_column, input_columns, is_wide, join_cells
 from automl.space import UserError
 
 WINDOW_ROWS = 8192  # enough to sort by length with little padding, few enough that memory stays flat
@@ -43,7 +43,7 @@ class Window:
     errors: list[str | None]
 
 
-def open_rows(path: Path, column: str, modality: Modality) -> tuple[list[str], Iterator[Window]]:
+def open_rows(path: Path, column: Column, modality: Modality) -> tuple[list[str], Iterator[Window]]:
     """The names of a table's columns and its rows, whose inputs are in `column`, in windows of bounded size.
 
     A row that cannot be used has an error: no text, another type than text, a line that cannot be parsed. Raises
@@ -77,7 +77,7 @@ def _folder_windows(path: Path, modality: Modality) -> Iterator[list[str] | Wind
         yield Window([[name] for name in batch.column("file").to_pylist()], window.inputs, window.errors)
 
 
-def _column_windows(path: Path, column: str, modality: Modality) -> Iterator[list[str] | Window]:
+def _column_windows(path: Path, column: Column, modality: Modality) -> Iterator[list[str] | Window]:
     batches = read_batches(path)
     first = next(batches, None)
     names = [] if first is None else list(first.schema.names)
@@ -89,12 +89,12 @@ def _column_windows(path: Path, column: str, modality: Modality) -> Iterator[lis
             yield _read(batch, input_column(batch, modality, column), f"{path}: column {column!r}", modality)
 
 
-def _joined(row: CsvRow, places: list[int]) -> CsvRow:
+def _joined(row: CsvRow, places: list[int], channels: int) -> CsvRow:
     """A row of a CSV file with the JSON list of the numbers at several places as its text."""
     cells, _, error = row
     if error is not None and error != NO_TEXT:
         return row
-    series = join_cells([cells[place] for place in places])
+    series = join_cells([cells[place] for place in places], channels)
     return (cells, None, NO_TEXT) if series is None else (cells, json.dumps(series), None)
 
 
@@ -122,7 +122,7 @@ def _of_texts(windows: Iterator[list[str] | Window], modality: Modality) -> Iter
         yield window
 
 
-def _csv_windows(path: Path, column: str, modality: Modality) -> Iterator[list[str] | Window]:
+def _csv_windows(path: Path, column: Column, modality: Modality) -> Iterator[list[str] | Window]:
     csv.field_size_limit(BLOCK_BYTES)
     delimiter = "\t" if table_format(path) == "tsv" else ","
     with _decoded(path, newline="") as file:
@@ -133,7 +133,10 @@ def _csv_windows(path: Path, column: str, modality: Modality) -> Iterator[list[s
         places = [names.index(name) for name in input_columns(path, modality, column, names)]
         yield names
         rows = (_csv_row(row, len(names), places[0], delimiter) for row in reader if row)
-        yield from _windows(_joined(row, places) for row in rows) if is_wide(modality, column) else _windows(rows)
+        if is_wide(modality, column):
+            channels = len(fitting(column, names))
+            rows = (_joined(row, places, channels) for row in rows)
+        yield from _windows(rows)
 
 
 def _csv_row(cells: list[str], columns: int, place: int, delimiter: str) -> CsvRow:
@@ -148,7 +151,7 @@ def _csv_row(cells: list[str], columns: int, place: int, delimiter: str) -> CsvR
     return (cells, text, None) if text.strip() else (cells, None, NO_TEXT)
 
 
-def _json_windows(path: Path, column: str, modality: Modality) -> Iterator[list[str] | Window]:
+def _json_windows(path: Path, column: Column, modality: Modality) -> Iterator[list[str] | Window]:
     with _decoded(path) as file:
         windows = _windows(_json_row(line.strip(), column, modality) for line in file if line.strip())
         first = next(windows, None)
@@ -163,7 +166,7 @@ def _json_windows(path: Path, column: str, modality: Modality) -> Iterator[list[
         yield from windows
 
 
-def _json_row(line: str, column: str, modality: Modality) -> tuple[str, str | None, str | None]:
+def _json_row(line: str, column: Column, modality: Modality) -> tuple[str, str | None, str | None]:
     if NOT_UTF8.search(line):
         return line, None, "the line is not UTF-8"
     try:
@@ -172,9 +175,14 @@ def _json_row(line: str, column: str, modality: Modality) -> tuple[str, str | No
         return line, None, f"the line is not JSON: {error}"
     if not isinstance(row, dict):
         return line, None, "the line is not a JSON object"
-    text = (
-        join_cells([row[name] for name in fitting(column, list(row))]) if is_wide(modality, column) else row.get(column)
-    )
+    text: Any
+    if is_wide(modality, column):
+        found = fitting(column, list(row))
+        if len({len(channel) for channel in found}) > 1:
+            return line, None, "its channels have different numbers of steps"
+        text = join_cells([row[name] for channel in found for name in channel], len(found))
+    else:
+        text = row.get(column)
     if modality is MODALITIES["series"] and isinstance(text, list):
         text = json.dumps(text)
     if text is not None and not isinstance(text, str):

@@ -16,6 +16,7 @@ from automl.data import Encoder, load_encoder
 from automl.data.encode import DenseEncoder
 from automl.data.files import replace_folder
 from automl.data.modalities import MODALITIES, Modality, modality_of
+from automl.data.wide import Column
 from automl.results.calibration import calibrate, calibration_figures
 from automl.results.card import model_card
 from automl.results.finalists import average, prepared_data
@@ -42,7 +43,7 @@ class Model:
     """A trained model with the whole preparation inside."""
 
     classes: tuple[str, ...]
-    column: str
+    column: Column
     """That of the inputs, where a table does not call it otherwise."""
     label_column: str
     members: tuple[tuple[Encoder | DenseEncoder, nn.Module], ...]

@@ -21,7 +21,7 @@ from automl.data.formats import packing, table_format
 from automl.data.image_folder import IMAGE_FOLDER
 from automl.data.modalities import MODALITIES
 from automl.data.tables import column_names, find_files, read_batches, require_columns
-from automl.data.wide import input_column, input_columns
+from automl.data.wide import Column, input_column, input_columns
 from automl.results.finalists import confusion_matrix
 from automl.results.input_rows import NOT_UTF8, Window, open_rows
 from automl.results.package import Model
@@ -73,7 +73,7 @@ def predict_file(model: Model, input: Path, output: Path | None, *, text: str | 
         return _write(model, windows, kind, names, added, sink)
 
 
-def read_texts(input: Path, column: str) -> list[str]:
+def read_texts(input: Path, column: Column) -> list[str]:
     """The texts of a file's rows, without those that have none; raises UserError as `predict_file` does."""
     (input,) = _single(input)
     _, windows = open_rows(input, column, MODALITIES["text"])
@@ -86,17 +86,17 @@ def evaluate_file(model: Model, data: str, *, text: str | None = None, label: st
     Gives rows, skipped (rows that cannot be used), metrics, per_class (precision, recall, f1, rows) and confusion
     (true classes by row, predicted by column). Raises UserError where a label is none of the model's classes.
     """
-    text, label = text or model.column, label or model.label_column
+    place, label = text or model.column, label or model.label_column
     numbers = {name: number for number, name in enumerate(model.classes)}
     parts: list[npt.NDArray[np.float32]] = []
     truth: list[int] = []
     skipped = 0
     for path in find_files([data]):
         require_columns([path], [label])
-        columns = input_columns(path, model.modality, text, column_names(path), [label])
+        columns = input_columns(path, model.modality, place, column_names(path), [label])
         for batch in read_batches(path, [*columns, label]):
-            column = input_column(batch, model.modality, text, [label])
-            inputs, unusable = model.modality.read(column, f"{path}: column {text!r}")
+            column = input_column(batch, model.modality, place, [label])
+            inputs, unusable = model.modality.read(column, f"{path}: column {place!r}")
             names = label_column(batch.column(label), f"{path}: column {label!r}")
             usable = pa.array(~np.logical_or.reduce([blank(names), *unusable.values()]))
             found = names.filter(usable).to_pylist()

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from automl.space.searchable import Searchable
-from automl.space.sections import Alternatives, Files, FractionOrFiles, Positive, Section, WholeOrAuto
+from automl.space.sections import Alternatives, ColumnOrPatterns, Files, FractionOrFiles, Positive, Section, WholeOrAuto
 
 Replacement = Literal["keep", "replace", "remove"]
 
@@ -138,10 +138,13 @@ class SequenceData(Data):
     """Which series of numbers, and how they are prepared. Paths are relative to the current directory.
 
     A table has a column of lists, of a number for each step, or, where a series has several channels, of a list for
-    each step; or a column for each step, of which a pattern such as `x*` names all but that of the label.
+    each step; or a column for each step, of which a pattern such as `x*` names all but that of the label; or such
+    columns for each channel, and a list of patterns.
     """
 
-    series: str = Field("series", min_length=1, description="The column with the series.")
+    series: ColumnOrPatterns = Field(
+        "series", description="The column with the series, or a pattern for columns, or a list: one for each channel."
+    )
     max_length: Searchable[WholeOrAuto] = Field(
         "auto", description="Steps kept of a series; auto takes the 99th percentile of train."
     )

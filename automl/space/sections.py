@@ -102,6 +102,18 @@ def _number_or_files(value: Any) -> Any:
     return files
 
 
+def _column_or_patterns(value: Any) -> Any:
+    whole = value if isinstance(value, list) else [value]
+    patterns = all(isinstance(each, str) and "*" in each for each in whole)
+    if (isinstance(value, str) and value) or (isinstance(value, list) and value and patterns):
+        return value
+    raise PydanticCustomError(
+        "columns",
+        'expected a column, a pattern for several, or a list of patterns such as "x*"; got {value}',
+        {"value": shown(value)},
+    )
+
+
 def _whole_or_auto(value: Any) -> Any:
     if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         return value
@@ -124,6 +136,18 @@ Files = Annotated[
 ]
 FractionOrFiles = Annotated[
     Any, BeforeValidator(_number_or_files), WithJsonSchema({"anyOf": [_FRACTION_SCHEMA, *_FILES_SCHEMA]})
+]
+ColumnOrPatterns = Annotated[
+    Any,
+    BeforeValidator(_column_or_patterns),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "minLength": 1},
+                {"type": "array", "items": {"type": "string", "pattern": r"\*"}, "minItems": 1},
+            ]
+        }
+    ),
 ]
 WholeOrAuto = Annotated[
     Any,

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from automl.data.vectors import vector_dimension
+from automl.models.pretrained import backbone_library
 from automl.space import SearchSpec, Section, UserError, extremes
 from automl.training.augment_images import WITH_KORNIA, has_kornia
+from automl.training.beginning import backbone_file
 from automl.training.run_directory import RunDirectory
 from automl.training.transfer import read_earlier
 
@@ -24,7 +26,12 @@ def check_files(spec: SearchSpec) -> None:
     if spec.training.init_from is not None:
         for source in extremes(spec.training.init_from.model):
             read_earlier(str(source))
-    for family in spec.model.named().values():
+    for name, family in spec.model.named().items():
+        if name == "pretrained":
+            backbone_library()
+            if (weights := getattr(family, "weights", None)) is not None:
+                for backbone in extremes(getattr(family, "backbone", None)):
+                    backbone_file(weights, backbone)
         vectors = getattr(family, "vectors", None)
         if isinstance(vectors, Section):
             settings = vectors.model_dump()

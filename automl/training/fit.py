@@ -18,6 +18,7 @@ from automl.data import Batch, DenseRows, Prepared, Rows, batches, join_rows
 from automl.models import build
 from automl.training.augment import augment, mixing_vectors
 from automl.training.averaging import start_average, update_average
+from automl.training.beginning import begin_with
 from automl.training.inference import CHECK_EVERY, predict_probabilities, training_autocast
 from automl.training.lexicon import make_lexicon
 from automl.training.metrics import compute_metrics
@@ -32,7 +33,7 @@ from automl.training.optimization import (
 )
 from automl.training.row_updates import RowTable, find_tables
 from automl.training.shard import ALONE, Shard, unsynchronised
-from automl.training.transfer import Freezing, plan_freezing, rate_shares, read_earlier, take_over
+from automl.training.transfer import Freezing
 
 MEASURE_ROWS = 256  # rows of a batch when measuring
 
@@ -145,12 +146,7 @@ def start(
     sizes = {"vocabulary": prepared.vocabulary, "classes": len(prepared.classes)}
     module = build(config["model"], **sizes, lexicon=lexicon)
     settings = config["training"]
-    freezing, shares = None, None
-    if (init_from := settings["init_from"]) is not None:
-        taken = take_over(module, read_earlier(init_from["model"]), prepared.words())
-        freezing = plan_freezing(module, init_from, taken["loaded"])
-        shares = rate_shares(module, init_from["rate_decay"])
-        report = {**report, "init_from": taken}
+    learned = begin_with(module, config, prepared.words)
     module = module.to(device)
     weights = class_weights(train.labels, sizes["classes"], settings.get("class_weights", 0.0))
     tables: list[RowTable] = []
@@ -161,7 +157,7 @@ def start(
     steps_of_pass = math.ceil(len(train) / settings["batch_size"])
     return Training(
         module=module,
-        optimizer=build_optimizer(settings["optimizer"], module, shares, tables),
+        optimizer=build_optimizer(settings["optimizer"], module, learned.shares, tables),
         loss=build_loss(settings["loss"], None if weights is None else weights.to(device)),
         settings=settings,
         train=train,
@@ -172,8 +168,8 @@ def start(
         rows_per_epoch=rows_per_epoch,
         total_steps=max_epochs * rows_per_epoch * steps_of_pass / len(train),
         accumulation=settings["accumulation"],
-        report=report,
-        freezing=freezing,
+        report={**report, **learned.report},
+        freezing=learned.freezing,
         average=None if settings["ema"] is None else start_average(module),
         tables=tables,
     )
@@ -234,6 +230,8 @@ def train_rows(training: Training, until: int, look: Callable[[], None]) -> floa
     total = torch.zeros((), device=training.device)
     stream = training.stream()
     training.module.train()
+    if training.freezing is not None:
+        training.freezing.keep_statistics(training.epoch + 1)
     while training.rows < until:
         if training.step % CHECK_EVERY == 0:
             look()

@@ -45,16 +45,28 @@ def read_earlier(source: str) -> Earlier:
         raise UserError(
             f"init_from: there is no model {source}; expected a run, a best_model directory or a state dict"
         )
+    weights = read_state_dict(path, "init_from")
     try:
-        packed = path.suffix == ".safetensors"
-        weights = unpack(load_file(path)) if packed else torch.load(path, "cpu", weights_only=True)
         encoder = load_encoder(path.parent) if (path.parent / "tokenizer.json").is_file() else None
         words = token_texts(encoder.tokenizer) if isinstance(encoder, Encoder) else None
     except Exception as error:  # the libraries raise many kinds, and bare Exceptions
-        raise UserError(f"init_from: cannot read {path}: {type(error).__name__}: {error}") from error
-    if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise UserError(f"init_from: {path} holds no state dict, a mapping of names to tensors")
+        raise UserError(f"init_from: cannot read {path.parent}: {type(error).__name__}: {error}") from error
     return Earlier(weights, words)
+
+
+def read_state_dict(path: Path, setting: str) -> Mapping[str, Tensor]:
+    """The tensors by name in a .safetensors file, or in one of PyTorch's, of which nothing else is unpickled.
+
+    Raises UserError, which begins with the `setting` that names the file, where it cannot be read.
+    """
+    try:
+        packed = path.suffix == ".safetensors"
+        weights = unpack(load_file(path)) if packed else torch.load(path, "cpu", weights_only=True)
+    except Exception as error:  # the libraries raise many kinds, and bare Exceptions
+        raise UserError(f"{setting}: cannot read {path}: {type(error).__name__}: {error}") from error
+    if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise UserError(f"{setting}: {path} holds no state dict, a mapping of names to tensors")
+    return weights
 
 
 def _first_member(folder: Path) -> Path:
@@ -107,15 +119,22 @@ def _take_words(rows: Tensor, words: Sequence[str], earlier_rows: Tensor, earlie
     return len(pairs) - 1
 
 
-def layers_of(module: nn.Module) -> dict[str, list[nn.Parameter]]:
-    """The trainable parameters of each layer, from the first to the last: a network's parts, lists taken apart."""
-    layers: dict[str, list[nn.Parameter]] = {}
+@dataclass(frozen=True)
+class Layer:
+    """A part of a network with those of its parameters that are trainable."""
+
+    module: nn.Module
+    parameters: Sequence[nn.Parameter]
+
+
+def layers_of(module: nn.Module) -> dict[str, Layer]:
+    """The layers with trainable parameters, from first to last: a network's parts, lists of them taken apart."""
+    layers: dict[str, Layer] = {}
     for name, part in module.named_children():
-        inner = part.named_children() if isinstance(part, nn.ModuleList) else [("", part)]
-        for number, layer in inner:
-            parameters = [parameter for parameter in layer.parameters() if parameter.requires_grad]
-            if parameters:
-                layers[f"{name}.{number}".rstrip(".")] = parameters
+        if isinstance(part, nn.ModuleList | nn.ModuleDict):
+            layers |= {f"{name}.{inner}": layer for inner, layer in layers_of(part).items()}
+        elif parameters := [parameter for parameter in part.parameters() if parameter.requires_grad]:
+            layers[name] = Layer(part, parameters)
     return layers
 
 
@@ -125,29 +144,41 @@ def rate_shares(module: nn.Module, decay: float) -> dict[int, float]:
     Discriminative fine-tuning (Howard and Ruder 2018, section 3.2, where `decay` is 1 / 2.6).
     """
     layers = list(layers_of(module).values())
-    return {id(parameter): decay**depth for depth, layer in enumerate(reversed(layers)) for parameter in layer}
+    return {
+        id(parameter): decay**depth for depth, layer in enumerate(reversed(layers)) for parameter in layer.parameters
+    }
 
 
 @dataclass(frozen=True)
 class Freezing:
     """Which layers are not trained when: `until` their last frozen epoch, by layer (-1: for ever)."""
 
-    layers: Mapping[str, Sequence[nn.Parameter]]
+    layers: Mapping[str, Layer]
     until: Mapping[str, int]
 
     def apply(self, epoch: int) -> bool:
         """Freeze and free the layers for `epoch` (from 1); whether anything has changed."""
         changed = False
-        for name, parameters in self.layers.items():
-            last = self.until[name]
-            trained = last >= 0 and epoch > last
-            for parameter in parameters:
+        for name, layer in self.layers.items():
+            trained = self._trained(name, epoch)
+            for parameter in layer.parameters:
                 changed |= parameter.requires_grad != trained
                 parameter.requires_grad_(trained)
         return changed
 
+    def keep_statistics(self, epoch: int) -> None:
+        """Let batch normalisation in layers that are frozen in `epoch` learn nothing from its batches."""
+        for name, layer in self.layers.items():
+            if not self._trained(name, epoch):
+                for part in layer.module.modules():
+                    if getattr(part, "running_mean", None) is not None:
+                        part.eval()
 
-def plan_freezing(module: nn.Module, init_from: Mapping[str, Any], loaded: Sequence[str]) -> Freezing:
+    def _trained(self, name: str, epoch: int) -> bool:
+        return 0 <= self.until[name] < epoch
+
+
+def plan_freezing(module: nn.Module, settings: Mapping[str, Any], loaded: Sequence[str]) -> Freezing:
     """When the layers with weights in `loaded` are frozen, after the settings.
 
     All but the last layer stay frozen for `frozen_epochs`; `gradual` frees them one an epoch after that, from the last
@@ -155,15 +186,15 @@ def plan_freezing(module: nn.Module, init_from: Mapping[str, Any], loaded: Seque
     where it names none, or all.
     """
     layers = layers_of(module)
-    unknown = next((name for name in init_from["freeze"] if name not in layers), None)
+    unknown = next((name for name in settings["freeze"] if name not in layers), None)
     if unknown is not None:
         raise UserError(f"init_from: there is no layer {unknown!r} to freeze{nearest(unknown, layers)}")
-    if set(init_from["freeze"]) == set(layers):
+    if set(settings["freeze"]) == set(layers):
         raise UserError("init_from: all layers are frozen, so there is nothing to train")
     until = {}
     for depth, name in enumerate(reversed(layers)):
         taken = depth > 0 and any(weight == name or weight.startswith(f"{name}.") for weight in loaded)
-        until[name] = init_from["frozen_epochs"] + (depth if init_from["gradual"] else 0) if taken else 0
-        if name in init_from["freeze"]:
+        until[name] = settings["frozen_epochs"] + (depth if settings["gradual"] else 0) if taken else 0
+        if name in settings["freeze"]:
             until[name] = -1
     return Freezing(layers, until)

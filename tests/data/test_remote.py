@@ -17,7 +17,8 @@ from automl.data.remote import find_remote
 from automl.data.store import Store
 from automl.data.tables import find_files
 from automl.space import UserError
-from tests.data.settings import rows, settings_for
+from tests.data.settings import IMAGES, rows, settings_for
+from tests.data.test_images import picture
 
 
 @pytest.fixture
@@ -35,9 +36,9 @@ def place(bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
 
 def test_files_folders_and_globs_are_found(place: str) -> None:
     parts = [f"{place}/train/part-{number}.parquet" for number in range(2)]
-    assert find_remote(parts[0]) == parts[:1]
-    assert find_remote(f"{place}/train") == find_remote(f"{place}/train/") == parts
-    assert find_remote(f"{place}/*/part-*.parquet") == find_remote(f"{place}/**/part-?.parquet") == parts
+    assert list(find_remote(parts[0])) == parts[:1]
+    for named in ("train", "train/", "*/part-*.parquet", "**/part-?.parquet"):
+        assert list(find_remote(f"{place}/{named}")) == parts
     for missing in (f"{place}/nothing", f"{place}/train/*.csv"):
         with pytest.raises(UserError, match="there is no file at s3://bucket"):
             find_remote(missing)
@@ -53,6 +54,26 @@ def test_remote_files_are_prepared_as_local_ones(place: str, tmp_path: Path) -> 
         {**data, "train": local, "test": [str(find_files(data["test"])[0])]}, seed=0, cache=tmp_path / "here"
     )
     assert here.texts("train") == prepared.texts("train")
+
+
+def test_a_folder_of_images_is_prepared_as_a_local_one(bucket: str, tmp_path: Path) -> None:
+    store = Store(f"{bucket}/{tmp_path.name}/pets/train")
+    for number in range(12):
+        path = tmp_path / "pets" / ("cat", "dog")[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture(number))
+        store.put(path, f"{path.parent.name}/{path.name}")
+    store.put(path, "cat/.hidden.png")
+    (tmp_path / "notes.txt").write_text("no image")
+    store.put(tmp_path / "notes.txt", "notes.txt")
+    here = prepare(settings_for(tmp_path / "pets", IMAGES), seed=0, cache=tmp_path / "here")
+    there = prepare(settings_for(f"{store.url}/", IMAGES), seed=0, cache=tmp_path / "there")
+    assert there.classes == ("cat", "dog") and there.inputs("train") == here.inputs("train")
+    store.put(tmp_path / "pets" / "dog" / "1.png", "dog/13.png")
+    again = prepare(settings_for(store.url, IMAGES), seed=0, cache=tmp_path / "there")
+    assert sum(again.profile["rows"].values()) == 13 and again.fingerprint != there.fingerprint
+    with pytest.raises(UserError, match="names no file that ends in"):
+        find_files([f"{store.url}/cat/*.png"])
 
 
 def test_a_file_is_fetched_once_and_again_when_it_has_changed(place: str, tmp_path: Path) -> None:

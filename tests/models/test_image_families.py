@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from automl.models import FAMILIES, Lexicon, count_parameters
 from automl.models.cost import estimate_cost
 from automl.space.spec import tasks_of
+from tests.models.backbones import torchvision_replaced
 from tests.models.dense_families import drawn, from_a_file, losses_of_a_step, made
 
 SIDE, CHANNELS, CLASSES = 9, 3, 4
@@ -18,6 +21,12 @@ TASK = "image_classification"
 CASES = [(name, "{}") for name, section in FAMILIES.items() if "image_classification" in tasks_of(section)]
 CASES.append(("image_cnn", MORE))
 STATISTICS = Lexicon(mean=torch.tensor([0.4, 0.5, 0.6]), deviation=torch.tensor([0.2, 0.3, 0.2]))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def torchvision() -> Iterator[None]:
+    with torchvision_replaced():
+        yield
 
 
 def images(seed: int, rows: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
@@ -67,7 +76,8 @@ def test_one_step_lowers_the_loss(family: str, more: str, seed: int) -> None:
     assert after < before
 
 
-def test_a_batch_of_one_image_trains_where_nothing_is_left_to_normalise() -> None:
-    config = drawn(TASK, "image_cnn", "{stages: 5, normalisation: batch}", 0)
+@pytest.mark.parametrize(("family", "more"), [("image_cnn", "{stages: 5, normalisation: batch}"), ("pretrained", "{}")])
+def test_a_batch_of_one_image_trains_where_nothing_is_left_to_normalise(family: str, more: str) -> None:
+    config = drawn(TASK, family, more, 0)
     pixels, lengths = images(0, rows=1)
     assert made(config, CLASSES, STATISTICS).train()(pixels, lengths).isfinite().all()

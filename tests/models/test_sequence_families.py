@@ -21,6 +21,11 @@ MORE = (
 TASK = "sequence_classification"
 CASES = [(name, "{}") for name, section in FAMILIES.items() if "sequence_classification" in tasks_of(section)]
 CASES.append(("sequence_cnn", MORE))
+CASES += [
+    ("rnn", "{layers: 2, layer_norm: true, pooling: {choice: [last, mean]}}"),
+    ("tcn", "{causal: true, pooling: {choice: [last, max_mean]}, blocks: 5}"),
+    ("cnn_rnn", "{stride: 3, pooling: max_mean, head: 5}"),
+]
 STATISTICS = Lexicon(mean=torch.tensor([0.5, -1.0]), deviation=torch.tensor([2.0, 0.3]))
 
 

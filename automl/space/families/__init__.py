@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from automl.space.families.images import ImageCnn
+from automl.space.families.images import ImageCnn, Pretrained
 from automl.space.families.series import SequenceCnn
 from automl.space.families.texts import Cnn, CnnRnn, Dpcnn, Rnn, RnnCnn, Tcn
 from automl.space.sections import Section
@@ -15,6 +15,7 @@ FAMILIES: dict[str, type[Section]] = {
     "dpcnn": Dpcnn,
     "tcn": Tcn,
     "image_cnn": ImageCnn,
+    "pretrained": Pretrained,
     "sequence_cnn": SequenceCnn,
 }
 
