@@ -6,8 +6,9 @@ Logistic regression, of texts on TF-IDF, of images on their pixels, of series on
 from __future__ import annotations
 
 import json
+import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,13 @@ if TYPE_CHECKING:
 
 INVERSE_PENALTIES = (0.5, 1.0, 2.0, 4.0)
 NAME = "TF-IDF and logistic regression"
+# Thai and Lao, Burmese, Khmer, kana, and Han: scripts without spaces between words
+SPACELESS = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+SPACELESS_SHARE = 0.3  # of the characters of texts whose features are characters
+LOOKED_AT = 1000  # train rows, for their script
+NGRAMS = {"word": (1, 2), "char": (1, 3)}
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,7 @@ class Linear:
             content = {
                 "clean": dict(self.clean),
                 "classes": self.classes,
+                "analyzer": self.vectorizer.analyzer,
                 "terms": sorted(vocabulary, key=vocabulary.__getitem__),
             }
             (temporary / "linear.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
@@ -79,7 +88,7 @@ def load_linear(folder: Path) -> Linear | DenseLinear:
         return load_dense_linear(folder)
     content = json.loads((folder / "linear.json").read_text(encoding="utf-8"))
     weights = load_file(folder / "linear.safetensors")
-    vectorizer = _vectorizer(content["terms"])
+    vectorizer = _vectorizer(content.get("analyzer", "word"), content["terms"])
     vectorizer.idf_ = weights["idf"]
     regression = LogisticRegression()
     regression.coef_, regression.intercept_ = weights["coefficients"], weights["intercepts"]
@@ -87,16 +96,23 @@ def load_linear(folder: Path) -> Linear | DenseLinear:
     return Linear(content["clean"], vectorizer, regression, content["classes"])
 
 
-def _vectorizer(terms: Sequence[str] | None = None) -> TfidfVectorizer:
-    """Word unigrams and bigrams, and runs of punctuation; logarithmic term frequencies."""
+def _analyzer(texts: Iterable[str]) -> str:
+    """`word`, or `char` where texts are in a script without spaces between words."""
+    sample = "".join("".join(text.split()) for text in texts)
+    return "char" if len(SPACELESS.findall(sample)) > SPACELESS_SHARE * len(sample) else "word"
+
+
+def _vectorizer(analyzer: str, terms: Sequence[str] | None = None) -> TfidfVectorizer:
+    """Unigrams and bigrams of words and runs of punctuation, or characters, two and three; logarithmic frequencies."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     return TfidfVectorizer(
-        ngram_range=(1, 2),
+        analyzer=analyzer,
+        ngram_range=NGRAMS[analyzer],
         min_df=2 if terms is None else 1,
         sublinear_tf=True,
         lowercase=False,
-        token_pattern=r"(?u)\b\w+\b|[^\w\s]+",
+        token_pattern=r"(?u)\b\w+\b|[^\w\s]+" if analyzer == "word" else None,
         vocabulary=terms,
     )
 
@@ -112,16 +128,16 @@ def fit_floor(
 ) -> tuple[Linear | DenseLinear, dict[str, Any]]:
     """Fit the floor on the train rows, choose its penalty on validation, measure it on validation and test.
 
-    Of texts, word unigrams and bigrams that occur at least twice, logarithmic term frequencies; they are cleaned with
-    the `clean` settings, as the searched models' are. Of images and series, `dense_features`. Gives the model, and
-    name, validation, test (None without test rows), parameters, train_seconds and settings.
+    Of texts, word unigrams and bigrams that occur at least twice, or one to three characters where words have no spaces
+    between them, logarithmic term frequencies; they are cleaned with the `clean` settings, as the searched models' are.
+    Of images and series, `dense_features`. Gives the model, and name, validation, test (None without test rows),
+    parameters, train_seconds and settings.
     """
     from sklearn.linear_model import LogisticRegression
 
     clock = time.perf_counter()
     of_text = clean is not None
-    vectorizer = _vectorizer()
-    features = dict(_text_features(prepared, clean, vectorizer) if clean is not None else _dense(prepared))
+    vectorizer, features = _text_features(prepared, clean) if clean is not None else (None, dict(_dense(prepared)))
     labels = {split: prepared.labels(split) for split in features}
 
     def measured(linear: Linear | DenseLinear, split: str) -> dict[str, float]:
@@ -136,7 +152,7 @@ def fit_floor(
             fit_standardised(regression, features["train"], labels["train"])
         classes = len(prepared.classes)
         linear: Linear | DenseLinear
-        if clean is not None:
+        if clean is not None and vectorizer is not None:
             linear = Linear(clean, vectorizer, regression, classes)
         else:
             encoder = prepared.encoder()
@@ -154,18 +170,26 @@ def fit_floor(
         "test": measured(linear, "test") if "test" in features else None,
         "parameters": int(linear.regression.coef_.size + linear.regression.intercept_.size),
         "train_seconds": time.perf_counter() - clock,
-        "settings": {**({"ngrams": [1, 2], "min_count": 2} if of_text else {}), "C": linear.regression.C},
+        "settings": {**_settings(vectorizer), "C": linear.regression.C},
     }
 
 
-def _text_features(
-    prepared: Prepared, clean: Mapping[str, Any], vectorizer: TfidfVectorizer
-) -> Iterator[tuple[str, Any]]:
-    for split in ("train", "validation", "test"):
+def _text_features(prepared: Prepared, clean: Mapping[str, Any]) -> tuple[TfidfVectorizer, dict[str, Any]]:
+    """What was fitted on the train rows, and the features of each split that there is."""
+    train = prepared.texts("train") or []
+    vectorizer = _vectorizer(_analyzer(clean_texts(train[:LOOKED_AT], clean)))
+    features = {"train": vectorizer.fit_transform(clean_texts(train, clean))}
+    for split in ("validation", "test"):
         texts = prepared.texts(split)
         if texts is not None:
-            cleaned = clean_texts(texts, clean)
-            yield split, vectorizer.fit_transform(cleaned) if split == "train" else vectorizer.transform(cleaned)
+            features[split] = vectorizer.transform(clean_texts(texts, clean))
+    return vectorizer, features
+
+
+def _settings(vectorizer: TfidfVectorizer | None) -> dict[str, Any]:
+    if vectorizer is None:
+        return {}
+    return {"of": vectorizer.analyzer, "ngrams": list(vectorizer.ngram_range), "min_count": vectorizer.min_df}
 
 
 def _dense(prepared: Prepared) -> Iterator[tuple[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import random
 import warnings
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,12 @@ from automl.space.objectives import METRICS
 from automl.training import fit
 from automl.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, save_weights
 from automl.training.fit import Training, start, train_epoch
-from automl.training.floor import fit_floor
+from automl.training.floor import fit_floor, load_linear
 from automl.training.inference import load_weights, predict_probabilities
 from automl.training.metrics import compute_metrics
 from automl.training.optimization import Plateau, build_loss, class_weights, focal_loss, learning_rate_factor
+from tests.conftest import write_jsonl
+from tests.data.settings import settings_for
 
 CPU = torch.device("cpu")
 
@@ -475,3 +478,24 @@ def test_the_floor_learns_and_chooses_on_validation(config: dict[str, Any], prep
     data = copy.deepcopy(config["data"]) | {"test": None}
     without_test = prepare(data, seed=0, cache=prepared.path.parent)
     assert fit_floor(without_test, data["clean"], metric="loss", maximize=False)[1]["test"] is None
+
+
+def test_the_floor_reads_characters_where_words_have_no_spaces(tmp_path: Path) -> None:
+    """What tells the classes apart are two characters amid others, which no space sets apart."""
+    generator = random.Random(0)
+    around = "的一是在不了有和人这中大为上个国我以要他"
+
+    def text(row: int) -> str:
+        start, end = ("".join(generator.choices(around, k=generator.randint(3, 9))) for _ in range(2))
+        return start + ("好吃", "难吃")[row % 2] + end
+
+    rows = [{"text": text(row), "label": "ab"[row % 2]} for row in range(300)]
+    data = settings_for(write_jsonl(tmp_path / "train.jsonl", rows), validation=0.3)
+    prepared = prepare(data, seed=0, cache=tmp_path / "cache")
+    linear, floor = fit_floor(prepared, data["clean"], metric="accuracy", maximize=True)
+    assert floor["validation"]["accuracy"] > 0.95
+    assert floor["settings"]["of"] == "char" and floor["settings"]["ngrams"] == [1, 3]
+    linear.save(tmp_path / "linear")
+    texts = [row["text"] for row in rows[:20]]
+    again = load_linear(tmp_path / "linear").predict_probabilities(texts)
+    np.testing.assert_allclose(again, linear.predict_probabilities(texts), atol=1e-6)
