@@ -4,8 +4,9 @@ TEST_PROCESSES ?= 2
 SLOW_TEST_PROCESSES ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
-# A test beside another; `xdist_group` keeps together what shares a fixture that is dear to make.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --dist=loadgroup
+# A test beside another; `xdist_group` keeps together what shares a fixture that is dear to make. Ray's workers would wait
+# for everything else, as they are nice by default.
+PYTEST := OMP_NUM_THREADS=1 RAY_worker_niceness=0 $(BIN)/pytest --dist=loadgroup
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: help quickstart local-cluster test test-slow lint clean
