@@ -26,14 +26,16 @@ class Beginning:
     shares: Mapping[int, float] | None = None
 
 
-def begin_with(module: nn.Module, config: Mapping[str, Any], words: Callable[[], Sequence[str]]) -> Beginning:
+def begin_with(
+    module: nn.Module, config: Mapping[str, Any], words: Callable[[], Sequence[str]], classes: Sequence[str]
+) -> Beginning:
     """Give `module` what the configuration says is learned already: `init_from`, else the weights of its backbone.
 
     Raises UserError where files cannot be used.
     """
     ((_, family),) = config["model"].items()
     if (settings := config["training"]["init_from"]) is not None:
-        taken = take_over(module, read_earlier(settings["model"]), words())
+        taken = take_over(module, read_earlier(settings["model"]), words(), classes)
         report = {"init_from": taken}
     elif BACKBONE in dict(module.named_children()) and family["weights"] is not None:
         settings, path = family, backbone_file(family["weights"], family["backbone"])

@@ -155,7 +155,7 @@ def start(
     sizes = {"vocabulary": prepared.vocabulary, "classes": len(prepared.classes)}
     module = build(config["model"], **sizes, lexicon=lexicon)
     settings = config["training"]
-    learned = begin_with(module, config, prepared.words)
+    learned = begin_with(module, config, prepared.words, prepared.classes)
     module = module.to(device)
     weights = class_weights(train.labels, sizes["classes"], settings.get("class_weights", 0.0))
     tables: list[RowTable] = []

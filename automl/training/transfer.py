@@ -24,10 +24,11 @@ OF_THE_WORDS = "embedding.subword_numbers"  # follows from the words and is neve
 
 @dataclass(frozen=True)
 class Earlier:
-    """The weights of an earlier model by name, and its words by number (None where they are not known)."""
+    """The weights of an earlier model by name, its words and its classes by number (None where they are not known)."""
 
     weights: Mapping[str, Tensor]
-    words: Sequence[str] | None
+    words: Sequence[str] | None = None
+    classes: Sequence[str] | None = None
 
 
 def read_earlier(source: str) -> Earlier:
@@ -39,6 +40,7 @@ def read_earlier(source: str) -> Earlier:
     path = Path(source)
     if RunDirectory(path).manifest.is_file():
         path = RunDirectory(path).best_model
+    described = path if path.is_dir() else path.parent
     if path.is_dir():
         path = _first_member(path) / "model.safetensors"
     if not path.is_file():
@@ -51,7 +53,7 @@ def read_earlier(source: str) -> Earlier:
         words = token_texts(encoder.tokenizer) if isinstance(encoder, Encoder) else None
     except Exception as error:  # the libraries raise many kinds, and bare Exceptions
         raise UserError(f"init_from: cannot read {path.parent}: {type(error).__name__}: {error}") from error
-    return Earlier(weights, words)
+    return Earlier(weights, words, _classes_of(described))
 
 
 def read_state_dict(path: Path, setting: str) -> Mapping[str, Tensor]:
@@ -69,6 +71,13 @@ def read_state_dict(path: Path, setting: str) -> Mapping[str, Tensor]:
     return weights
 
 
+def _classes_of(folder: Path) -> Sequence[str] | None:
+    try:
+        return [str(name) for name in read_json(folder / "config.json")["classes"]]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
 def _first_member(folder: Path) -> Path:
     """Where the weights of a best_model directory lie: of an ensemble those of the network that ranks first."""
     try:
@@ -80,16 +89,19 @@ def _first_member(folder: Path) -> Path:
 
 
 @torch.no_grad()
-def take_over(module: nn.Module, earlier: Earlier, words: Sequence[str]) -> dict[str, Any]:
-    """Give `module`, whose vocabulary is `words`, the weights of an earlier model that match by name and shape.
+def take_over(module: nn.Module, earlier: Earlier, words: Sequence[str], classes: Sequence[str]) -> dict[str, Any]:
+    """Give `module`, with the vocabulary `words` and `classes`, the weights of an earlier model that match by name and
+    shape.
 
-    Words have their vectors wherever both models know them; without the earlier one's words its vocabulary is taken for
-    the same if it is of the same size. Gives loaded, other_shape, new (names of this network's weights: taken over;
-    there in another shape; not there), unused (names of the earlier ones) and, where vectors were taken over word for
-    word, words_known. Raises UserError where nothing matches.
+    Words have their vectors wherever both models know them, and classes their rows of the last layer; without the
+    earlier one's words or classes they are taken for the same if there are as many. Gives loaded, other_shape, new
+    (names of this network's weights: taken over; there in another shape; not there, or for other classes), unused
+    (names of the earlier ones) and, where they were taken over one by one, words_known and classes_known. Raises
+    UserError where nothing matches.
     """
     loaded, other_shape, new = [], [], []
     report: dict[str, Any] = {}
+    last = _last_layer(module, len(classes))
     for name, value in module.state_dict().items():
         there = earlier.weights.get(name)
         if name == OF_THE_WORDS:
@@ -99,6 +111,9 @@ def take_over(module: nn.Module, earlier: Earlier, words: Sequence[str]) -> dict
         elif name in WORD_ROWS and earlier.words is not None and there.shape[1:] == value.shape[1:]:
             report["words_known"] = _take_words(value, words, there, earlier.words)
             loaded.append(name)
+        elif name in last and earlier.classes is not None and there.shape[1:] == value.shape[1:]:
+            report["classes_known"] = _take_rows(value, classes, there, earlier.classes)
+            (loaded if report["classes_known"] else new).append(name)
         elif there.shape == value.shape:
             value.copy_(there)
             loaded.append(name)
@@ -110,13 +125,26 @@ def take_over(module: nn.Module, earlier: Earlier, words: Sequence[str]) -> dict
     return {"loaded": loaded, "other_shape": other_shape, "new": new, "unused": unused, **report}
 
 
+def _last_layer(module: nn.Module, classes: int) -> tuple[str, str]:
+    """The names of the weights and biases with a row for each class: those of the last linear layer of that size."""
+    layers = [name for name, part in module.named_modules() if isinstance(part, nn.Linear)]
+    sized = [name for name in layers if module.get_submodule(name).out_features == classes]
+    return (f"{sized[-1]}.weight", f"{sized[-1]}.bias") if sized else ("", "")
+
+
 def _take_words(rows: Tensor, words: Sequence[str], earlier_rows: Tensor, earlier_words: Sequence[str]) -> int:
-    places = {word: place for place, word in enumerate(earlier_words) if word}
-    pairs = [(number, places[word]) for number, word in enumerate(words) if word in places]
-    pairs.append((1, 1))  # unknown
-    ours, theirs = (torch.tensor(side) for side in zip(*pairs, strict=True))
-    rows[ours] = earlier_rows[theirs].to(rows.dtype)
-    return len(pairs) - 1
+    rows[1] = earlier_rows[1].to(rows.dtype)  # unknown
+    return _take_rows(rows, words, earlier_rows, earlier_words)
+
+
+def _take_rows(rows: Tensor, names: Sequence[str], earlier_rows: Tensor, earlier_names: Sequence[str]) -> int:
+    """Give `rows` those of the same (not empty) name; gives how many there are."""
+    places = {name: place for place, name in enumerate(earlier_names) if name}
+    pairs = [(number, places[name]) for number, name in enumerate(names) if name in places]
+    if pairs:
+        ours, theirs = (torch.tensor(side) for side in zip(*pairs, strict=True))
+        rows[ours] = earlier_rows[theirs].to(rows.dtype)
+    return len(pairs)
 
 
 @dataclass(frozen=True)

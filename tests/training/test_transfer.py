@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from automl.data import Prepared, prepare
 from automl.models import FAMILIES
 from automl.space import UserError, parse, sample_configs
 from automl.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from automl.training.fit import Training, start, train_epoch
+from automl.training.transfer import read_earlier, take_over
 from tests.conftest import make_texts, write_jsonl
 
 CPU = torch.device("cpu")
@@ -121,6 +123,28 @@ def test_a_state_dict_of_any_network_will_do(earlier: tuple[Path, Training], tmp
         config["training"]["init_from"]["model"] = str(tmp_path / name)
         with pytest.raises(UserError, match=message):
             begin(config, prepared)
+
+
+def test_the_last_layer_is_taken_over_class_by_class(earlier: tuple[Path, Training], tmp_path: Path) -> None:
+    folder, before = earlier
+    classes = ["zero", "yes", "no"]  # as if "no" came before "yes" here, and there were another
+    (folder / "config.json").write_text(json.dumps({"classes": ["no", "yes"]}))
+    module = before.module
+    assert isinstance(module.head, nn.Sequential)
+    wider = copy.deepcopy(module)
+    wider.head[-1] = nn.Linear(before.module.head[-1].in_features, len(classes))
+    fresh = wider.head[-1].weight[0].clone()
+    report = take_over(wider, read_earlier(str(folder)), ["", "?"], classes)
+    assert report["classes_known"] == 2 and "head.1.weight" in report["loaded"]
+    for place, known in [(1, 1), (2, 0)]:
+        assert torch.equal(wider.head[-1].weight[place], module.head[-1].weight[known])
+        assert torch.equal(wider.head[-1].bias[place], module.head[-1].bias[known])
+    assert torch.equal(wider.head[-1].weight[0], fresh)
+
+    other = copy.deepcopy(module)
+    nn.init.zeros_(other.head[-1].weight)
+    report = take_over(other, read_earlier(str(folder)), ["", "?"], ["spam", "ham"])
+    assert "head.1.weight" in report["new"] and not other.head[-1].weight.any()
 
 
 def test_of_an_ensemble_the_first_member_is_taken_and_no_path_leads_out(
