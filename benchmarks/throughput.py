@@ -36,8 +36,9 @@ from torch.utils.data import DataLoader
 from automl.data import DenseRows, Prepared, Rows, batches, prepare
 from automl.models import FAMILIES, build
 from automl.space import parse, sample_configs
-from automl.training.fit import start, train_rows
+from automl.training.fit import train_rows
 from automl.training.lexicon import make_lexicon
+from automl.training.start import start
 
 SETTINGS = "token_dropout: 0, dropout: 0.5, embedding: 128"
 NETWORKS = {

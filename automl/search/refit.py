@@ -15,9 +15,10 @@ from automl.search.reasons import first_line
 from automl.search.trial import Assignment, data_of, make_family_importable, set_threads
 from automl.search.watchdog import PREPARING, watch
 from automl.training.checkpoint import save_weights
-from automl.training.fit import start, train_epoch
+from automl.training.fit import train_epoch
 from automl.training.run_directory import RunDirectory, read_json, write_json
 from automl.training.shard import Shard
+from automl.training.start import start
 
 
 def refit(run: RunDirectory, assignment: Assignment, *, epochs: int) -> None:

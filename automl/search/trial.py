@@ -24,10 +24,11 @@ from automl.models import count_parameters
 from automl.search.stop_file import StopFile
 from automl.search.watchdog import PREPARING
 from automl.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, save_weights
-from automl.training.fit import Training, start, train_epoch
+from automl.training.fit import train_epoch
 from automl.training.latency import latencies
 from automl.training.run_directory import TrialDirectory, write_json
 from automl.training.shard import ALONE, Shard
+from automl.training.start import Training, start
 
 CHECKPOINT_SECONDS = 10.0  # an interrupted trial loses at most about so much training, and one epoch
 

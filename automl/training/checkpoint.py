@@ -12,8 +12,8 @@ import torch
 
 from automl.data import Streaming
 from automl.data.files import replace_atomically
-from automl.training.fit import Training
 from automl.training.optimization import Plateau
+from automl.training.start import Training
 
 FORMAT = 3
 PROGRESS = ("epoch", "step", "rows", "accumulation")

@@ -4,36 +4,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from automl.data import Batch, DenseRows, Prepared, Rows, Streaming, batches, choose_streaming, join_rows
-from automl.models import build
+from automl.data import Batch
 from automl.training.augment import augment, mixing_vectors
-from automl.training.averaging import start_average, update_average
-from automl.training.beginning import begin_with
+from automl.training.averaging import update_average
 from automl.training.inference import CHECK_EVERY, predict_probabilities, training_autocast
-from automl.training.lexicon import make_lexicon
 from automl.training.metrics import compute_metrics
-from automl.training.optimization import (
-    Loss,
-    Plateau,
-    build_loss,
-    build_optimizer,
-    class_weights,
-    clip_gradients,
-    learning_rate_factor,
-)
-from automl.training.row_updates import RowTable, find_tables
-from automl.training.shard import ALONE, Shard, unsynchronised
-from automl.training.transfer import Freezing
+from automl.training.optimization import clip_gradients, learning_rate_factor
+from automl.training.shard import unsynchronised
+from automl.training.start import Training
 
 MEASURE_ROWS = 256  # rows of a batch when measuring
 
@@ -42,153 +29,6 @@ T = TypeVar("T")
 
 class InterruptionError(Exception):
     """Someone asked to stop in mid-epoch."""
-
-
-@dataclass
-class Training:
-    """A trial in progress; `epoch`, `step` and `rows` count the epochs, updates and rows that are done.
-
-    `accumulation` is the number of pieces in which a batch passes through the network: what the settings say, and
-    twice that once the GPU's memory has been too small. `average` is the moving average of the network's weights, where
-    the settings ask for one. `streaming` says how train rows that do not fit into memory are read. `report` is what is
-    to be said of the beginning: the first epoch's line has it.
-    """
-
-    module: nn.Module
-    optimizer: torch.optim.Optimizer
-    loss: Loss
-    settings: Mapping[str, Any]
-    train: Rows | DenseRows
-    validation: Rows | DenseRows
-    device: torch.device
-    seed: int
-    shard: Shard
-    rows_per_epoch: int
-    total_steps: float
-    accumulation: int
-    report: Mapping[str, Any]
-    streaming: Streaming | None = None
-    freezing: Freezing | None = None
-    average: nn.Module | None = None
-    tables: Sequence[RowTable] = ()
-    plateau: Plateau = field(default_factory=Plateau)
-    epoch: int = 0
-    step: int = 0
-    rows: int = 0
-    _stream: Iterator[Batch] | None = field(default=None, repr=False)
-    _wrapped: nn.Module | None = field(default=None, repr=False)
-
-    @property
-    def measured(self) -> nn.Module:
-        """The network that is measured and kept: with averaged weights where there are some."""
-        return self.module if self.average is None else self.average
-
-    @property
-    def halved(self) -> bool:
-        """Whether the GPU's memory has been too small once."""
-        return bool(self.accumulation > self.settings["accumulation"])
-
-    def halve(self) -> None:
-        """Let batches pass through the network in half of the rows at a time."""
-        self.accumulation = 2 * self.settings["accumulation"]
-
-    def wrapped(self) -> nn.Module:
-        """The network to train: it averages gradients over all processes, which have to ask for it together first."""
-        if self._wrapped is None:
-            self._wrapped = self.shard.wrap(self.module)
-        return self._wrapped
-
-    def unwrap(self) -> None:
-        """Let the next step begin with other weights to train; all processes do it at the same epoch."""
-        self._wrapped = None
-
-    def stream(self) -> Iterator[Batch]:
-        """Batches from where the trial is, one shuffled pass over the train rows after another, without end.
-
-        The order of a pass depends on the seed and on its number only.
-        """
-        if self._stream is None:
-            self._stream = self._passes()
-        return self._stream
-
-    def _passes(self) -> Iterator[Batch]:
-        done, start = divmod(self.rows, len(self.train))
-        while True:
-            done += 1
-            shuffle = np.random.default_rng([self.seed, done])
-            yield from batches(
-                self.train,
-                self.settings["batch_size"],
-                shuffle=shuffle,
-                start=start,
-                streaming=self.streaming,
-                class_sampling=self.settings.get("class_sampling", 0.0),
-            )
-            start = 0
-
-
-def start(
-    config: Mapping[str, Any],
-    prepared: Prepared,
-    *,
-    max_epochs: int,
-    seed: int,
-    device: torch.device,
-    shard: Shard = ALONE,
-    with_validation: bool = False,
-) -> Training:
-    """Build the network and the optimiser of a trial's configuration, `seed` deciding the initial weights.
-
-    An epoch is a pass over `prepared`'s train rows, or as many rows as `rows_per_epoch` says: it then ends with the
-    first batch that reaches them, and the next goes on from there. The learning-rate schedule spans `max_epochs`.
-    Each process of data-parallel training calls this with its `shard`; `batch_size` is that of all together. To train
-    on the validation rows too (`with_validation`) makes their figures meaningless. Raises UserError where files that
-    the configuration names (relative to the current directory) cannot be used.
-    """
-    torch.manual_seed(seed)
-    train, validation = prepared.rows("train"), prepared.rows("validation")
-    if train is None or validation is None:
-        raise ValueError(f"{prepared.path} has no train or no validation rows")
-    if with_validation:
-        train = join_rows(train, validation, None if choose_streaming(train) is None else prepared.path)
-    lexicon, report = make_lexicon(config["model"], prepared)
-    sizes = {"vocabulary": prepared.vocabulary, "classes": len(prepared.classes)}
-    module = build(config["model"], **sizes, lexicon=lexicon)
-    settings = config["training"]
-    learned = begin_with(module, config, prepared.words, prepared.classes)
-    module = module.to(device)
-    weights = class_weights(train.labels, sizes["classes"], settings.get("class_weights", 0.0))
-    tables: list[RowTable] = []
-    if device.type == "cpu" and shard.world == 1 and settings["ema"] is None and isinstance(train, Rows):
-        # A GPU updates whole tables faster than it could say which rows; averages and other processes need them all.
-        tables = find_tables(module, settings["batch_size"] * len(train.tokens) / len(train))
-    rows_per_epoch = settings["rows_per_epoch"] or len(train)
-    steps_of_pass = math.ceil(len(train) / settings["batch_size"])
-    return Training(
-        module=module,
-        optimizer=build_optimizer(settings["optimizer"], module, learned.shares, tables),
-        loss=build_loss(settings["loss"], None if weights is None else weights.to(device)),
-        settings=settings,
-        train=train,
-        validation=validation,
-        device=device,
-        seed=seed,
-        shard=shard,
-        rows_per_epoch=rows_per_epoch,
-        total_steps=max_epochs * rows_per_epoch * steps_of_pass / len(train),
-        accumulation=settings["accumulation"],
-        report={**report, **learned.report},
-        streaming=_agreed_streaming(train, shard, device),
-        freezing=learned.freezing,
-        average=None if settings["ema"] is None else start_average(module),
-        tables=tables,
-    )
-
-
-def _agreed_streaming(train: Rows | DenseRows, shard: Shard, device: torch.device) -> Streaming | None:
-    """How rows are streamed in all processes, where one of them cannot hold them in memory: they draw the same rows."""
-    chosen = choose_streaming(train)
-    return choose_streaming(train, memory=0) if shard.any(chosen is not None, device) else None
 
 
 def train_epoch(training: Training, interrupted: Callable[[], bool] = lambda: False) -> dict[str, Any] | None:

@@ -16,7 +16,8 @@ from automl.space import SpaceError, UserError, parse, sample_configs
 from automl.space.training_section import AUGMENTS
 from automl.training.augment import augment, mixing_vectors
 from automl.training.beforehand import check_files
-from automl.training.fit import start, train_epoch
+from automl.training.fit import train_epoch
+from automl.training.start import start
 
 NOTHING = dict.fromkeys({setting for settings in AUGMENTS.values() for setting in settings}, 0.0)
 

@@ -23,8 +23,9 @@ from automl.models import FAMILIES
 from automl.space import UserError, parse, sample_configs
 from automl.training.beforehand import check_files
 from automl.training.checkpoint import save_weights
-from automl.training.fit import Training, start, train_epoch
+from automl.training.fit import train_epoch
 from automl.training.inference import load_weights, predict_probabilities
+from automl.training.start import Training, start
 from tests.models.backbones import torchvision_replaced
 
 CPU = torch.device("cpu")

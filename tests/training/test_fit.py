@@ -21,11 +21,12 @@ from automl.space import UserError, load, sample_configs
 from automl.space.objectives import METRICS
 from automl.training import fit
 from automl.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, save_weights
-from automl.training.fit import Training, start, train_epoch
+from automl.training.fit import train_epoch
 from automl.training.floor import fit_floor, load_linear
 from automl.training.inference import load_weights, predict_probabilities
 from automl.training.metrics import compute_metrics
 from automl.training.optimization import Plateau, build_loss, class_weights, focal_loss, learning_rate_factor
+from automl.training.start import Training, start
 from tests.conftest import write_jsonl
 from tests.data.settings import settings_for
 

@@ -24,8 +24,9 @@ from automl.models.cost import estimate_cost
 from automl.space import SpaceError, UserError, load, parse, sample_configs
 from automl.training.beforehand import check_files, vectors_of
 from automl.training.checkpoint import save_weights
-from automl.training.fit import start, train_epoch
+from automl.training.fit import train_epoch
 from automl.training.inference import load_weights, predict_probabilities
+from automl.training.start import start
 
 CPU = torch.device("cpu")
 WORDS = ["the", "good", "bad", "flight", "Was", "monday"]

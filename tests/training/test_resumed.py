@@ -18,7 +18,8 @@ from automl.search.feasibility import Costs
 from automl.space import parse, sample_configs
 from automl.space.spec import tasks_of
 from automl.training.checkpoint import load_checkpoint, save_checkpoint
-from automl.training.fit import Training, start, train_epoch
+from automl.training.fit import train_epoch
+from automl.training.start import Training, start
 from tests.conftest import make_texts
 from tests.models.backbones import torchvision_replaced
 

@@ -16,9 +16,10 @@ from automl.models import FAMILIES
 from automl.space import parse, sample_configs
 from automl.training import row_updates
 from automl.training.checkpoint import load_checkpoint, save_checkpoint
-from automl.training.fit import Training, start, train_epoch
+from automl.training.fit import train_epoch
 from automl.training.optimization import build_optimizer
 from automl.training.row_updates import RowTable
+from automl.training.start import Training, start
 
 WORDS, SIZE = 60, 4
 OPTIMIZERS: dict[str, dict[str, float]] = {

@@ -17,8 +17,9 @@ import torch
 from automl.data import Batch, prepare
 from automl.models import FAMILIES
 from automl.space import load, sample_configs
-from automl.training.fit import start, train_epoch
+from automl.training.fit import train_epoch
 from automl.training.shard import Shard
+from automl.training.start import start
 
 CPU = torch.device("cpu")
 

@@ -17,7 +17,8 @@ from automl.data import Prepared, prepare
 from automl.models import FAMILIES
 from automl.space import UserError, parse, sample_configs
 from automl.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
-from automl.training.fit import Training, start, train_epoch
+from automl.training.fit import train_epoch
+from automl.training.start import Training, start
 from automl.training.transfer import read_earlier, take_over
 from tests.conftest import make_texts, write_jsonl
 
