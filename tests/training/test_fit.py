@@ -15,7 +15,7 @@ import torch
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss, roc_auc_score
 from sklearn.utils.class_weight import compute_class_weight
 
-from automl.data import Prepared, prepare, streaming
+from automl.data import Prepared, batches, prepare, streaming
 from automl.models import FAMILIES
 from automl.space import UserError, load, sample_configs
 from automl.space.objectives import METRICS
@@ -196,14 +196,14 @@ def test_an_interruption_ends_an_epoch_half_way(config: dict[str, Any], prepared
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The train rows in the order in which they are drawn."""
     found: list[int] = []
-    real = fit.batches
+    real = batches
 
     def recorded(*arguments: Any, **settings: Any) -> Any:
         for batch in real(*arguments, **settings):
             found.extend(batch.index.tolist())
             yield batch
 
-    monkeypatch.setattr(fit, "batches", recorded)
+    monkeypatch.setattr("automl.training.start.batches", recorded)
     return found
 
 
