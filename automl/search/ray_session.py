@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -145,7 +146,16 @@ def ray_session(address: str | None) -> Iterator[Capacity]:
 
 
 def _stop() -> None:
-    ray.shutdown()
+    # A reference to one of Ray's objects that is freed while Ray shuts down ends the process (Ray 2.60), and any thread
+    # may be the one that collects garbage.
+    collecting = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        ray.shutdown()
+    finally:
+        if collecting:
+            gc.enable()
     leave_privacy()
 
 

@@ -24,6 +24,30 @@ import sys, ray
 print(len(ray._raylet.GcsClient(address=sys.argv[1]).get_all_node_info(timeout=10)), "node")
 """
 
+GARBAGE = """
+import gc, threading, time, ray
+from automl.search.ray_session import ray_session
+
+class Ring:
+    def __init__(self, value):
+        self.value, self.ring = value, self
+
+def drop():
+    while values and not over.is_set():
+        Ring(values.pop())
+        time.sleep(0.0004)
+
+gc.set_threshold(10)
+over = threading.Event()
+with ray_session(None):
+    values = [ray.put(0) for _ in range(6000)]
+    thread = threading.Thread(target=drop)
+    thread.start()
+over.set()
+thread.join()
+print("over")
+"""
+
 
 def listeners(processes: set[int]) -> set[str]:
     """The addresses, as hexadecimal digits, on which these processes listen for TCP connections."""
@@ -89,3 +113,8 @@ def test_a_ray_that_dies_while_it_starts_is_started_once_more(monkeypatch: pytes
     monkeypatch.setattr(ray, "init", lambda **settings: [][0])
     with pytest.raises(UserError, match="cannot start on a local Ray: list index out of range"), ray_session(None):
         pass
+
+
+def test_garbage_that_another_thread_collects_does_not_end_the_process() -> None:
+    done = subprocess.run([sys.executable, "-c", GARBAGE], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "over\n"), done.stderr[-2000:]
