@@ -1,7 +1,7 @@
 # Two commands from a fresh clone: `make quickstart` and `make test`. Needs Python 3.11 or later; nothing else.
 PYTHON ?= python3
 TEST_PROCESSES ?= 2
-SLOW_TEST_PROCESSES ?= 3
+SLOW_TEST_PROCESSES ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 # A test beside another; `xdist_group` keeps together what shares a fixture that is dear to make. Ray's workers would wait

@@ -93,4 +93,4 @@ def test_loader_draws_every_row_in_every_arm(tmp_path: Path) -> None:
     )
     assert (figures["rows"], figures["batches"]) == (990, 16)
     assert min(figures["batches_per_second"].values()) > 0
-    assert set(figures["automl_faster_than"]) == {"copied", "resident", "lists"} and "batches/s" in printed
+    assert set(figures["automl_faster_than"]) == {"copied", "resident", "lists", "streamed"} and "batches/s" in printed

@@ -36,6 +36,9 @@ def test_a_shipped_file_runs(path: Path, tmp_path: Path) -> None:
         "search.time_budget=5m",
         "resources.max_concurrent=1",  # one process that loads PyTorch
     ]
+    if path.stem.endswith("_vectors"):
+        (tmp_path / "vectors.txt").write_text("good 0.5 0.1\nbad -0.5 0.1\n")
+        overrides += [f"model.{name}.vectors.source={tmp_path}/vectors.txt" for name in ("cnn", "rnn", "rnn_cnn")]
     result = automl.run(path, output=tmp_path / "run", trials=2, overrides=overrides, quiet=True)
     assert result.status == "finished"
     rows = [row for row in automl.leaderboard(result.path) if row["trial"] is not None]
