@@ -94,7 +94,7 @@ def seconds_of(run: Pass, seed: int) -> tuple[float, float, int]:
 
 def main(
     data: Annotated[Path, typer.Option(help="A folder with train.parquet: columns text and label.")],
-    rows: Annotated[int, typer.Option(min=1000)] = 100_000,
+    rows: Annotated[int, typer.Option(min=1000)] = 500_000,
     batch_size: Annotated[int, typer.Option(min=1)] = 64,
     rounds: Annotated[int, typer.Option(help="Passes of each arm.", min=1)] = 3,
     output: Annotated[Path | None, typer.Option(help="Where to write the figures as JSON.")] = None,
