@@ -131,8 +131,9 @@ def check_space(spec: SearchSpec, samples: int) -> Checked:
         if isinstance(files, list):
             name, damaged = getattr(spec.data, kind.name), spec.data.on_bad_rows == "report"
             columns = [spec.data.label] if is_wide(kind, name) else [name, spec.data.label]
-            require_columns(find_files(files), columns, damaged=damaged)
-            for path in find_files(files) if is_wide(kind, name) else []:
+            paths = find_files(files)
+            require_columns(paths, columns, damaged=damaged)
+            for path in paths if is_wide(kind, name) else []:
                 if there := column_names(path, damaged=damaged):
                     input_columns(path, kind, name, there, [spec.data.label])
     check_files(spec)

@@ -27,8 +27,13 @@ def is_wide(kind: Modality, column: Column) -> bool:
 
 def fitting(column: Column, names: Sequence[str], others: Sequence[str] = ()) -> list[list[str]]:
     """The columns of each channel, `others` aside, in their order."""
-    patterns = column if isinstance(column, list) else [column]
-    return [[name for name in names if fnmatchcase(name, pattern) and name not in others] for pattern in patterns]
+    return [
+        [name for name in names if fnmatchcase(name, pattern) and name not in others] for pattern in _patterns(column)
+    ]
+
+
+def _patterns(column: Column) -> list[str]:
+    return column if isinstance(column, list) else [column]
 
 
 def input_columns(
@@ -45,7 +50,7 @@ def input_columns(
         require_names(path, [column], there)
         return [column]
     channels = fitting(column, there, others)
-    patterns = column if isinstance(column, list) else [column]
+    patterns = _patterns(column)
     for pattern, found in zip(patterns, channels, strict=True):
         if not found:
             raise UserError(f"{path} has no column that fits {pattern!r} (it has {', '.join(map(repr, there[:20]))})")

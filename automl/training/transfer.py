@@ -127,9 +127,9 @@ def take_over(module: nn.Module, earlier: Earlier, words: Sequence[str], classes
 
 def _last_layer(module: nn.Module, classes: int) -> tuple[str, str]:
     """The names of the weights and biases with a row for each class: those of the last linear layer of that size."""
-    layers = [name for name, part in module.named_modules() if isinstance(part, nn.Linear)]
-    sized = [name for name in layers if module.get_submodule(name).out_features == classes]
-    return (f"{sized[-1]}.weight", f"{sized[-1]}.bias") if sized else ("", "")
+    parts = module.named_modules()
+    layers = [name for name, part in parts if isinstance(part, nn.Linear) and part.out_features == classes]
+    return (f"{layers[-1]}.weight", f"{layers[-1]}.bias") if layers else ("", "")
 
 
 def _take_words(rows: Tensor, words: Sequence[str], earlier_rows: Tensor, earlier_words: Sequence[str]) -> int:
