@@ -45,6 +45,7 @@ def batches(
     start: int = 0,
     streaming: Streaming | None = None,
     class_sampling: float = 0.0,
+    for_gpu: bool = False,
 ) -> Iterator[Batch]:
     """Every row once, in batches of `batch_size` (one may be smaller).
 
@@ -53,11 +54,12 @@ def batches(
 
     With `streaming` rows are shuffled within windows, and read a window ahead. With `class_sampling` as many are drawn,
     but of each class what `class_draws` says, so that some rows come several times and some not at all. Both need
-    `shuffle`.
+    `shuffle`. With `for_gpu` batches of texts and series are padded to one of few lengths, and
+    lie in memory from which a GPU takes them without being waited for.
     """
     if shuffle is None:
         order = rows.lengths_of(np.arange(len(rows))).argsort(kind="stable")
-        yield from _gathered(rows, order, batch_size, range(-(-len(rows) // batch_size)), 0)
+        yield from _gathered(rows, order, batch_size, range(-(-len(rows) // batch_size)), 0, for_gpu)
         return
     windows = [] if streaming is None else streaming.windows(len(rows), shuffle)
     drawn = 0
@@ -67,7 +69,7 @@ def batches(
             if drawn + len(order) > start:
                 ready(number)
                 order = order[_by_length(rows.lengths_of(order), batch_size * BUCKET_BATCHES)]
-                yield from _gathered(rows, order, batch_size, sequence, start - drawn)
+                yield from _gathered(rows, order, batch_size, sequence, start - drawn, for_gpu)
             drawn += len(order)
 
 
@@ -97,13 +99,15 @@ def _windows(
 
 
 def _gathered(
-    rows: Rows | DenseRows, order: Numbers, batch_size: int, sequence: Iterable[int], start: int
+    rows: Rows | DenseRows, order: Numbers, batch_size: int, sequence: Iterable[int], start: int, for_gpu: bool
 ) -> Iterator[Batch]:
     """The batches into which `order` falls, in `sequence`, from the one with which `start` rows are passed."""
     starts = np.arange(0, len(order), batch_size)
     # What is small is put in order for all batches together, so that each is a slice of it.
     lengths, labels = rows.lengths_of(order), rows.labels[order].astype(np.int64, copy=False)
     longest = np.maximum.reduceat(lengths, starts) if len(order) else lengths
+    if for_gpu and not (isinstance(rows, DenseRows) and rows.values.ndim == 4):
+        longest = _one_of_few(longest)
     if isinstance(rows, DenseRows):
         begins, gather = order, _dense_gather(rows)
     else:
@@ -115,7 +119,8 @@ def _gathered(
         drawn += len(index)
         if drawn > start:
             values = gather(begins[chosen], length, widths[number])
-            yield Batch(*map(torch.from_numpy, (values, length, labels[chosen], index)))
+            held = map(torch.from_numpy, (values, length, labels[chosen], index))
+            yield Batch(*(each.pin_memory() if for_gpu else each for each in held))
 
 
 def _token_gather(rows: Rows, longest: int) -> Callable[[Numbers, Numbers, int], npt.NDArray[np.int64]]:
@@ -128,6 +133,13 @@ def _token_gather(rows: Rows, longest: int) -> Callable[[Numbers, Numbers, int],
         return np.multiply(taken, here < lengths[:, None], dtype=np.int64)
 
     return gather
+
+
+def _one_of_few(widths: Numbers) -> Numbers:
+    """Each rounded up by less than a quarter, and to at least a multiple of 8."""
+    step = np.maximum(8, 2 ** (np.log2(np.maximum(widths, 1)).astype(np.int64) - 2))
+    rounded: Numbers = -(-widths // step) * step
+    return rounded
 
 
 def _dense_gather(rows: DenseRows) -> Callable[[Numbers, Numbers, int], npt.NDArray[np.generic]]:

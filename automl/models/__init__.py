@@ -55,12 +55,18 @@ def count_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
+def depends_on_shapes_alone(family: str) -> bool:
+    """Whether what the family's network computes depends on the shapes of its inputs alone, as all of ours do."""
+    return not is_user_family(family) and family != "pretrained"
+
+
 __all__ = [
     "FAMILIES",
     "Lexicon",
     "build",
     "can_be_narrowed",
     "count_parameters",
+    "depends_on_shapes_alone",
     "family_folder",
     "family_section",
     "find_family",

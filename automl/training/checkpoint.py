@@ -6,6 +6,7 @@ import hashlib
 import io
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -68,7 +69,7 @@ def load_checkpoint(training: Training, path: Path) -> None:
         training.module.load_state_dict(state["module"])
         if training.average is not None:
             training.average.load_state_dict(state["average"])
-        training.optimizer.load_state_dict(state["optimizer"])
+        training.optimizer.load_state_dict(_as_here(state["optimizer"], training.optimizer))
     except (RuntimeError, ValueError) as error:
         raise CheckpointError(f"{path.name} is of another network") from error
     training.plateau = Plateau(**state["plateau"])
@@ -77,3 +78,12 @@ def load_checkpoint(training: Training, path: Path) -> None:
     training.streaming = None if streaming is None else Streaming(**streaming)
     for name in PROGRESS:
         setattr(training, name, state[name])
+
+
+def _as_here(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """An optimiser's state with the options that it has here, as the device decides which of PyTorch's updates it uses."""
+    options = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+    if len(options) != len(state["param_groups"]):
+        raise ValueError("other groups of parameters")
+    groups = [{**group, **here} for group, here in zip(state["param_groups"], options, strict=True)]
+    return {**state, "param_groups": groups}

@@ -6,15 +6,16 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from automl.data import Batch
-from automl.training.augment import augment, mixing_vectors
+from automl.training.augment import Mix, augment, mixing_vectors
 from automl.training.averaging import update_average
 from automl.training.inference import CHECK_EVERY, predict_probabilities, training_autocast
 from automl.training.metrics import compute_metrics
@@ -98,16 +99,7 @@ def train_rows(training: Training, until: int, look: Callable[[], None]) -> floa
         for group in optimizer.param_groups:
             group["lr"] = optimizer_settings["learning_rate"] * factor * group["share"]
         batch = next(stream)
-        for table in training.tables:
-            table.take(batch.tokens, optimizer)
-        total += _halve_if_too_large(training, lambda batch=batch: _gradients(training, batch))  # type: ignore[misc]
-        for table in training.tables:
-            table.hand_over(optimizer)
-        if settings["gradient_clip"] is not None:
-            clip_gradients(optimizer, settings["gradient_clip"])
-        optimizer.step()
-        for table in training.tables:
-            table.put_back(optimizer)
+        total += _halve_if_too_large(training, partial(_step, training, batch))
         training.rows += len(batch.labels)
         training.step += 1
         if training.average is not None:
@@ -118,6 +110,33 @@ def train_rows(training: Training, until: int, look: Callable[[], None]) -> floa
     return mean if math.isfinite(mean) else math.nan
 
 
+def _step(training: Training, batch: Batch) -> Tensor:
+    """Update the weights once; gives the sum of the losses of the batch's rows in this process."""
+    if training.recorder is not None:
+        inputs, lengths = batch.tokens, batch.lengths
+        if training.settings.get("augment") is not None:
+            inputs, lengths, _ = _augmented(training, batch)
+        return training.recorder.run(partial(_whole_step, training), inputs, lengths, batch.labels) * len(batch.labels)
+    for table in training.tables:
+        table.take(batch.tokens, training.optimizer)
+    total = _gradients(training, batch)
+    for table in training.tables:
+        table.hand_over(training.optimizer)
+    _update(training)
+    for table in training.tables:
+        table.put_back(training.optimizer)
+    return total
+
+
+def _whole_step(training: Training, inputs: Tensor, lengths: Tensor, labels: Tensor) -> Tensor:
+    """Update the weights for a batch that is neither cut nor mixed; gives its mean loss."""
+    training.module.zero_grad(set_to_none=True)
+    loss = _backward(training, training.module, inputs, lengths, labels)
+    _update(training)
+    training.module.zero_grad(set_to_none=True)
+    return loss
+
+
 def _gradients(training: Training, batch: Batch) -> Tensor:
     """Leave the gradients of a batch's mean loss in the network; gives the sum of its rows' losses in this process."""
     module = training.wrapped()
@@ -125,22 +144,47 @@ def _gradients(training: Training, batch: Batch) -> Tensor:
     total = torch.zeros((), device=training.device)
     pieces = list(training.shard.pieces(batch, training.accumulation))
     for number, (piece, weight) in enumerate(pieces, start=1):
+        inputs, lengths, mix = _augmented(training, piece)
         labels = piece.labels.to(training.device, non_blocking=True)
         with unsynchronised(module) if number < len(pieces) else nullcontext():
-            with training_autocast(training.device, training.settings.get("precision", "auto")):
-                inputs = piece.tokens.to(training.device, non_blocking=True)
-                lengths = piece.lengths.to(training.device, non_blocking=True)
-                mix = None
-                if (changes := training.settings.get("augment")) is not None:
-                    inputs, lengths, mix = augment(inputs, lengths, changes)
-                with mixing_vectors(training.module, mix):
-                    logits = module(inputs, lengths).float()
-                loss = training.loss(logits, labels)
-                if mix is not None:
-                    loss = mix.loss(loss, training.loss(logits, labels[mix.partner]))
-            (loss * weight).backward()  # type: ignore[no-untyped-call]
-        total += loss.detach() * (len(labels) if weight else 0)
+            loss = _backward(training, module, inputs, lengths, labels, mix, weight)
+        total += loss * (len(labels) if weight else 0)
     return total
+
+
+def _augmented(training: Training, batch: Batch) -> tuple[Tensor, Tensor, Mix | None]:
+    """Inputs and lengths on the device, changed as the settings say, and what was mixed."""
+    inputs = batch.tokens.to(training.device, non_blocking=True)
+    lengths = batch.lengths.to(training.device, non_blocking=True)
+    changes = training.settings.get("augment")
+    return (inputs, lengths, None) if changes is None else augment(inputs, lengths, changes)
+
+
+def _backward(
+    training: Training,
+    module: nn.Module,
+    inputs: Tensor,
+    lengths: Tensor,
+    labels: Tensor,
+    mix: Mix | None = None,
+    weight: float = 1.0,
+) -> Tensor:
+    """Add to the network's gradients those of the rows' mean loss times `weight`; gives the mean loss."""
+    with training_autocast(training.device, training.settings.get("precision", "auto")):
+        with mixing_vectors(training.module, mix):
+            logits = module(inputs, lengths).float()
+        loss = training.loss(logits, labels)
+        if mix is not None:
+            loss = mix.loss(loss, training.loss(logits, labels[mix.partner]))
+    (loss * weight).backward()  # type: ignore[no-untyped-call]
+    return loss.detach()
+
+
+def _update(training: Training) -> None:
+    longest = training.settings["gradient_clip"]
+    if longest is not None:
+        clip_gradients(training.optimizer, longest)
+    training.optimizer.step()
 
 
 def _measure(training: Training, look: Callable[[], None]) -> npt.NDArray[np.float32]:

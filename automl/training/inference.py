@@ -85,18 +85,18 @@ def predict_probabilities(
     """
     module.eval()
     probabilities: Tensor | None = None
-    for number, batch in enumerate(batches(rows, batch_size, shuffle=None)):
+    for number, batch in enumerate(batches(rows, batch_size, shuffle=None, for_gpu=device.type == "cuda")):
         if number % CHECK_EVERY == 0:
             look()
         mine = number % shard.world == shard.rank
         if not mine and probabilities is not None:
             continue
         with autocast(device):
-            logits = module(batch.tokens.to(device), batch.lengths.to(device))
+            logits = module(batch.tokens.to(device, non_blocking=True), batch.lengths.to(device, non_blocking=True))
         if probabilities is None:
             probabilities = torch.zeros(len(rows), logits.shape[1], device=device)
         if mine:
-            probabilities[batch.index.to(device)] = logits.float().softmax(dim=1)
+            probabilities[batch.index.to(device, non_blocking=True)] = logits.float().softmax(dim=1)
     assert probabilities is not None  # there is at least one row
     return shard.sum(probabilities).cpu().numpy()
 

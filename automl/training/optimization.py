@@ -56,11 +56,11 @@ def build_optimizer(
 
 
 def _adam(groups: Groups, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
-    return torch.optim.Adam(groups, lr=settings["learning_rate"], fused=True)
+    return torch.optim.Adam(groups, lr=settings["learning_rate"], fused=True, capturable=_on_gpu(groups))
 
 
 def _adamw(groups: Groups, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(groups, lr=settings["learning_rate"], fused=True)
+    return torch.optim.AdamW(groups, lr=settings["learning_rate"], fused=True, capturable=_on_gpu(groups))
 
 
 def _sgd(groups: Groups, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
@@ -71,16 +71,30 @@ def _sgd(groups: Groups, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
 def _rmsprop(groups: Groups, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
     # No fused version exists.
     return torch.optim.RMSprop(
-        groups, lr=settings["learning_rate"], alpha=settings["smoothing"], momentum=settings["momentum"], foreach=True
+        groups,
+        lr=settings["learning_rate"],
+        alpha=settings["smoothing"],
+        momentum=settings["momentum"],
+        foreach=True,
+        capturable=_on_gpu(groups),
     )
 
 
 def _adagrad(groups: Groups, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
     # Its fused version is for CPUs only.
-    on_cpu = all(parameter.device.type == "cpu" for group in groups for parameter in group["params"])
+    on_gpu = _on_gpu(groups)
     return torch.optim.Adagrad(
-        groups, lr=settings["learning_rate"], fused=on_cpu or None, foreach=None if on_cpu else True
+        groups, lr=settings["learning_rate"], fused=None if on_gpu else True, foreach=on_gpu or None
     )
+
+
+def _on_gpu(groups: Groups) -> bool:
+    return any(parameter.is_cuda for group in groups for parameter in group["params"])
+
+
+def can_be_recorded(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether PyTorch can record the optimiser's step with a learning rate that changes; Adagrad's it cannot."""
+    return not isinstance(optimizer, torch.optim.Adagrad)
 
 
 _MAKE = {"adamw": _adamw, "adam": _adam, "sgd": _sgd, "rmsprop": _rmsprop, "adagrad": _adagrad}

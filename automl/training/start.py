@@ -12,11 +12,19 @@ import torch
 from torch import nn
 
 from automl.data import Batch, DenseRows, Prepared, Rows, Streaming, batches, choose_streaming, join_rows
-from automl.models import build
+from automl.models import build, depends_on_shapes_alone
 from automl.training.averaging import start_average
 from automl.training.beginning import begin_with
 from automl.training.lexicon import make_lexicon
-from automl.training.optimization import Loss, Plateau, build_loss, build_optimizer, class_weights
+from automl.training.optimization import (
+    Loss,
+    Plateau,
+    build_loss,
+    build_optimizer,
+    can_be_recorded,
+    class_weights,
+)
+from automl.training.recording import Recorder
 from automl.training.row_updates import RowTable, find_tables
 from automl.training.shard import ALONE, Shard
 from automl.training.transfer import Freezing
@@ -49,6 +57,7 @@ class Training:
     freezing: Freezing | None = None
     average: nn.Module | None = None
     tables: Sequence[RowTable] = ()
+    recorder: Recorder | None = None
     plateau: Plateau = field(default_factory=Plateau)
     epoch: int = 0
     step: int = 0
@@ -69,6 +78,7 @@ class Training:
     def halve(self) -> None:
         """Let batches pass through the network in half of the rows at a time."""
         self.accumulation = 2 * self.settings["accumulation"]
+        self.recorder = None  # what is recorded is of whole batches, and holds memory
 
     def wrapped(self) -> nn.Module:
         """The network to train: it averages gradients over all processes, which have to ask for it together first."""
@@ -79,6 +89,8 @@ class Training:
     def unwrap(self) -> None:
         """Let the next step begin with other weights to train; all processes do it at the same epoch."""
         self._wrapped = None
+        if self.recorder is not None:
+            self.recorder = Recorder(self.optimizer, self.device)
 
     def stream(self) -> Iterator[Batch]:
         """Batches from where the trial is, one shuffled pass over the train rows after another, without end.
@@ -101,6 +113,7 @@ class Training:
                 start=start,
                 streaming=self.streaming,
                 class_sampling=self.settings.get("class_sampling", 0.0),
+                for_gpu=self.device.type == "cuda",
             )
             start = 0
 
@@ -142,9 +155,11 @@ def start(
         tables = find_tables(module, settings["batch_size"] * len(train.tokens) / len(train))
     rows_per_epoch = settings["rows_per_epoch"] or len(train)
     steps_of_pass = math.ceil(len(train) / settings["batch_size"])
+    optimizer = build_optimizer(settings["optimizer"], module, learned.shares, tables)
+    recorded = device.type == "cuda" and shard.world == 1 and _can_be_recorded(config, optimizer)
     return Training(
         module=module,
-        optimizer=build_optimizer(settings["optimizer"], module, learned.shares, tables),
+        optimizer=optimizer,
         loss=build_loss(settings["loss"], None if weights is None else weights.to(device)),
         settings=settings,
         train=train,
@@ -160,6 +175,18 @@ def start(
         freezing=learned.freezing,
         average=None if settings["ema"] is None else start_average(module),
         tables=tables,
+        recorder=Recorder(optimizer, device) if recorded else None,
+    )
+
+
+def _can_be_recorded(config: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> bool:
+    """Whether what a step does on one GPU depends on the shapes of its batch alone."""
+    settings = config["training"]
+    changes = settings.get("augment") or {}
+    mixes = changes.get("mixup", 0) > 0 or changes.get("cutmix", 0) > 0
+    (family,) = config["model"]
+    return (
+        settings["accumulation"] == 1 and not mixes and depends_on_shapes_alone(family) and can_be_recorded(optimizer)
     )
 
 

@@ -1,0 +1,122 @@
+"""What only a GPU does: bfloat16, recorded steps, and memory that is really too small."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from automl.data import Prepared
+from automl.training.checkpoint import load_checkpoint, save_checkpoint
+from automl.training.fit import train_epoch
+from automl.training.inference import predict_probabilities
+from automl.training.start import Training, start
+from tests.training.test_resumed import CASES, drawn, folder, torchvision
+
+__all__ = ["folder", "torchvision"]  # fixtures
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU with CUDA")
+GPU = torch.device("cuda")
+SEEDS = range(6)
+
+
+def begin(config: dict[str, Any], prepared: Prepared, *, recorded: bool = True) -> Training:
+    training = start(config, prepared, max_epochs=8, seed=1, device=GPU)
+    if not recorded:
+        training.recorder = None
+    return training
+
+
+def figures(training: Training) -> dict[str, Any]:
+    line = train_epoch(training)
+    assert line is not None
+    return {name: value for name, value in line.items() if name not in ("seconds", "started")}
+
+
+def close(first: Training, second: Training) -> None:
+    """To rounding, as sums of some kernels come in any order, and some optimisers make much of the least gradient."""
+    other = second.module.state_dict()
+    for name, value in first.module.state_dict().items():
+        distance = (value.double() - other[name].double()).norm()
+        assert distance <= 0.02 * other[name].double().norm() + 1e-3, name
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(("task", "family"), CASES, ids=lambda value: value.split("_")[0])
+def test_recorded_steps_are_the_steps(folder: Path, task: str, family: str, seed: int) -> None:
+    config, prepared = drawn(folder, task, family, seed)
+    config["training"] |= {"precision": "float32", "accumulation": 1}
+    recorded, plain = begin(config, prepared), begin(config, prepared, recorded=False)
+    for _ in range(4):
+        first, second = figures(recorded), figures(plain)
+        assert first["train_loss"] == pytest.approx(second["train_loss"], rel=1e-3)
+    close(recorded, plain)
+    changes = config["training"].get("augment") or {}
+    mixes = changes.get("mixup", 0) > 0 or changes.get("cutmix", 0) > 0
+    if family == "pretrained" or mixes or "adagrad" in config["training"]["optimizer"]:
+        assert recorded.recorder is None
+    else:
+        assert recorded.recorder is not None
+        assert recorded.recorder.recorded
+
+
+@pytest.mark.parametrize(("task", "family"), CASES, ids=lambda value: value.split("_")[0])
+def test_a_resumed_trial_equals_the_uninterrupted_one(folder: Path, tmp_path: Path, task: str, family: str) -> None:
+    config, prepared = drawn(folder, task, family, seed=5)
+    whole, part = begin(config, prepared), begin(config, prepared)
+    lines = [figures(whole) for _ in range(4)]
+    for _ in range(2):
+        figures(part)
+    save_checkpoint(part, tmp_path / "checkpoint.pt")
+    resumed = begin(config, prepared)
+    load_checkpoint(resumed, tmp_path / "checkpoint.pt")
+    again = [figures(resumed) for _ in range(2)]
+    assert [line["train_loss"] for line in again] == pytest.approx([line["train_loss"] for line in lines[2:]], rel=1e-2)
+
+
+def test_a_gpu_computes_in_bfloat16_and_agrees_with_the_processor(folder: Path) -> None:
+    config, prepared = drawn(folder, "text_classification", "cnn", 0)
+    training = begin(config, prepared)
+    kinds = set()
+    training.module.convolutions.register_forward_hook(lambda layer, inputs, output: kinds.add(output.dtype))
+    figures(training)
+    assert kinds == {torch.bfloat16}
+    rows = prepared.rows("validation")
+    assert rows is not None
+    here = predict_probabilities(training.module, rows, device=GPU)
+    there = predict_probabilities(training.module.cpu(), rows, device=torch.device("cpu"))
+    np.testing.assert_allclose(here, there, atol=0.02)
+
+
+@pytest.mark.parametrize("epochs_before", [0, 3], ids=["at first", "while it is recorded"])
+def test_where_memory_is_too_small_batches_pass_in_halves(folder: Path, epochs_before: int) -> None:
+    config, prepared = drawn(folder, "image_classification", "image_cnn", 0)
+    config["training"] |= {"batch_size": 32, "accumulation": 1, "augment": None, "rows_per_epoch": None}
+    config["training"]["optimizer"] = {"sgd": {"learning_rate": 1e-3, "momentum": 0.0, "weight_decay": 0.0}}
+    ((_, settings),) = config["model"].items()
+    settings |= {"width": 1024, "stages": 1, "depth": 1, "normalisation": "group", "separable": False, "kernel": 3}
+    settings |= {"squeeze_excitation": False, "residual": False}
+
+    def peaks(accumulation: int) -> tuple[int, int]:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        parts = {**config, "training": {**config["training"], "accumulation": accumulation}}
+        figures(begin(parts, prepared))
+        return torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
+
+    (whole, _), (_, halves) = peaks(1), peaks(2)
+    assert halves < whole
+    training = begin(config, prepared)
+    for _ in range(epochs_before):
+        assert figures(training)["accumulation"] == 1
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction((whole + halves) / 2 / total)
+    try:
+        assert figures(training)["accumulation"] == 2
+        assert figures(training)["train_loss"] > 0  # random numbers are drawn as before
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
