@@ -81,7 +81,7 @@ def load_checkpoint(training: Training, path: Path) -> None:
 
 
 def _as_here(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """An optimiser's state with the options that it has here, as the device decides which of PyTorch's updates it uses."""
+    """An optimiser's state with the options it has here, as the device decides which of PyTorch's updates it uses."""
     options = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
     if len(options) != len(state["param_groups"]):
         raise ValueError("other groups of parameters")
