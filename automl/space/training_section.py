@@ -212,6 +212,9 @@ class Training(Section):
     precision: Literal["auto", "float32"] = Field(
         "auto", description="Numbers to compute with: bfloat16 where the machine does so natively, or always float32."
     )
+    deterministic: bool = Field(
+        False, description="Whether a GPU, too, gives the same figures each time, also after an interruption; slower."
+    )
     init_from: InitFrom | None = Field(None, description="An earlier model to begin with; null for none.")
     augment: Augment | None = Field(None, description="How train rows are changed at random; null for not.")
     rows_per_epoch: Annotated[Whole, Field(ge=1)] | None = Field(

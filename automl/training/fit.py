@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from automl.data import Batch
 from automl.training.augment import Mix, augment, mixing_vectors
 from automl.training.averaging import update_average
+from automl.training.determinism import deterministic
 from automl.training.inference import CHECK_EVERY, predict_probabilities, training_autocast
 from automl.training.metrics import compute_metrics
 from automl.training.optimization import clip_gradients, learning_rate_factor
@@ -57,11 +58,12 @@ def train_epoch(training: Training, interrupted: Callable[[], bool] = lambda: Fa
             raise InterruptionError
 
     try:
-        mean_loss = train_rows(training, epoch * training.rows_per_epoch, look)
-        if math.isfinite(mean_loss):
-            probabilities = _halve_if_too_large(training, lambda: _measure(training, look))
-        else:
-            probabilities = np.full((len(training.validation), 1), np.nan, dtype=np.float32)
+        with deterministic(training.device, training.settings.get("deterministic", False)):
+            mean_loss = train_rows(training, epoch * training.rows_per_epoch, look)
+            if math.isfinite(mean_loss):
+                probabilities = _halve_if_too_large(training, lambda: _measure(training, look))
+            else:
+                probabilities = np.full((len(training.validation), 1), np.nan, dtype=np.float32)
     except InterruptionError:
         return None
     training.epoch = epoch
