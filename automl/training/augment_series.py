@@ -18,7 +18,8 @@ def warped(series: Tensor, lengths: Tensor, share: float) -> Tensor:
         return series
     rows, longest, channels = series.shape
     pace = 1 + share * (2 * torch.rand(rows, KNOTS - 1, device=series.device) - 1)
-    reached = torch.nn.functional.pad(pace.cumsum(1), (1, 0))  # where each series is at each knot
+    passed = torch.ones(KNOTS - 1, KNOTS - 1, device=series.device).tril()  # `cumsum` of a GPU is in any order
+    reached = torch.nn.functional.pad((pace[:, None] * passed).sum(2), (1, 0))  # where each series is at each knot
     reached = reached / reached[:, -1:]
     last = (lengths - 1).clamp(min=1)[:, None]
     steps = torch.arange(longest, device=series.device)[None, :]
