@@ -176,15 +176,30 @@ class Recurrence(nn.Module):
         return inputs
 
     def _run(self, recurrence: nn.Module, inputs: Tensor) -> Tensor:
+        kind = inputs.device.type
+        if kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind) and _stays_in_float32(recurrence, kind):
+            with torch.autocast(kind, enabled=False):
+                return self._recur(recurrence, inputs.float())
+        return self._recur(recurrence, inputs)
+
+    def _recur(self, recurrence: nn.Module, inputs: Tensor) -> Tensor:
+        outputs: Tensor
         if self.training and self.recurrent_dropout > 0:
             weight = recurrence.get_parameter("weight_hh_l0")
             kept = weight * drop_mask(tuple(weight.shape), self.recurrent_dropout, weight)
-            return torch.func.functional_call(recurrence, {"weight_hh_l0": kept}, (inputs,))[0]  # type: ignore[no-any-return]
-        if isinstance(recurrence, nn.GRU) and inputs.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
-            with torch.autocast("cpu", enabled=False):  # its steps are too small to gain by bfloat16
-                return recurrence(inputs.float())[0]  # type: ignore[no-any-return]
-        outputs: Tensor = recurrence(inputs)[0]
+            outputs = torch.func.functional_call(recurrence, {"weight_hh_l0": kept}, (inputs,))[0]
+        else:
+            outputs = recurrence(inputs)[0]
         return outputs
+
+
+def _stays_in_float32(recurrence: nn.Module, kind: str) -> bool:
+    """Whether it gains nothing by bfloat16.
+
+    On a CPU the steps of a GRU are too small for it. On a GPU PyTorch would use float16 whatever is asked for
+    (aten/src/ATen/cudnn/AutocastRNN.cpp), in which small gradients vanish.
+    """
+    return kind == "cuda" or isinstance(recurrence, nn.GRU)
 
 
 def _reorder(features: Tensor, order: Tensor) -> Tensor:

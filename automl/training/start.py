@@ -98,24 +98,32 @@ class Training:
         The order of a pass depends on the seed and on its number only.
         """
         if self._stream is None:
-            self._stream = self._passes()
+            self._stream = _passes(self.train, self.settings, self.seed, self.rows, self.streaming, self.device)
         return self._stream
 
-    def _passes(self) -> Iterator[Batch]:
-        done, start = divmod(self.rows, len(self.train))
-        while True:
-            done += 1
-            shuffle = np.random.default_rng([self.seed, done])
-            yield from batches(
-                self.train,
-                self.settings["batch_size"],
-                shuffle=shuffle,
-                start=start,
-                streaming=self.streaming,
-                class_sampling=self.settings.get("class_sampling", 0.0),
-                for_gpu=self.device.type == "cuda",
-            )
-            start = 0
+
+def _passes(
+    train: Rows | DenseRows,
+    settings: Mapping[str, Any],
+    seed: int,
+    rows: int,
+    streaming: Streaming | None,
+    device: torch.device,
+) -> Iterator[Batch]:
+    """Passes over the train rows, from where `rows` of them are done."""
+    done, start = divmod(rows, len(train))
+    while True:
+        done += 1
+        yield from batches(
+            train,
+            settings["batch_size"],
+            shuffle=np.random.default_rng([seed, done]),
+            start=start,
+            streaming=streaming,
+            class_sampling=settings.get("class_sampling", 0.0),
+            for_gpu=device.type == "cuda",
+        )
+        start = 0
 
 
 def start(

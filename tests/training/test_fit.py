@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import gc
 import math
 import random
 import warnings
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -320,6 +322,19 @@ def test_a_streamed_trial_goes_on_with_its_rows_also_where_memory_is_larger(
     assert resumed.streaming is None
     load_checkpoint(resumed, tmp_path / "checkpoint.pt")
     assert [without_times(train_epoch(resumed)) for _ in range(2)] == lines[2:]
+
+
+def test_what_a_trial_held_is_free_as_soon_as_it_is_over(config: dict[str, Any], prepared: Prepared) -> None:
+    """Without waiting for the garbage collector: the next trial needs a GPU's memory at once."""
+    training = begin(config, prepared)
+    train_epoch(training)
+    module = weakref.ref(training.module)
+    gc.disable()
+    try:
+        del training
+        assert module() is None
+    finally:
+        gc.enable()
 
 
 def test_a_damaged_checkpoint_is_known_for_one(config: dict[str, Any], prepared: Prepared, tmp_path: Path) -> None:

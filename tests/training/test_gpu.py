@@ -99,13 +99,24 @@ def test_a_trial_begun_on_a_gpu_goes_on_without_one(folder: Path, tmp_path: Path
         assert figures(third)["epoch"] == 3
 
 
-def test_a_gpu_computes_in_bfloat16_and_agrees_with_the_processor(folder: Path) -> None:
-    config, prepared = drawn(folder, "text_classification", "cnn", 0)
+@pytest.mark.parametrize("family", ["cnn", "rnn", "rnn_cnn"])
+def test_a_gpu_computes_in_bfloat16_and_agrees_with_the_processor(folder: Path, family: str) -> None:
+    """But recurrent layers in float32, as PyTorch would use float16 for them."""
+    config, prepared = drawn(folder, "text_classification", family, 0)
     training = begin(config, prepared)
-    kinds = set()
-    training.module.convolutions.register_forward_hook(lambda layer, inputs, output: kinds.add(output.dtype))
+    kinds: dict[type, set[torch.dtype]] = {torch.nn.Conv2d: set(), torch.nn.RNNBase: set()}
+    for layer in training.module.modules():
+        for kind, found in kinds.items():
+            if isinstance(layer, kind):
+                layer.register_forward_hook(
+                    lambda layer, inputs, output, found=found: found.add(
+                        (output[0] if isinstance(output, tuple) else output).dtype
+                    )
+                )
     figures(training)
-    assert kinds == {torch.bfloat16}
+    assert kinds[torch.nn.Conv2d] <= {torch.bfloat16}
+    assert kinds[torch.nn.RNNBase] <= {torch.float32}
+    assert any(kinds.values())
     rows = prepared.rows("validation")
     assert rows is not None
     here = predict_probabilities(training.module, rows, device=GPU)
