@@ -44,9 +44,13 @@ def close(first: Training, second: Training) -> None:
         assert distance <= 0.02 * other[name].double().norm() + 1e-3, name
 
 
-@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(("task", "family"), CASES, ids=lambda value: value.split("_")[0])
-def test_recorded_steps_are_the_steps(folder: Path, task: str, family: str, seed: int) -> None:
+def test_recorded_steps_are_the_steps(folder: Path, task: str, family: str) -> None:
+    for seed in SEEDS:
+        compare_recorded(folder, task, family, seed)
+
+
+def compare_recorded(folder: Path, task: str, family: str, seed: int) -> None:
     config, prepared = drawn(folder, task, family, seed)
     config["training"] |= {"precision": "float32", "accumulation": 1, "deterministic": True}
     recorded, plain = begin(config, prepared), begin(config, prepared, recorded=False)
@@ -66,12 +70,14 @@ def test_recorded_steps_are_the_steps(folder: Path, task: str, family: str, seed
         assert recorded.recorder.recorded
 
 
-@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(("task", "family"), CASES, ids=lambda value: value.split("_")[0])
-def test_a_resumed_trial_equals_the_uninterrupted_one(
-    folder: Path, tmp_path: Path, task: str, family: str, seed: int
-) -> None:
+def test_a_resumed_trial_equals_the_uninterrupted_one(folder: Path, tmp_path: Path, task: str, family: str) -> None:
     """Number by number, where that is asked for, though other steps are recorded."""
+    for seed in SEEDS:
+        compare_resumed(folder, tmp_path, task, family, seed)
+
+
+def compare_resumed(folder: Path, tmp_path: Path, task: str, family: str, seed: int) -> None:
     config, prepared = drawn(folder, task, family, seed)
     config["training"]["deterministic"] = True
     whole, part = begin(config, prepared), begin(config, prepared)
