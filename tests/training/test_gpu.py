@@ -18,7 +18,7 @@ from tests.training.test_resumed import CASES, drawn, folder, torchvision
 
 __all__ = ["folder", "torchvision"]  # fixtures
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU with CUDA")
+pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU with CUDA")]
 GPU = torch.device("cuda")
 SEEDS = range(6)
 
