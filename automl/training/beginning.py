@@ -36,14 +36,15 @@ def begin_with(
     ((_, family),) = config["model"].items()
     if (settings := config["training"]["init_from"]) is not None:
         taken = take_over(module, read_earlier(settings["model"]), words(), classes)
-        report = {"init_from": taken}
+        report, section = {"init_from": taken}, "init_from"
     elif BACKBONE in dict(module.named_children()) and family["weights"] is not None:
         settings, path = family, backbone_file(family["weights"], family["backbone"])
         taken = {"file": path.name, "loaded": load_backbone(module, path)}
         report = {"backbone": {"file": path.name, "loaded": len(taken["loaded"])}}
+        section = "model.pretrained"
     else:
         return Beginning()
-    freezing = plan_freezing(module, settings, taken["loaded"])
+    freezing = plan_freezing(module, settings, taken["loaded"], section)
     return Beginning(report, freezing, rate_shares(module, settings["rate_decay"]))
 
 

@@ -40,9 +40,9 @@ def read_earlier(source: str) -> Earlier:
     path = Path(source)
     if RunDirectory(path).manifest.is_file():
         path = RunDirectory(path).best_model
-    described = path if path.is_dir() else path.parent
+    described = _config(path if path.is_dir() else path.parent)
     if path.is_dir():
-        path = _first_member(path) / "model.safetensors"
+        path = _first_member(path, described) / "model.safetensors"
     if not path.is_file():
         raise UserError(
             f"init_from: there is no model {source}; expected a run, a best_model directory or a state dict"
@@ -71,18 +71,25 @@ def read_state_dict(path: Path, setting: str) -> Mapping[str, Tensor]:
     return weights
 
 
-def _classes_of(folder: Path) -> Sequence[str] | None:
+def _config(folder: Path) -> Mapping[str, Any]:
+    """What `config.json` says of the model in a folder; nothing where it is not there or is none."""
     try:
-        return [str(name) for name in read_json(folder / "config.json")["classes"]]
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
+        config = read_json(folder / "config.json")
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, Mapping) else {}
 
 
-def _first_member(folder: Path) -> Path:
+def _classes_of(config: Mapping[str, Any]) -> Sequence[str] | None:
+    classes = config.get("classes")
+    return [str(name) for name in classes] if isinstance(classes, list) else None
+
+
+def _first_member(folder: Path, config: Mapping[str, Any]) -> Path:
     """Where the weights of a best_model directory lie: of an ensemble those of the network that ranks first."""
     try:
-        members = [folder / member["folder"] for member in read_json(folder / "config.json")["members"]]
-    except (OSError, ValueError, LookupError, TypeError):
+        members = [folder / member["folder"] for member in config["members"]]
+    except (LookupError, TypeError):
         return folder
     inside = [member for member in members if member.resolve().is_relative_to(folder.resolve())]
     return next((member for member in inside if (member / "model.safetensors").is_file()), folder)
@@ -206,8 +213,10 @@ class Freezing:
         return 0 <= self.until[name] < epoch
 
 
-def plan_freezing(module: nn.Module, settings: Mapping[str, Any], loaded: Sequence[str]) -> Freezing:
-    """When the layers with weights in `loaded` are frozen, after the settings.
+def plan_freezing(
+    module: nn.Module, settings: Mapping[str, Any], loaded: Sequence[str], section: str = "init_from"
+) -> Freezing:
+    """When the layers with weights in `loaded` are frozen, after the settings of this section.
 
     All but the last layer stay frozen for `frozen_epochs`; `gradual` frees them one an epoch after that, from the last
     to the first (Howard and Ruder 2018, section 3.3). Those that `freeze` names are never trained. Raises UserError
@@ -216,9 +225,9 @@ def plan_freezing(module: nn.Module, settings: Mapping[str, Any], loaded: Sequen
     layers = layers_of(module)
     unknown = next((name for name in settings["freeze"] if name not in layers), None)
     if unknown is not None:
-        raise UserError(f"init_from: there is no layer {unknown!r} to freeze{nearest(unknown, layers)}")
+        raise UserError(f"{section}: there is no layer {unknown!r} to freeze{nearest(unknown, layers)}")
     if set(settings["freeze"]) == set(layers):
-        raise UserError("init_from: all layers are frozen, so there is nothing to train")
+        raise UserError(f"{section}: all layers are frozen, so there is nothing to train")
     until = {}
     for depth, name in enumerate(reversed(layers)):
         taken = depth > 0 and any(weight == name or weight.startswith(f"{name}.") for weight in loaded)

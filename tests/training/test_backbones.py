@@ -148,6 +148,11 @@ def test_a_backbone_has_its_weights_and_is_freed_part_by_part(
     assert np.array_equal(predict_probabilities(again, training.validation, device=CPU), said)
 
 
+def test_a_part_that_is_not_there_cannot_be_frozen(digits: Path, weights: Path) -> None:
+    with pytest.raises(UserError, match=r"^model\.pretrained: there is no layer 'backbone.layer9' to freeze"):
+        begin(digits, "high", model(weights, more="freeze: [backbone.layer9]"))
+
+
 def test_files_of_backbones_that_will_not_do(digits: Path, weights: Path) -> None:
     torch.save({"conv1.weight": torch.zeros(4, 3, 7, 7)}, weights / "other.pth")
     (weights / "torn.safetensors").write_bytes(b"{")
