@@ -54,8 +54,8 @@ def batches(
 
     With `streaming` rows are shuffled within windows, and read a window ahead. With `class_sampling` as many are drawn,
     but of each class what `class_draws` says, so that some rows come several times and some not at all. Both need
-    `shuffle`. With `for_gpu` batches of texts and series are padded to one of few lengths, and
-    lie in memory from which a GPU takes them without being waited for.
+    `shuffle`. With `for_gpu` batches of texts and series are padded to one of few lengths, and lie in memory from which
+    a GPU takes them without being waited for.
     """
     if shuffle is None:
         order = rows.lengths_of(np.arange(len(rows))).argsort(kind="stable")
@@ -137,7 +137,7 @@ def _token_gather(rows: Rows, longest: int) -> Callable[[Numbers, Numbers, int],
 
 def _one_of_few(widths: Numbers) -> Numbers:
     """Each rounded up by less than a quarter, and to at least a multiple of 8."""
-    step = np.maximum(8, 2 ** (np.log2(np.maximum(widths, 1)).astype(np.int64) - 2))
+    step = 2 ** np.maximum(np.log2(np.maximum(widths, 1)).astype(np.int64) - 2, 3)
     rounded: Numbers = -(-widths // step) * step
     return rounded
 
