@@ -55,9 +55,14 @@ def count_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
-def depends_on_shapes_alone(family: str) -> bool:
-    """Whether what the family's network computes depends on the shapes of its inputs alone, as all of ours do."""
-    return not is_user_family(family) and family != "pretrained"
+def can_be_recorded(model: Mapping[str, Any]) -> bool:
+    """Whether what a step of the network of `{family: settings}` does depends on the shapes of its batch alone.
+
+    Where weights between states are dropped, PyTorch moves the others to new memory in each step.
+    """
+    ((family, settings),) = model.items()
+    ours = not is_user_family(family) and family != "pretrained"
+    return ours and settings.get("recurrent_dropout", 0) == 0
 
 
 __all__ = [
@@ -65,8 +70,8 @@ __all__ = [
     "Lexicon",
     "build",
     "can_be_narrowed",
+    "can_be_recorded",
     "count_parameters",
-    "depends_on_shapes_alone",
     "family_folder",
     "family_section",
     "find_family",

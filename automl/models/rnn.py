@@ -32,6 +32,8 @@ class TextRnn(nn.Module):
             settings["layers"],
             self.bidirectional,
             dropout,
+            recurrent_dropout=settings["recurrent_dropout"],
+            layer_norm=settings["layer_norm"],
         )
         features = self.recurrence.features
         pooling = settings["pooling"]

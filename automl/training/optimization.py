@@ -92,11 +92,6 @@ def _on_gpu(groups: Groups) -> bool:
     return any(parameter.is_cuda for group in groups for parameter in group["params"])
 
 
-def can_be_recorded(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether PyTorch can record the optimiser's step with a learning rate that changes; Adagrad's it cannot."""
-    return not isinstance(optimizer, torch.optim.Adagrad)
-
-
 _MAKE = {"adamw": _adamw, "adam": _adam, "sgd": _sgd, "rmsprop": _rmsprop, "adagrad": _adagrad}
 
 

@@ -12,18 +12,11 @@ import torch
 from torch import nn
 
 from automl.data import Batch, DenseRows, Prepared, Rows, Streaming, batches, choose_streaming, join_rows
-from automl.models import build, depends_on_shapes_alone
+from automl.models import build, can_be_recorded
 from automl.training.averaging import start_average
 from automl.training.beginning import begin_with
 from automl.training.lexicon import make_lexicon
-from automl.training.optimization import (
-    Loss,
-    Plateau,
-    build_loss,
-    build_optimizer,
-    can_be_recorded,
-    class_weights,
-)
+from automl.training.optimization import Loss, Plateau, build_loss, build_optimizer, class_weights
 from automl.training.recording import Recorder
 from automl.training.row_updates import RowTable, find_tables
 from automl.training.shard import ALONE, Shard
@@ -164,7 +157,6 @@ def start(
     rows_per_epoch = settings["rows_per_epoch"] or len(train)
     steps_of_pass = math.ceil(len(train) / settings["batch_size"])
     optimizer = build_optimizer(settings["optimizer"], module, learned.shares, tables)
-    recorded = device.type == "cuda" and shard.world == 1 and _can_be_recorded(config, optimizer)
     return Training(
         module=module,
         optimizer=optimizer,
@@ -183,19 +175,25 @@ def start(
         freezing=learned.freezing,
         average=None if settings["ema"] is None else start_average(module),
         tables=tables,
-        recorder=Recorder(optimizer, device) if recorded else None,
+        recorder=_recorder(config, optimizer, device, shard),
     )
 
 
-def _can_be_recorded(config: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> bool:
-    """Whether what a step does on one GPU depends on the shapes of its batch alone."""
+def _recorder(
+    config: Mapping[str, Any], optimizer: torch.optim.Optimizer, device: torch.device, shard: Shard
+) -> Recorder | None:
+    """One where a trial is alone on a GPU and what its steps do depends on the shapes of their batches alone.
+
+    A mixed batch's share is a number that Python draws, and so is the rate of PyTorch's Adagrad. Which operations
+    can be recorded in the deterministic mode depends on PyTorch's version.
+    """
     settings = config["training"]
     changes = settings.get("augment") or {}
     mixes = changes.get("mixup", 0) > 0 or changes.get("cutmix", 0) > 0
-    (family,) = config["model"]
-    return (
-        settings["accumulation"] == 1 and not mixes and depends_on_shapes_alone(family) and can_be_recorded(optimizer)
-    )
+    unfit = mixes or isinstance(optimizer, torch.optim.Adagrad) or settings.get("deterministic", False)
+    if device.type != "cuda" or shard.world > 1 or settings["accumulation"] > 1 or unfit:
+        return None
+    return Recorder(optimizer, device) if can_be_recorded(config["model"]) else None
 
 
 def _agreed_streaming(train: Rows | DenseRows, shard: Shard, device: torch.device) -> Streaming | None:
