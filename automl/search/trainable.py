@@ -26,12 +26,13 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take the first trial."""
+        self.trial: RunningTrial | None = None
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take another trial; nothing is computed before the first `step`."""
+        self.cleanup()
         self.assignment = Assignment(**json.loads(new_config["assignment"]))
-        self.trial: RunningTrial | None = None
         return True
 
     def step(self) -> dict[str, Any]:
@@ -40,7 +41,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         if "error" in result or "disk_full" in result:
             self.trial = None
             gc.collect()
-            torch.cuda.empty_cache()  # others may share the GPU
+            self.cleanup()
         return result
 
     def _epoch(self) -> dict[str, Any]:
@@ -59,5 +60,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             return result_of(error, self.assignment.folder, halved=halved)
 
     def cleanup(self) -> None:
-        """Let go of the trial."""
+        """Let go of the trial, and of a GPU's memory, which others may share."""
         self.trial = None
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.empty_cache()

@@ -131,8 +131,7 @@ class RunningTrial:
         for name in ("cpu", "gpu"):
             result[f"{name}_hours"] = sum(line["seconds"] * line.get(f"{name}s", 0) for line in lines) / 3600
         if self.training.device.type == "cuda":
-            free, total = torch.cuda.mem_get_info(self.training.device)
-            result["gpu_memory"] = 1 - free / total  # PyTorch keeps what it once had: this is the peak so far
+            result["gpu_memory"] = _peak_share(self.training.device)
         return result
 
     def _keep(self, line: dict[str, Any], value: float) -> list[Path]:
@@ -165,6 +164,8 @@ def begin(
     its next line then says so. `halved` says that whole batches are known to be too large for the GPU's memory.
     """
     alive(PREPARING)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     make_family_importable(assignment)
     prepared = data_of(assignment)
     folder = assignment.directory()
@@ -197,6 +198,13 @@ def begin(
         best=max((sign * line[assignment.metric] for line in lines), default=None),
         seconds_at_checkpoint=sum(line["seconds"] for line in lines),
     )
+
+
+def _peak_share(device: torch.device) -> float:
+    """The share of a GPU's memory that was in use when this trial had most of it."""
+    free, total = torch.cuda.mem_get_info(device)
+    given_back = torch.cuda.max_memory_reserved(device) - torch.cuda.memory_reserved(device)
+    return min(1.0, (total - free + given_back) / total)
 
 
 def _costs(training: Training, assignment: Assignment) -> dict[str, float]:

@@ -78,6 +78,8 @@ def load_checkpoint(training: Training, path: Path) -> None:
     training.streaming = None if streaming is None else Streaming(**streaming)
     for name in PROGRESS:
         setattr(training, name, state[name])
+    if training.halved:
+        training.halve()
 
 
 def _as_here(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:

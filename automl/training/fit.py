@@ -20,7 +20,7 @@ from automl.training.averaging import update_average
 from automl.training.determinism import deterministic
 from automl.training.inference import CHECK_EVERY, predict_probabilities, training_autocast
 from automl.training.metrics import compute_metrics
-from automl.training.optimization import clip_gradients, learning_rate_factor
+from automl.training.optimization import begin_momentum, clip_gradients, learning_rate_factor
 from automl.training.shard import unsynchronised
 from automl.training.start import Training
 
@@ -49,8 +49,10 @@ def train_epoch(training: Training, interrupted: Callable[[], bool] = lambda: Fa
     """
     started, clock = time.time(), time.perf_counter()
     epoch, shard = training.epoch + 1, training.shard
-    if training.freezing is not None and training.freezing.apply(epoch):
-        training.unwrap()
+    if training.freezing is not None:
+        if training.freezing.apply(epoch):
+            training.unwrap()
+        begin_momentum(training.optimizer, training.tables)
     torch.manual_seed(_mix(training.seed, epoch, *([shard.rank] if shard.rank else [])))
 
     def look() -> None:

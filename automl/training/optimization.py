@@ -56,11 +56,11 @@ def build_optimizer(
 
 
 def _adam(groups: Groups, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
-    return torch.optim.Adam(groups, lr=settings["learning_rate"], fused=True, capturable=_on_gpu(groups))
+    return torch.optim.Adam(groups, lr=settings["learning_rate"], fused=True)
 
 
 def _adamw(groups: Groups, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(groups, lr=settings["learning_rate"], fused=True, capturable=_on_gpu(groups))
+    return torch.optim.AdamW(groups, lr=settings["learning_rate"], fused=True)
 
 
 def _sgd(groups: Groups, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
@@ -71,28 +71,34 @@ def _sgd(groups: Groups, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
 def _rmsprop(groups: Groups, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
     # No fused version exists.
     return torch.optim.RMSprop(
-        groups,
-        lr=settings["learning_rate"],
-        alpha=settings["smoothing"],
-        momentum=settings["momentum"],
-        foreach=True,
-        capturable=_on_gpu(groups),
+        groups, lr=settings["learning_rate"], alpha=settings["smoothing"], momentum=settings["momentum"], foreach=True
     )
 
 
 def _adagrad(groups: Groups, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
     # Its fused version is for CPUs only.
-    on_gpu = _on_gpu(groups)
+    on_cpu = all(parameter.device.type == "cpu" for group in groups for parameter in group["params"])
     return torch.optim.Adagrad(
-        groups, lr=settings["learning_rate"], fused=None if on_gpu else True, foreach=on_gpu or None
+        groups, lr=settings["learning_rate"], fused=on_cpu or None, foreach=None if on_cpu else True
     )
 
 
-def _on_gpu(groups: Groups) -> bool:
-    return any(parameter.is_cuda for group in groups for parameter in group["params"])
-
-
 _MAKE = {"adamw": _adamw, "adam": _adam, "sgd": _sgd, "rmsprop": _rmsprop, "adagrad": _adagrad}
+
+
+def begin_momentum(optimizer: torch.optim.Optimizer, tables: Sequence[RowTable] = ()) -> None:
+    """Let weights that had no part in earlier steps begin with a momentum of zero.
+
+    That is what they begin with anyway, but PyTorch's fused SGD wants it of all weights of a group or of none.
+    """
+    if not isinstance(optimizer, torch.optim.SGD):
+        return
+    whole = {id(table.rows): table.table for table in tables}
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group["momentum"] else []:
+            weights = whole.get(id(parameter), parameter)
+            if weights.requires_grad and "momentum_buffer" not in optimizer.state[parameter]:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(weights.data)
 
 
 def clip_gradients(optimizer: torch.optim.Optimizer, longest: float) -> None:

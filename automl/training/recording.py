@@ -6,6 +6,7 @@ Where batches of a shape have come before, a step is a single launch of what was
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -46,8 +47,11 @@ class Recorder:
     rates: list[Tensor] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Put the learning rates where a recorded step reads them."""
+        """Put the learning rates, and what the optimiser counts, where a recorded step reads them."""
         self.rates = [torch.zeros((), device=self.device) for _ in self.optimizer.param_groups]
+        for group in self.optimizer.param_groups:
+            if "capturable" in group:
+                group["capturable"] = True
 
     def run(self, step: Step, *batch: Tensor) -> Tensor:
         """Do the step, or launch what is recorded of it; the loss is to be read before the next one."""
@@ -62,7 +66,9 @@ class Recorder:
             try:
                 self.seen[shape] += 1
                 if self.seen[shape] <= STEPS_BEFORE or len(self.recorded) == MOST:
-                    return step(*(each.to(self.device, non_blocking=True) for each in batch))
+                    with warnings.catch_warnings():
+                        warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")
+                        return step(*(each.to(self.device, non_blocking=True) for each in batch))
                 self.recorded[shape] = self._record(step, batch)
             finally:
                 for group, number in zip(groups, numbers, strict=True):
@@ -74,7 +80,7 @@ class Recorder:
         return recording.loss
 
     def _record(self, step: Step, batch: Sequence[Tensor]) -> Recording:
-        """Nothing is computed while it is recorded."""
+        """Nothing is computed while it is recorded. After an error other than of memory a process cannot go on."""
         inputs = [torch.empty_like(each, device=self.device) for each in batch]
         pool = next((recording.graph.pool() for recording in self.recorded.values()), None)
         graph = torch.cuda.CUDAGraph()

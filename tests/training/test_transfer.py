@@ -172,6 +172,12 @@ def moved(training: Training) -> set[str]:
 
 
 ALL = {"embedding", "convolutions", "head"}
+OPTIMIZERS = [
+    {"adamw": {"learning_rate": 0.01, "weight_decay": 0.01}},
+    {"sgd": {"learning_rate": 0.01, "momentum": 0.9, "weight_decay": 0.0}},
+    {"rmsprop": {"learning_rate": 0.001, "smoothing": 0.9, "momentum": 0.5, "weight_decay": 0.0}},
+    {"adagrad": {"learning_rate": 0.01, "weight_decay": 0.0}},
+]
 
 
 @pytest.mark.parametrize(
@@ -184,11 +190,22 @@ ALL = {"embedding", "convolutions", "head"}
         ({"freeze": ["embedding"]}, [ALL - {"embedding"}] * 3),
     ],
 )
+@pytest.mark.parametrize(
+    ("optimizer", "batch_size"),
+    [*((optimizer, 64) for optimizer in OPTIMIZERS), (OPTIMIZERS[1], 1)],  # of one row, its words alone are updated
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else str(value),
+)
 def test_layers_are_trained_when_the_settings_say(
-    earlier: tuple[Path, Training], tmp_path: Path, settings: dict[str, Any], expected: list[set[str]]
+    earlier: tuple[Path, Training],
+    tmp_path: Path,
+    settings: dict[str, Any],
+    expected: list[set[str]],
+    optimizer: dict[str, Any],
+    batch_size: int,
 ) -> None:
     folder, _ = earlier
     config, prepared = later(tmp_path, {"model": str(folder), **settings})
+    config["training"] |= {"optimizer": optimizer, "batch_size": batch_size}
     training = begin(config, prepared)
     for number, layers in enumerate(expected):
         save_checkpoint(training, tmp_path / f"{number}.pt")
