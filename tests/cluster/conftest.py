@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +43,14 @@ class Up:
 
     def family(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
+
+    def called(self, name: str) -> list[psutil.Process]:
+        """Those of its processes that have this name; others come and go meanwhile."""
+        found = []
+        for each in self.family():
+            with suppress(psutil.NoSuchProcess):
+                found += [each] if each.name() == name else []
+        return found
 
 
 @pytest.fixture(scope="module")

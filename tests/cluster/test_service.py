@@ -126,7 +126,7 @@ def test_two_searches_a_lost_node_a_stop_and_a_resume(cluster: Up, slow_data: Pa
     seen = status_of(cluster, first, here)
     assert (seen["state"], seen["labels"], seen["cluster"]["nodes"]) == ("running", {"team": "a"}, 3)
     assert seen["cluster"]["cpus"] == seen["cluster"]["cpus_used"] == 2
-    raylets = [each for each in cluster.family() if each.name() == "raylet"]
+    raylets = cluster.called("raylet")
     assert len(raylets) == 3
     raylets[-1].kill()
     assert cluster.automl("stop", second, "--wait", cwd=here) == ""
