@@ -10,7 +10,6 @@ from itertools import combinations
 from typing import TypeVar
 
 import numpy as np
-from scipy.stats import binom, norm, ttest_ind
 
 from automl.results.intervals import OF_ROWS, Z95
 from automl.results.resampling import Labels, Said, measured, resampled
@@ -57,6 +56,8 @@ def differences(metric: str, said: Sequence[Said], labels: Labels) -> dict[tuple
 
 def _of_shares(one_only: int, other_only: int, rows: int) -> Difference:
     """`one_only` rows are right of the first model alone, `other_only` of the second alone."""
+    from scipy.stats import binom  # which takes a good part of a second to load
+
     only = one_only + other_only
     fewer = min(one_only, other_only)
     # Fagerland, Lydersen and Laake 2013: the exact test is too strict, mid-p is not
@@ -67,7 +68,7 @@ def _of_shares(one_only: int, other_only: int, rows: int) -> Difference:
 
 
 def _of_draws(value: float, error: float) -> Difference:
-    p = float(2 * norm.sf(abs(value) / error)) if error > 0 else float(value == 0)
+    p = math.erfc(abs(value) / error / math.sqrt(2)) if error > 0 else float(value == 0)  # of a normal distribution
     return Difference(value, value - Z95 * error, value + Z95 * error, p)
 
 
@@ -79,6 +80,8 @@ def with_seeds(found: Difference, one: Sequence[float], other: Sequence[float]) 
     """
     if min(len(one), len(other)) < 2:
         return found
+    from scipy.stats import ttest_ind
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of scores that are all the same
         p = float(ttest_ind(one, other, equal_var=False).pvalue)

@@ -11,8 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from automl.results.chance import LEVEL, Difference, differences
-from automl.results.finalists import SPLITS, average
-from automl.results.predictions import LINEAR, Predictions, Probabilities, read_predictions
+from automl.results.predictions import LINEAR, SPLITS, Predictions, Probabilities, average, read_predictions
 from automl.results.study import RunRecord
 from automl.results.verdict import best_figures
 from automl.space import UserError

@@ -21,12 +21,12 @@ from automl.data.modalities import modality_of
 from automl.data.parts import open_split
 from automl.data.sequences import unpack
 from automl.results.calibration import calibrate
-from automl.results.finalists import average, prepared_data
+from automl.results.finalists import prepared_data
 from automl.results.intervals import wilson_interval
-from automl.results.predictions import LINEAR, read_predictions
+from automl.results.predictions import LINEAR, average, read_predictions
 from automl.results.study import RunRecord
 from automl.space import UserError
-from automl.training.metrics import BINS
+from automl.space.objectives import BINS
 from automl.training.run_directory import read_json, write_json
 
 HARDEST = 12

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import chdir
 from dataclasses import asdict, replace
 from functools import cache
@@ -17,7 +17,7 @@ from automl.data import Prepared, prepare
 from automl.results.calibration import calibrate, fit_temperature
 from automl.results.chance import Difference, differences, groups, holm, with_seeds
 from automl.results.intervals import metric_interval
-from automl.results.predictions import LINEAR, Predictions, read_predictions, write_predictions
+from automl.results.predictions import LINEAR, SPLITS, Predictions, average, read_predictions, write_predictions
 from automl.results.study import ENSEMBLE, RunRecord, TrialRecord
 from automl.training.floor import load_linear
 from automl.training.inference import default_device, load_weights, one_thread, predict_probabilities
@@ -27,7 +27,6 @@ from automl.training.run_directory import TrialDirectory, write_json
 
 LATENCY_BATCHES = (1, 32)
 FINALISTS = 3  # of a run that does not say how many
-SPLITS = ("validation", "test")
 
 Probabilities = npt.NDArray[np.float32] | None
 Voice = Callable[[TrialRecord, str, bool], Probabilities]
@@ -236,14 +235,6 @@ def _together(trials: list[TrialRecord], split: str, voice: Voice, linear: Linea
     if not found:
         return None
     return average(found, None if linear is None else linear(split))
-
-
-def average(
-    networks: Sequence[npt.NDArray[np.float32]], linear: npt.NDArray[np.float32] | None
-) -> npt.NDArray[np.float32]:
-    """The probabilities of an ensemble, from those of its networks and of the linear model, if that is part of it."""
-    mean: npt.NDArray[np.float32] = np.mean(networks, axis=0, dtype=np.float32)
-    return mean if linear is None else np.mean([mean, linear], axis=0, dtype=np.float32)
 
 
 def _measure(

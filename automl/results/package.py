@@ -19,7 +19,8 @@ from automl.data.modalities import MODALITIES, Modality, modality_of
 from automl.data.wide import Column
 from automl.results.calibration import calibrate, calibration_figures
 from automl.results.card import model_card
-from automl.results.finalists import average, prepared_data
+from automl.results.finalists import prepared_data
+from automl.results.predictions import average
 from automl.results.study import ENSEMBLE, RunRecord
 from automl.space import UserError
 from automl.training.dense_floor import DenseLinear

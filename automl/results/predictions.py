@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +17,7 @@ from automl.training.run_directory import RunDirectory
 Probabilities = npt.NDArray[np.float32]
 LABELS = "labels"
 LINEAR = "linear"
+SPLITS = ("validation", "test")
 
 
 @dataclass(frozen=True)
@@ -58,3 +60,11 @@ def write_predictions(run: RunDirectory, predictions: Predictions) -> None:
         tensors |= {f"{split}/{name}": np.ascontiguousarray(values) for name, values in said.items()}
     with replace_atomically(run.predictions) as temporary:
         temporary.write_bytes(save(tensors, metadata=predictions.rows))  # `save_file` lets nobody else read it
+
+
+def average(
+    networks: Sequence[npt.NDArray[np.float32]], linear: npt.NDArray[np.float32] | None
+) -> npt.NDArray[np.float32]:
+    """The probabilities of an ensemble, from those of its networks and of the linear model, if that is part of it."""
+    mean: npt.NDArray[np.float32] = np.mean(networks, axis=0, dtype=np.float32)
+    return mean if linear is None else np.mean([mean, linear], axis=0, dtype=np.float32)

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
-from automl.training.metrics import BINS, LEAST_LIKELIHOOD
+from automl.space.objectives import BINS, LEAST_LIKELIHOOD
 
 DRAWS = 1000
 AT_ONCE = 10_000_000  # counts in memory
@@ -89,6 +88,8 @@ def _metric_of(metric: str, sums: Figures, rows: int) -> Any:
 
 def _areas(said: Said, labels: Labels) -> Figures:
     """The area under the ROC curve, mean of the classes, as a mean over rows [rows]: DeLong's placement values."""
+    from scipy.stats import rankdata  # which takes a good part of a second to load
+
     there, rows = np.unique(labels), len(labels)
     if len(there) < 2:
         return np.full(rows, np.nan)

@@ -21,6 +21,8 @@ Objective = Literal[
     "bytes",
 ]
 METRICS: tuple[str, ...] = get_args(Metric)
+LEAST_LIKELIHOOD = 1e-12  # in the log loss
+BINS = 15  # of the calibration error, as in Guo et al. 2017
 LESS_IS_BETTER = ("loss", "calibration_error", "latency_ms", "parameters", "bytes")
 
 Point = tuple[float, ...]

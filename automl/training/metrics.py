@@ -15,11 +15,9 @@ from torchmetrics.functional.classification import (
     multiclass_f1_score,
 )
 
-from automl.space.objectives import METRICS
+from automl.space.objectives import BINS, LEAST_LIKELIHOOD, METRICS
 
 DIGITS = 6  # torchmetrics counts in float32, whose further digits are noise
-LEAST_LIKELIHOOD = 1e-12  # in the log loss
-BINS = 15  # of the calibration error, as in Guo et al. 2017
 
 
 def compute_metrics(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.integer]) -> dict[str, float]:
