@@ -47,6 +47,11 @@ def halve(features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     return pooled.masked_fill(~token_mask(lengths, pooled.shape[1]).unsqueeze(-1), 0.0), lengths
 
 
+def _is_autocast(inputs: Tensor) -> bool:
+    """Whether operations on such inputs compute in fewer bits; what has no memory has no such mode."""
+    return inputs.device.type in ("cpu", "cuda") and torch.is_autocast_enabled(inputs.device.type)
+
+
 class LockedDropout(nn.Module):
     """Dropout [B, L, F] of the same elements at every position of a row (Gal and Ghahramani 2016, section 4)."""
 
@@ -89,9 +94,8 @@ class TextConvolutions(nn.Module):
         self.features = channels * len(kernel_sizes)
 
     def forward(self, vectors: Tensor) -> Tensor:
-        kind = vectors.device.type
-        if kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind):
-            vectors = vectors.to(torch.get_autocast_dtype(kind))  # once, not once for each width
+        if _is_autocast(vectors):
+            vectors = vectors.to(torch.get_autocast_dtype(vectors.device.type))  # once, not once for each width
         return torch.cat([convolution(vectors) for convolution in self.convolutions], dim=-1)
 
 
@@ -177,7 +181,7 @@ class Recurrence(nn.Module):
 
     def _run(self, recurrence: nn.Module, inputs: Tensor) -> Tensor:
         kind = inputs.device.type
-        if kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind) and _stays_in_float32(recurrence, kind):
+        if _is_autocast(inputs) and _stays_in_float32(recurrence, kind):
             with torch.autocast(kind, enabled=False):
                 return self._recur(recurrence, inputs.float())
         return self._recur(recurrence, inputs)

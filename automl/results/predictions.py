@@ -62,9 +62,7 @@ def write_predictions(run: RunDirectory, predictions: Predictions) -> None:
         temporary.write_bytes(save(tensors, metadata=predictions.rows))  # `save_file` lets nobody else read it
 
 
-def average(
-    networks: Sequence[npt.NDArray[np.float32]], linear: npt.NDArray[np.float32] | None
-) -> npt.NDArray[np.float32]:
+def average(networks: Sequence[Probabilities], linear: Probabilities | None) -> Probabilities:
     """The probabilities of an ensemble, from those of its networks and of the linear model, if that is part of it."""
-    mean: npt.NDArray[np.float32] = np.mean(networks, axis=0, dtype=np.float32)
+    mean: Probabilities = np.mean(networks, axis=0, dtype=np.float32)
     return mean if linear is None else np.mean([mean, linear], axis=0, dtype=np.float32)

@@ -84,8 +84,5 @@ def load_checkpoint(training: Training, path: Path) -> None:
 
 def _as_here(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """An optimiser's state with the options it has here, as the device decides which of PyTorch's updates it uses."""
-    options = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
-    if len(options) != len(state["param_groups"]):
-        raise ValueError("other groups of parameters")
-    groups = [{**group, **here} for group, here in zip(state["param_groups"], options, strict=True)]
-    return {**state, "param_groups": groups}
+    pairs = zip(optimizer.param_groups, state["param_groups"], strict=True)
+    return {**state, "param_groups": [{**here, "params": there["params"]} for here, there in pairs]}

@@ -133,8 +133,7 @@ def _step(training: Training, batch: Batch) -> Tensor:
 
 
 def _whole_step(training: Training, inputs: Tensor, lengths: Tensor, labels: Tensor) -> Tensor:
-    """Update the weights for a batch that is neither cut nor mixed; gives its mean loss."""
-    training.module.zero_grad(set_to_none=True)
+    """Update the weights for a batch that is neither cut nor mixed, and forget the gradients; gives its mean loss."""
     loss = _backward(training, training.module, inputs, lengths, labels)
     _update(training)
     training.module.zero_grad(set_to_none=True)

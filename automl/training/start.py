@@ -103,7 +103,7 @@ def _passes(
     streaming: Streaming | None,
     device: torch.device,
 ) -> Iterator[Batch]:
-    """Passes over the train rows, from where `rows` of them are done."""
+    """Passes over the train rows, from where `rows` of them are done; they hold nothing else of the trial."""
     done, start = divmod(rows, len(train))
     while True:
         done += 1

@@ -213,9 +213,7 @@ class Freezing:
         return 0 <= self.until[name] < epoch
 
 
-def plan_freezing(
-    module: nn.Module, settings: Mapping[str, Any], loaded: Sequence[str], section: str = "init_from"
-) -> Freezing:
+def plan_freezing(module: nn.Module, settings: Mapping[str, Any], loaded: Sequence[str], section: str) -> Freezing:
     """When the layers with weights in `loaded` are frozen, after the settings of this section.
 
     All but the last layer stay frozen for `frozen_epochs`; `gradual` frees them one an epoch after that, from the last

@@ -55,11 +55,14 @@ CASES = [
 ]
 
 
+def values_of(task: str) -> dict[str, tuple[Any, Any]]:
+    return VALUES | (OF_IMAGES if task.startswith("image") else {})
+
+
 def outputs(task: str, family: str, changed: dict[str, Any]) -> torch.Tensor:
     """What the network says in training, everything random drawn from one seed."""
-    values = VALUES | (OF_IMAGES if task.startswith("image") else {})
     settings = {
-        name: values[name][0]
+        name: values_of(task)[name][0]
         for name in FAMILIES[family].model_fields
         if task == "text_classification" or name not in ("vectors", "subwords")
     }
@@ -81,7 +84,6 @@ def outputs(task: str, family: str, changed: dict[str, Any]) -> torch.Tensor:
 
 @pytest.mark.parametrize(("task", "family", "setting"), CASES)
 def test_every_setting_changes_what_a_network_computes(task: str, family: str, setting: str) -> None:
-    values = (VALUES | (OF_IMAGES if task.startswith("image") else {}))[setting]
-    first, second = (outputs(task, family, {setting: value}) for value in values)
+    first, second = (outputs(task, family, {setting: value}) for value in values_of(task)[setting])
     assert torch.equal(first, outputs(task, family, {}))
     assert not torch.equal(first, second)

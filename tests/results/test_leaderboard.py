@@ -341,18 +341,3 @@ def test_html_in_a_reason_stays_text_in_every_account(hostile_run: RunDirectory)
     summarise(hostile_run)
     page = hostile_run.report.read_text()
     assert HTML not in page and "<b>bold" not in page and "&lt;b&gt;bold" in page
-
-
-def test_it_is_read_without_loading_pytorch(finished: RunDirectory) -> None:
-    for words in (["leaderboard", str(finished.path)], ["leaderboard", "--compare", *[str(finished.path)] * 2]):
-        said = f"""
-import sys
-from automl.cli import main
-try:
-    main({words!r})
-finally:
-    print(sorted({{"torch", "ray", "sklearn", "plotly"}} & set(sys.modules)))
-"""
-        done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,40 @@
+"""What is said at once: what only a search needs is not loaded for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from automl.training.run_directory import RunDirectory
+
+SAID = """\
+import sys
+from automl.cli import main
+try:
+    main({words})
+finally:
+    print(sorted({modules} & set(sys.modules)))
+"""
+
+
+def loaded_by(words: list[str], modules: set[str], folder: Path) -> tuple[str, subprocess.CompletedProcess[str]]:
+    """Which of these modules a command has loaded at its end, and how it ended."""
+    said = SAID.format(words=words, modules=modules)
+    done = subprocess.run([sys.executable, "-c", said], cwd=folder, capture_output=True, text=True, check=False)
+    return done.stdout.splitlines()[-1], done
+
+
+def test_a_mistake_is_said_without_loading_pytorch_optuna_or_ray(tmp_path: Path) -> None:
+    (tmp_path / "movies.yaml").write_text("name: movies\ndata: {train: t.csv}\nmodel: {ccn: {}}\n")
+    unwanted = {"torch", "ray", "optuna", "pandas", "pyarrow.dataset"}
+    _, done = loaded_by(["check", "movies.yaml"], unwanted, tmp_path)
+    assert done.returncode == 2 and "unknown family 'ccn'; did you mean" in done.stderr
+    assert done.stdout == "[]\n"
+
+
+def test_a_leaderboard_is_read_without_loading_pytorch(finished: RunDirectory, tmp_path: Path) -> None:
+    for words in (["leaderboard", str(finished.path)], ["leaderboard", "--compare", *[str(finished.path)] * 2]):
+        loaded, done = loaded_by(words, {"torch", "ray", "sklearn", "plotly"}, tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert loaded == "[]"
