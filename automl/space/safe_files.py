@@ -25,9 +25,10 @@ def read_regular(path: Path, max_bytes: int) -> bytes:
     Raises UserError for a pipe, a device or a folder (opening it never blocks) and for more than `max_bytes`,
     FileNotFoundError where there is nothing, another OSError where it cannot be read.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(handle, "rb") as file:
-        state = os.fstat(handle)
+    if path.is_dir():
+        raise UserError(f"{path} is not a regular file")
+    with path.open("rb", opener=_open_at_once) as file:
+        state = os.fstat(file.fileno())
         if not stat.S_ISREG(state.st_mode):
             raise UserError(f"{path} is not a regular file")
         if state.st_size > max_bytes:
@@ -62,6 +63,10 @@ def validated(content: Any, kind: type[T], path: Path) -> T:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))[:SHOWN_CHARACTERS]
         raise UserError(f"{path} is damaged: {f'{where}: ' if where else ''}{_first_line(first['msg'])}") from error
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _first_line(reason: object) -> str:
