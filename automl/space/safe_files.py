@@ -27,7 +27,7 @@ def read_regular(path: Path, max_bytes: int) -> bytes:
     """
     if path.is_dir():
         raise UserError(f"{path} is not a regular file")
-    with open(path, "rb", opener=_open_at_once) as file:  # noqa: PTH123 - Path.open takes no opener
+    with open(path, "rb", opener=_open_at_once) as file:
         state = os.fstat(file.fileno())
         if not stat.S_ISREG(state.st_mode):
             raise UserError(f"{path} is not a regular file")
