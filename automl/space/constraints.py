@@ -9,14 +9,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from automl.space.errors import nearest_path
-from automl.space.evaluation import ANY, LIST, NUMBER, TEXT, TRUTH, Names, check_kinds, violation
+from automl.space.evaluation import ANY, LIST, NUMBER, TEXT, TRUTH, AbsentError, Names, check_kinds, violation
 from automl.space.expressions import ExpressionError, Node, parse_expression
 from automl.space.ranges import Choice, Each, FloatRange, IntRange
 from automl.space.sections import Alternatives, Section, models_in
-
-
-class _InactiveError(Exception):
-    """A setting that this configuration does not have."""
 
 
 @dataclass(frozen=True)
@@ -29,24 +25,17 @@ class Constraints:
     def violations(self, config: Mapping[str, Any]) -> dict[str, float]:
         """How far `config` is from meeting each condition, 0 where it meets it.
 
-        A condition on a setting that is not part of the configuration (another family's) does not apply, and is 0.
+        What depends on a setting that is not part of the configuration (another family's) cannot be judged. Of
+        conditions joined by `and` the others are; a condition of which nothing can be judged is 0.
         """
-        found = {}
-        for text, node in self.conditions:
-            try:
-                for name in node.names():
-                    self._value(config, name.what)
-                found[text] = violation(node, lambda name: self._value(config, name))
-            except _InactiveError:
-                found[text] = 0.0
-        return found
+        return {text: violation(node, lambda name: self._value(config, name)) or 0.0 for text, node in self.conditions}
 
     def _value(self, config: Mapping[str, Any], name: str) -> Any:
         value: Any = config
         path, _, index = name.partition("[")
         for part in path.split("."):
             if not isinstance(value, Mapping) or part not in value:
-                raise _InactiveError
+                raise AbsentError
             value = value[part]
         if path in self.alternatives:
             return next(iter(value))
@@ -54,7 +43,7 @@ class Constraints:
             return value
         position = int(index.rstrip("]"))
         if not isinstance(value, list) or position >= len(value):
-            raise _InactiveError
+            raise AbsentError
         return value[position]
 
 

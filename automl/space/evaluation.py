@@ -115,23 +115,64 @@ def evaluate(node: Node, value_of: Callable[[str], Any]) -> Any:
     return _ARITHMETIC[node.what](*parts)
 
 
-def violation(node: Node, value_of: Callable[[str], Any]) -> float:
+class AbsentError(Exception):
+    """A name that has no value here: a setting that this configuration does not have."""
+
+
+def truth(node: Node, value_of: Callable[[str], Any]) -> bool | None:
+    """Whether a condition holds; None where that depends on a name that has no value, for which `value_of` raises
+    AbsentError.
+
+    Kleene's three-valued logic (Introduction to Metamathematics, 1952, section 64): `and` is false where one part is,
+    `or` is true where one part is, whatever the others are. A chain of comparisons is its pairs joined by `and`. Raises
+    ArithmeticError, TypeError or ValueError where an operation cannot be done.
+    """
+    if node.kind in ("or", "and"):
+        decisive = node.kind == "or"
+        found = [truth(part, value_of) for part in node.parts]
+        return decisive if decisive in found else None if None in found else not decisive
+    if node.kind == "not":
+        inner = truth(node.parts[0], value_of)
+        return None if inner is None else not inner
+    if node.kind == "compare" and len(node.what) > 1:
+        return truth(Node(node.column, "and", "and", _pairs(node)), value_of)
+    try:
+        return bool(evaluate(node, value_of))
+    except AbsentError:
+        return None
+
+
+def violation(node: Node, value_of: Callable[[str], Any]) -> float | None:
     """How far the values are from meeting the condition: 0 where they meet it, else more than 0.
 
-    Of `a <= b` it is a - b; of conditions joined by `and` the sum, by `or` the least; of others 1.
+    Of `a <= b` it is a - b; of conditions joined by `and` the sum, by `or` the least; of others 1. None where it cannot
+    be judged without a name that has no value (see `truth`); of conditions joined by `and` those that can be are.
     """
-    if node.kind == "and":
-        return sum(violation(part, value_of) for part in node.parts)
-    if node.kind == "or":
-        return min(violation(part, value_of) for part in node.parts)
+    if node.kind == "compare" and len(node.what) > 1:
+        return violation(Node(node.column, "and", "and", _pairs(node)), value_of)
+    if node.kind in ("and", "or"):
+        parts = [violation(part, value_of) for part in node.parts]
+        judged = [part for part in parts if part is not None]
+        if node.kind == "and":
+            return sum(judged) if judged else None
+        return 0.0 if 0.0 in judged else min(judged) if len(judged) == len(parts) else None
     try:
-        if evaluate(node, value_of):
+        met = truth(node, value_of)
+        if met is None:
+            return None
+        if met:
             return 0.0
-        if node.kind != "compare" or not set(node.what) <= {"<=", ">=", "<", ">"}:
+        if node.kind != "compare" or node.what[0] not in ("<=", ">=", "<", ">"):
             return 1.0
-        parts = [evaluate(part, value_of) for part in node.parts]
-        pairs = zip(node.what, pairwise(parts), strict=True)
-        missed = sum(abs(one - other) for sign, (one, other) in pairs if not _COMPARISONS[sign](one, other))
-        return min(max(float(missed), 1e-9), 1e300)
+        one, other = (evaluate(part, value_of) for part in node.parts)
+        return min(max(float(abs(one - other)), 1e-9), 1e300)
     except (ArithmeticError, TypeError, ValueError):
         return 1.0
+
+
+def _pairs(chain: Node) -> tuple[Node, ...]:
+    """The comparisons that a chain of them stands for."""
+    return tuple(
+        Node(pair[0].column, "compare", (sign,), pair)
+        for sign, pair in zip(chain.what, pairwise(chain.parts), strict=True)
+    )

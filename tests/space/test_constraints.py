@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import product
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from automl.models import FAMILIES
 from automl.space import SpaceError, constraints_of, parse, sample_configs
-from automl.space.evaluation import evaluate, violation
+from automl.space.evaluation import AbsentError, evaluate, truth, violation
 from automl.space.expressions import ExpressionError, parse_expression
 from automl.space.spec import searched_sections
 
@@ -137,18 +138,82 @@ def test_a_wrong_constraint_is_explained_where_it_is(text: str, column: int, wor
     assert (problem.line, problem.column) == (8, column)
 
 
-def test_a_constraint_of_another_family_does_not_apply() -> None:
-    spec = parse(FILE % "model.rnn.hidden[2] <= 40 and model.rnn.layers >= 2", FAMILIES)
-    (text,) = spec.search.constraints
+def violations(text: str) -> list[tuple[dict[str, Any], float]]:
+    """Sampled configurations, and how far each is from meeting a condition."""
+    spec = parse(FILE % text, FAMILIES)
+    (written,) = spec.search.constraints
     constraints = constraints_of(spec.search.constraints, searched_sections(spec))
+    configs = sample_configs(spec, 60, seed=0, feasible=False)
+    return [(config, constraints.violations(config)[written]) for config in configs]
+
+
+def test_a_constraint_of_another_family_does_not_apply() -> None:
     seen = set()
-    for config in sample_configs(spec, 60, seed=0, feasible=False):
+    for config, missed in violations("model.rnn.hidden[2] <= 40"):
         rnn = config["model"].get("rnn")
         applies = rnn is not None and rnn["layers"] == 3
         met = not applies or rnn["hidden"][2] <= 40
-        assert (constraints.violations(config)[text] == 0) == met
+        assert (missed == 0) == met
         seen.add((applies, met))
     assert seen == {(False, True), (True, True), (True, False)}
+
+
+@pytest.mark.parametrize(
+    ("text", "cnn"),
+    [
+        ("training.batch_size <= 32 and model.rnn.layers <= 2", lambda batch: batch <= 32),
+        ("model.rnn.layers <= 2 and training.batch_size <= 32", lambda batch: batch <= 32),
+        ("not (training.batch_size > 32 or model.rnn.layers > 2)", lambda batch: batch <= 32),
+        ("(model.rnn.layers <= 2 and (training.batch_size <= 32 and true == true))", lambda batch: batch <= 32),
+        ("16 < training.batch_size <= 32 * model.rnn.layers", lambda batch: batch > 16),
+        ("training.batch_size <= 32 or model.rnn.layers <= 2", lambda batch: True),
+        ("training.batch_size * model.rnn.layers <= 32", lambda batch: True),
+        ("not (training.batch_size > 32 and model.rnn.layers > 2)", lambda batch: True),
+        ("model != 'cnn' or (training.batch_size <= 32 and model.rnn.layers <= 2)", lambda batch: batch <= 32),
+    ],
+)
+def test_each_part_that_a_family_has_the_settings_for_is_judged(text: str, cnn: Any) -> None:
+    space = FILE.replace("search:", "training: {batch_size: {choice: [16, 32, 64]}}\nsearch:")
+    spec = parse(space % text, FAMILIES)
+    constraints = constraints_of(spec.search.constraints, searched_sections(spec))
+    seen = set()
+    for config in sample_configs(spec, 60, seed=1, feasible=False):
+        if "cnn" in config["model"]:
+            batch = config["training"]["batch_size"]
+            assert (list(constraints.violations(config).values()) == [0]) == cnn(batch), batch
+            seen.add(batch)
+    assert seen == {16, 32, 64}
+
+
+letters = st.recursive(
+    st.sampled_from(["p", "q", "r", "p == q", "p == q == r"]),
+    lambda inner: st.one_of(
+        st.tuples(inner, st.sampled_from([" and ", " or "]), inner).map("".join),
+        inner.map(lambda text: f"not ({text})"),
+        inner.map(lambda text: f"({text})"),
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(letters, st.dictionaries(st.sampled_from("pqr"), st.booleans()))
+def test_what_is_judged_without_a_name_holds_whatever_it_would_be(text: str, there: dict[str, bool]) -> None:
+    def value_of(name: str) -> bool:
+        if name not in there:
+            raise AbsentError
+        return there[name]
+
+    absent = sorted(set("pqr") - there.keys())
+    values = [there | dict(zip(absent, each, strict=True)) for each in product((False, True), repeat=len(absent))]
+    outcomes = {bool(eval(text, {}, each)) for each in values}
+    node = parse_expression(text)
+    met = truth(node, value_of)
+    assert met is None or outcomes == {met}
+    assert met is not None or absent
+    missed = violation(node, value_of)
+    assert (missed is not None and missed > 0) <= (outcomes == {False})
+    assert (met is True) <= (missed == 0)
 
 
 @pytest.mark.parametrize(
