@@ -20,7 +20,7 @@ class Exportable(nn.Module):
 
     def __init__(self, network: nn.Module, temperature: float, padding: int = 0) -> None:
         super().__init__()
-        self.network = _scanned(copy.deepcopy(network).cpu().eval())
+        self.network = _scanned(copy.deepcopy(network).cpu().float().eval())
         self.requires_grad_(False)
         self.temperature = temperature
         self.padding = padding

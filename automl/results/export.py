@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import os
 import warnings
@@ -18,8 +19,10 @@ import torch
 from automl.data import Encoder, batches
 from automl.data.files import replace_folder
 from automl.models.exportable import export_program
+from automl.results.calibration import calibrate
 from automl.results.package import Model
 from automl.space import UserError
+from automl.training.inference import predict_probabilities
 from automl.training.run_directory import write_json
 
 CLOSE = 1e-4  # how far a probability may be off
@@ -128,11 +131,15 @@ def _compare(model: Model, answer: Answer, texts: Sequence[str]) -> float:
     """The largest difference of a probability; raises ExportError where it or a label is another."""
     if not texts:
         raise UserError("there are no rows to compare the export with")
-    wanted = model.predict_probabilities(texts)
-    found = np.zeros_like(wanted)
-    encoder = model.members[0][0]
+    ((encoder, network),) = model.members
     assert isinstance(encoder, Encoder)
-    for batch in batches(encoder.encode(texts), 64, shuffle=None):
+    rows = encoder.encode(texts)
+    # As the export computes: on the CPU in float32. A GPU's bfloat16 is off by more than may differ.
+    exact = copy.deepcopy(network).cpu().float()
+    said = predict_probabilities(exact, rows, device=torch.device("cpu"))
+    wanted = calibrate(said, model.temperature)
+    found = np.zeros_like(wanted)
+    for batch in batches(rows, 64, shuffle=None):
         found[batch.index.numpy()] = answer(batch.tokens.numpy(), batch.lengths.numpy())
     difference = float(np.abs(found - wanted).max())
     top = np.sort(wanted, axis=1)

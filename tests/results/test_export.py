@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -14,8 +15,10 @@ from torch import nn
 import automl
 from automl import cli
 from automl.data import batches, load_encoder
+from automl.results import package
 from automl.results.export import ExportError, export
 from automl.results.package import Model
+from automl.training.inference import predict_probabilities
 from automl.training.run_directory import RunDirectory, read_json, write_json
 from tests.conftest import copy_run
 
@@ -42,6 +45,22 @@ def test_an_export_says_what_the_model_says(
     np.testing.assert_allclose(found, wanted[batch.index.numpy()], atol=1e-5)
     described = read_json(folder / "config.json")
     assert described["classes"] == ["negative", "positive"] and described["compared"]["rows"] == 120
+
+
+def test_an_export_is_compared_in_float32_where_the_machine_predicts_in_bfloat16(
+    finished: RunDirectory, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [json.loads(line)["text"] for line in (small_data / "test.jsonl").read_text().splitlines()]
+    model = automl.load_model(finished.best_model)
+    exact = model.predict_probabilities(texts)
+
+    def in_bfloat16(*arguments: Any, **options: Any) -> Any:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return predict_probabilities(*arguments, **options)
+
+    monkeypatch.setattr(package, "predict_probabilities", in_bfloat16)
+    assert np.abs(model.predict_probabilities(texts) - exact).max() > 1e-4  # more than an export may differ
+    assert export(model, "torch", tmp_path / "out", texts).largest_difference < 1e-5
 
 
 def test_a_model_without_its_run_needs_rows(finished: RunDirectory, small_data: Path, tmp_path: Path) -> None:
