@@ -80,10 +80,9 @@ def _metric_of(metric: str, sums: Figures, rows: int) -> Any:
     if metric not in ("balanced_accuracy", "macro_f1"):
         return sums[..., 0] / rows
     hits, true, predicted = np.split(sums, 3, axis=-1)
-    there = true + predicted > 0  # classes of no row count nothing, as torchmetrics has it
     whole = true if metric == "balanced_accuracy" else (true + predicted) / 2
     shares = np.divide(hits, whole, out=np.zeros_like(hits), where=whole > 0)
-    return shares.sum(axis=-1) / there.sum(axis=-1)
+    return shares.sum(axis=-1) / (whole > 0).sum(axis=-1)  # classes of no row count nothing
 
 
 def _areas(said: Said, labels: Labels) -> Figures:
