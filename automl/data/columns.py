@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,13 +18,23 @@ LARGEST_WHOLE = 2.0**53  # floats beyond it do not tell whole numbers apart
 
 
 def mixed_column(values: Sequence[Any]) -> pa.Array:
-    """Values of several types as JSON has them: a union of texts and of the JSON of what is none."""
+    """Values of several types as JSON has them: a union of texts and of the JSON of what is none.
+
+    A number is written in one way, 1.0 as 1; NaN is nothing.
+    """
     texts = [value if isinstance(value, str) else None for value in values]
-    others = [
-        None if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in values
-    ]
+    others = [None if isinstance(value, str) else _json(value) for value in values]
     kinds = pa.array([int(other is not None) for other in others], pa.int8())
     return pa.UnionArray.from_sparse(kinds, [pa.array(texts, pa.string()), pa.array(others, pa.string())])
+
+
+def _json(value: Any) -> str | None:
+    if isinstance(value, float):
+        if math.isnan(value):
+            return None
+        if value.is_integer() and abs(value) <= LARGEST_WHOLE:
+            return str(int(value))
+    return None if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def as_text(column: pa.Array) -> pa.Array:
@@ -39,10 +50,10 @@ def no_text(column: pa.Array) -> npt.NDArray[np.bool_]:
 
 
 def no_label(column: pa.Array) -> npt.NDArray[np.bool_]:
-    """Bool [rows], true where a mixed column has a list or an object."""
+    """Bool [rows], true where a mixed column has a list, an object, a fraction or an infinite number."""
     if not pa.types.is_union(column.type):
         return np.zeros(len(column), dtype=bool)
-    return np.asarray(pc.fill_null(pc.match_substring_regex(column.field(1), r"^[\[{]"), False))
+    return np.asarray(pc.fill_null(pc.match_substring_regex(column.field(1), r"^[\[{]|^-?\d+[.e]|Infinity$"), False))
 
 
 def text_column(column: pa.Array, place: str) -> pa.Array:
@@ -59,8 +70,8 @@ def text_column(column: pa.Array, place: str) -> pa.Array:
 def label_column(column: pa.Array, place: str) -> pa.Array:
     """A column of labels as the large_string names of their classes, nulls and NaN as null.
 
-    Text stays as it is; whole numbers (floats too) and booleans are written out: `3`, `true`; lists and objects in a
-    mixed column are null. Raises UserError, which opens with `place`, for fractions and other types.
+    Text stays as it is; whole numbers (floats too) and booleans are written out: `3`, `true`; what is no label in a
+    mixed column is null. Raises UserError, which opens with `place`, for fractions and other types.
     """
     if pa.types.is_union(column.type):
         column = pc.if_else(pa.array(no_label(column)), None, as_text(column))
@@ -75,6 +86,15 @@ def label_column(column: pa.Array, place: str) -> pa.Array:
     if is_text(column.type) or pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
         return column.cast(pa.large_string())
     raise UserError(f"{place} holds {column.type}, expected labels: text or whole numbers")
+
+
+def shown(batch: pa.RecordBatch, row: int) -> str:
+    """A row for people; Python has no nanoseconds, nor times as far as Arrow's."""
+    try:
+        return str(batch.slice(row, 1).to_pylist()[0])
+    except (ValueError, OverflowError):
+        cells = batch.slice(row, 1)
+        return str({name: str(cell.cast(pa.string())[0]) for name, cell in zip(cells.schema.names, cells, strict=True)})
 
 
 def blank(column: pa.Array) -> npt.NDArray[np.bool_]:

@@ -29,7 +29,7 @@ from automl.data.vocabulary import token_texts
 from automl.data.workers import Workers, workers
 from automl.space import UserError
 
-FORMAT = 4  # raise it when what is written changes, so that old preparations are not taken for new ones
+FORMAT = 5  # raise it when what is written changes, so that old preparations are not taken for new ones
 WHOLE = "files.json"
 LOOKED_AT = 2000  # train rows, for the size of images and the length of series
 CHUNK_ROWS = 256

@@ -19,6 +19,8 @@ from automl.space import UserError
 Keys = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
+_TICKS = {"day": 1 / 86_400, "s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}  # in a second
+
 
 def split_key(data: Mapping[str, Any]) -> str | None:
     """The column by which a `data` section splits, if it does by one."""
@@ -29,11 +31,11 @@ def split_key(data: Mapping[str, Any]) -> str | None:
 def read_keys(column: pa.Array, data: Mapping[str, Any], place: str) -> tuple[pa.Array, Mask]:
     """A column to split by as float64, one number for each group or growing with time, and where there is none.
 
-    Times are dates, timestamps, numbers, or text that is an ISO 8601 time or a number. Raises UserError, which opens
-    with `place`, for another type.
+    Times are dates and timestamps of any unit, numbers, or text that is an ISO 8601 time or a number; of times the key
+    is in seconds since 1970. Raises UserError, which opens with `place`, for another type.
     """
     column = as_text(column)
-    keys = _groups(column) if data.get("group") else _times(column, place)
+    keys = _groups(column, place) if data.get("group") else _times(column, place)
     return pc.if_else(pc.is_finite(keys), keys, None), np.asarray(pc.is_null(keys, nan_is_null=True))
 
 
@@ -43,6 +45,7 @@ def validation_rows(
     """Bool [rows], true at about the fraction `data["validation"]` of the `usable` rows.
 
     By group, all rows of a group are on one side; by time, the latest are chosen, and those of one time are together.
+    Where a group or a time has too many rows for that, the fraction is missed by as little as can be.
     """
     fraction = data["validation"]
     chosen = np.zeros(len(labels), dtype=bool)
@@ -70,28 +73,42 @@ def _stratified(labels: npt.NDArray[np.int32], fraction: float, seed: int) -> Ma
 
 
 def _some_groups(keys: Keys, fraction: float, seed: int) -> Mask:
-    """True at the rows of groups drawn by chance until they have the `fraction` of all rows, but not at all groups."""
+    """True at the rows of groups drawn by chance, each unless it takes the rows farther from the `fraction` of all.
+
+    At least at one group, the smallest, and not at all groups; nowhere where there is one group.
+    """
     groups, number, sizes = np.unique(keys, return_inverse=True, return_counts=True)
-    order = np.random.default_rng([seed, 1]).permutation(len(groups))
-    before = np.cumsum(sizes[order]) - sizes[order]
-    drawn = order[(before < fraction * len(keys))][: len(groups) - 1]
+    wanted, rows = fraction * len(keys), 0
     taken = np.zeros(len(groups), dtype=bool)
-    taken[drawn] = True
+    for group in np.random.default_rng([seed, 1]).permutation(len(groups)):
+        if taken.sum() < len(groups) - 1 and abs(rows + sizes[group] - wanted) < abs(rows - wanted):
+            taken[group] = True
+            rows += sizes[group]
+    if not taken.any() and len(groups) > 1:
+        taken[sizes.argmin()] = True
     return np.asarray(taken[number])
 
 
 def _latest(keys: Keys, fraction: float) -> Mask:
-    """True from the time on after which about the `fraction` of all rows lies; nowhere where all have one time."""
-    if not len(keys):
-        return np.zeros(0, dtype=bool)
-    start = np.sort(keys)[min(len(keys) - 1, round((1 - fraction) * len(keys)))]
-    later = keys > start if start == keys.min() else keys >= start
-    return np.asarray(later)
+    """True from the time on after which nearest to the `fraction` of all rows lie; nowhere where all have one time."""
+    times, rows = np.unique(keys, return_counts=True)
+    if len(times) < 2:
+        return np.zeros(len(keys), dtype=bool)
+    later = rows[::-1].cumsum()[::-1][1:]  # rows from each time on, but from the first, which would be all
+    nearest = np.abs(later - fraction * len(keys)).argmin()
+    return np.asarray(keys >= times[1 + nearest])
 
 
-def _groups(column: pa.Array) -> pa.Array:
+def _groups(column: pa.Array, place: str) -> pa.Array:
     """A number for each value of any type; equal values have equal numbers."""
-    encoded = column.dictionary_encode() if not pa.types.is_dictionary(column.type) else column
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_temporal(column.type):
+        column = _whole_numbers(column)  # Python has no times of nanoseconds, nor far ones
+    try:
+        encoded = column.dictionary_encode()
+    except pa.ArrowNotImplementedError:
+        raise UserError(f"{place} holds {column.type}, expected groups: text or numbers") from None
     numbers = [
         None if value is None or value == "" else _number(str(value)) for value in encoded.dictionary.to_pylist()
     ]
@@ -108,13 +125,23 @@ def _times(column: pa.Array, place: str) -> pa.Array:
         column = column.dictionary_decode()
     kind = column.type
     if pa.types.is_temporal(kind) and not pa.types.is_time(kind) and not pa.types.is_duration(kind):
-        moments = column.cast(pa.timestamp("us", getattr(kind, "tz", None)))
-        return moments.cast(pa.int64()).cast(pa.float64())
+        ticks = _whole_numbers(column).cast(pa.float64(), safe=False)
+        return pc.divide(ticks, float(_TICKS[_unit(kind)]))
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return column.cast(pa.float64(), safe=False)
     if is_text(kind):
         return pa.array([None if text is None else _moment(text) for text in column.to_pylist()], pa.float64())
     raise UserError(f"{place} holds {kind}, expected times: dates, ISO 8601 text or numbers")
+
+
+def _unit(kind: pa.DataType) -> str:
+    return "day" if pa.types.is_date32(kind) else "ms" if pa.types.is_date64(kind) else str(kind.unit)
+
+
+def _whole_numbers(column: pa.Array) -> pa.Array:
+    """Dates and times as the whole numbers that they are kept as."""
+    narrow = pa.types.is_date32(column.type) or pa.types.is_time32(column.type)
+    return column.view(pa.int32() if narrow else pa.int64())
 
 
 def _moment(text: str) -> float | None:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
-from automl.data.columns import blank, label_column, no_label
+from automl.data.columns import blank, label_column, no_label, shown
 from automl.data.damaged import read_undamaged
 from automl.data.modalities import Modality, modality_of
 from automl.data.parts import PART_ROWS
@@ -51,9 +51,9 @@ class BadRows:
         """Count row numbers (from 0), of which `content` says, by their place among them, what they have."""
         if len(rows):
             self.counts[reason] += len(rows)
-            shown = self.first_rows.setdefault(reason, [])
-            for place, row in enumerate(rows[: SHOWN - len(shown)]):
-                shown.append(int(row) + 1)
+            rows_shown = self.first_rows.setdefault(reason, [])
+            for place, row in enumerate(rows[: SHOWN - len(rows_shown)]):
+                rows_shown.append(int(row) + 1)
                 self.examples.setdefault(reason, []).append(shortened(content(place)))
 
     def described(self) -> dict[str, Any]:
@@ -193,7 +193,7 @@ def _note(
     batch: pa.RecordBatch,
 ) -> None:
     places = np.flatnonzero(those)
-    noted.note_all(reason, rows[places], lambda place: str(batch.slice(int(places[place]), 1).to_pylist()[0]))
+    noted.note_all(reason, rows[places], lambda place: shown(batch, int(places[place])))
 
 
 def shortened(content: str) -> str:

@@ -86,16 +86,13 @@ def refit_winner(drive: Drive) -> None:
     leaders = drive.ledger.leaders(1)
     if not drive.spec.search.refit or not leaders or drive.stop.reason is not None:
         return
-    from automl.search.refit import refit
+    from automl.search.refit import refit, validation_losses
 
     winner = leaders[0]
     training_seed = drive.spec.search.seed * 1_000_003 + winner
     proposal = Proposal(winner, drive.ledger.config(winner), 0)
-    refit(
-        drive.run,
-        _assignment(drive, proposal, drive.run.refitted(), training_seed),
-        epochs=drive.ledger.best_epoch(winner),
-    )
+    losses = validation_losses(drive.run.trial(winner), drive.ledger.best_epoch(winner))
+    refit(drive.run, _assignment(drive, proposal, drive.run.refitted(), training_seed), losses=losses)
 
 
 def _assignment(drive: Drive, proposal: Proposal, folder: TrialDirectory, training_seed: int) -> Assignment:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 import threading
+from collections.abc import Sequence
 from contextlib import chdir
 from typing import Any
 
@@ -16,27 +18,29 @@ from automl.search.trial import Assignment, data_of, make_family_importable, set
 from automl.search.watchdog import PREPARING, watch
 from automl.training.checkpoint import save_weights
 from automl.training.fit import train_epoch
-from automl.training.run_directory import RunDirectory, read_json, write_json
+from automl.training.run_directory import RunDirectory, TrialDirectory, read_json, write_json
 from automl.training.shard import Shard
 from automl.training.start import start
 
 
-def refit(run: RunDirectory, assignment: Assignment, *, epochs: int) -> None:
-    """Train the configuration of `assignment` for `epochs` epochs and write `refit/`: the weights, and `refit.json`.
+def refit(run: RunDirectory, assignment: Assignment, *, losses: Sequence[float]) -> None:
+    """Train the configuration of `assignment` for an epoch for each loss and write `refit/`: weights, and `refit.json`.
 
-    `epochs` are those after which the trial was best on validation, which can no longer say when to stop. Nothing is
-    done where the trial has been refitted already; nothing is left where the stop file ends it. Where a worker fails,
-    `refit.json` says why, and the model that the search trained stays the best.
+    `losses` are those of the trial on the validation rows up to its best epoch. These rows are trained on now and can
+    no longer say when to stop or, under the schedule `plateau`, when to lower the learning rate: that is done in the
+    epochs in which the trial did it. Nothing is done where the trial has been refitted already; nothing is left where
+    the stop file ends it. Where a worker fails, `refit.json` says why, and the model that the search trained stays the
+    best.
     """
     record = run.refit_record
-    wanted = {"trial": assignment.number, "epochs": epochs}
+    wanted = {"trial": assignment.number, "epochs": len(losses)}
     if record.exists() and wanted.items() <= read_json(record).items():
         return
     failure: list[BaseException] = []
 
     def fit(scratch: str) -> None:
         try:
-            torch_trainer(_refit, assignment, scratch, epochs=epochs).fit()
+            torch_trainer(_refit, assignment, scratch, losses=list(losses)).fit()
         except BaseException as error:
             failure.append(error)
 
@@ -48,6 +52,13 @@ def refit(run: RunDirectory, assignment: Assignment, *, epochs: int) -> None:
     if assignment.stop_file().is_set():
         return
     write_json(record, wanted | ({"error": first_line(failure[0])} if failure else {}))
+
+
+def validation_losses(trial: TrialDirectory, epochs: int) -> list[float]:
+    """The loss of a trial on the validation rows after each of its first epochs; NaN where it was not finite."""
+    trial.fetch(trial.metrics)
+    lines = [json.loads(line) for line in trial.metrics.read_text(encoding="utf-8").splitlines()[:epochs]]
+    return [math.nan if line["loss"] is None else float(line["loss"]) for line in lines]
 
 
 def _refit(config: dict[str, Any]) -> None:
@@ -75,8 +86,8 @@ def _refit(config: dict[str, Any]) -> None:
                 shard=shard,
                 with_validation=True,
             )
-        for _ in range(config["epochs"]):
-            if train_epoch(training, stopped) is None:
+        for loss in config["losses"]:
+            if train_epoch(training, stopped, plateau_loss=loss) is None:
                 return
         if shard.rank == 0:
             folder.path.mkdir(parents=True, exist_ok=True)

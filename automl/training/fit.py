@@ -33,7 +33,9 @@ class InterruptionError(Exception):
     """Someone asked to stop in mid-epoch."""
 
 
-def train_epoch(training: Training, interrupted: Callable[[], bool] = lambda: False) -> dict[str, Any] | None:
+def train_epoch(
+    training: Training, interrupted: Callable[[], bool] = lambda: False, *, plateau_loss: float | None = None
+) -> dict[str, Any] | None:
     """Train one epoch and measure on validation; None where `interrupted` became true in mid-epoch.
 
     Gives epoch (from 1), rows (trained since the trial began), train_loss (the trial's own loss, mean over rows), the
@@ -41,7 +43,7 @@ def train_epoch(training: Training, interrupted: Callable[[], bool] = lambda: Fa
     this epoch, measuring included), started (Unix time) and, after the first, what `report` holds. A loss that is not
     finite ends the epoch at once with NaN figures. Rows and dropout of an epoch depend on the seed and the epoch only.
     `interrupted` is asked every `CHECK_EVERY` steps, also while measuring; a training that was interrupted cannot go
-    on.
+    on. The schedule `plateau` follows the validation loss or, where the validation rows are trained on, `plateau_loss`.
 
     Where the GPU's memory is too small, the batch that was refused and all later ones pass through the network in
     halves whose gradients are added up, so the update stays that of the whole batch. Raises torch.OutOfMemoryError
@@ -70,7 +72,7 @@ def train_epoch(training: Training, interrupted: Callable[[], bool] = lambda: Fa
         return None
     training.epoch = epoch
     figures = compute_metrics(probabilities, training.validation.labels)
-    training.plateau.see(figures["loss"], training.settings["schedule"])
+    training.plateau.see(figures["loss"] if plateau_loss is None else plateau_loss, training.settings["schedule"])
     return {
         "epoch": epoch,
         "rows": training.rows,

@@ -55,6 +55,37 @@ def test_groups_make_up_about_the_fraction(tmp_path: Path) -> None:
     assert other.texts("validation") != prepared.texts("validation")
 
 
+@given(
+    st.lists(st.integers(1, 100), min_size=2, max_size=12),
+    st.floats(0.05, 0.9),
+    st.integers(0, 3),
+    st.sampled_from(["group", "time"]),
+)
+def test_the_fraction_is_missed_by_no_more_than_half_of_a_group(
+    sizes: list[int], fraction: float, seed: int, by: str
+) -> None:
+    keys = np.repeat(np.arange(len(sizes), dtype=np.float64), sizes)
+    usable = np.ones(len(keys), dtype=bool)
+    chosen = validation_rows({"validation": fraction, by: "c"}, np.zeros(len(keys), np.int32), keys, usable, seed).sum()
+    wanted = fraction * len(keys)
+    if by == "time":
+        possible = [sum(sizes[first:]) for first in range(1, len(sizes))]
+        assert abs(chosen - wanted) == min(abs(rows - wanted) for rows in possible)
+    else:
+        assert abs(chosen - wanted) <= max(abs(min(sizes) - wanted), max(sizes))
+        assert chosen <= max(2 * wanted, min(sizes))
+
+
+@pytest.mark.parametrize("by", ["group", "time"])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_group_of_most_rows_stays_in_train(by: str, seed: int) -> None:
+    keys = np.concatenate([np.zeros(900), np.arange(1, 101)])
+    chosen = validation_rows(
+        {"validation": 0.1, by: "c"}, np.zeros(1000, np.int32), keys, np.ones(1000, dtype=bool), seed
+    )
+    assert 50 <= chosen.sum() <= 100 and not chosen[:900].any()
+
+
 def test_the_latest_rows_are_for_validation(tmp_path: Path) -> None:
     days = [date(2026, 1, 1 + (number * 9) % 28).isoformat() for number in range(28)]
     prepared = prepare(settings_for(write(tmp_path, day=days), time="day"), seed=0, cache=tmp_path / "cache")
@@ -86,6 +117,11 @@ def test_one_time_alone_cannot_be_split(tmp_path: Path) -> None:
         pa.array(["30", "1", "2e0"]),
         pa.array([date(2026, 3, 1), date(2026, 1, 1), date(2026, 2, 1)]),
         pa.array([datetime(2026, month, 1, tzinfo=UTC) for month in (3, 1, 2)]),
+        pa.array([3_000_000_001, 1_000_000_001, 2_000_000_001], pa.timestamp("ns")),
+        pa.array([2**62, 1, 2**61], pa.timestamp("s")),
+        pa.array([2**62, 1, 2**61], pa.timestamp("ns", "Europe/Berlin")),
+        pa.array([86_400_000 * 3, 86_400_000, 86_400_000 * 2], pa.date64()),
+        pa.array(["2026-03-01T00:00:00.123456789", "2026-01-01", "2026-02-01"]),
     ],
 )
 def test_times_of_any_kind_are_in_order(column: pa.Array) -> None:
@@ -93,3 +129,39 @@ def test_times_of_any_kind_are_in_order(column: pa.Array) -> None:
     assert np.argsort(keys.to_numpy()).tolist() == [1, 2, 0] and not missing.any()
     keys, missing = read_keys(pa.concat_arrays([column, pa.nulls(1, column.type)]), {"time": "t"}, "t")
     assert missing.tolist() == [False, False, False, True]
+
+
+NANOSECONDS = 1_767_225_600_123_456_789  # 2026-01-01 00:00:00.123456789
+
+
+def test_times_of_every_unit_are_seconds_so_that_files_agree() -> None:
+    columns = [
+        pa.array([NANOSECONDS], pa.timestamp("ns")),
+        pa.array([NANOSECONDS // 10**3], pa.timestamp("us")),
+        pa.array([NANOSECONDS // 10**6], pa.timestamp("ms", "UTC")),
+        pa.array([NANOSECONDS // 10**9], pa.timestamp("s")),
+        pa.array([20454], pa.date32()),
+        pa.array([20454 * 86_400_000], pa.date64()),
+        pa.array(["2026-01-01T00:00:00.123456789"]),
+        pa.array(["2026-01-01"]),
+    ]
+    keys = [read_keys(column, {"time": "t"}, "t")[0][0].as_py() for column in columns]
+    assert keys == pytest.approx([NANOSECONDS // 10**9] * len(keys), abs=0.2)
+
+
+@pytest.mark.parametrize("by", ["group", "time"])
+def test_times_of_nanoseconds_split_rows_and_can_be_shown(tmp_path: Path, by: str) -> None:
+    times = pa.array([NANOSECONDS + row // 2 * 1000 for row in range(40)] + [None, 2**62], pa.timestamp("ns"))
+    labels = [*(["a", "b"] * 20), "a", ""]
+    table = pa.table({"text": [f"row {row}" for row in range(42)], "label": labels, "at": times})
+    pq.write_table(table, tmp_path / "t.parquet")
+    settings = {**settings_for(tmp_path / "t.parquet", **{by: "at"}), "on_bad_rows": "report"}
+    prepared = prepare(settings, seed=0, cache=tmp_path / "cache")
+    assert sum(prepared.profile["rows"].values()) == 40
+    (noted,) = prepared.profile["bad_rows"].values()
+    assert noted["counts"] == {f"no {by}": 1, "no label": 1}
+
+
+def test_groups_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"'author' holds list<.*>, expected groups: text or numbers"):
+        prepare(settings_for(write(tmp_path, author=[[1], [2]] * 10), group="author"), seed=0, cache=tmp_path / "cache")

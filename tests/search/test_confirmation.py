@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import pytest
 from automl.models import FAMILIES
 from automl.search.confirmation import Confirmation, Rerun, read_confirmed
 from automl.search.ledger import MAX_RESTARTS
+from automl.search.refit import validation_losses
 from automl.space import parse
-from automl.training.run_directory import RunDirectory
+from automl.training.run_directory import RunDirectory, TrialDirectory
 
 SPEC = parse(
     "name: x\ndata: {train: t.csv}\nmodel: {cnn: {}}\nsearch: {early_stopping: {asha: {max_epochs: 2}}}", FAMILIES
@@ -82,3 +84,10 @@ def test_a_rerun_that_loses_its_worker_runs_again_and_in_the_end_fails(tmp_path:
             pass
     assert not reruns.restart(0, "it died")
     assert read_confirmed(RunDirectory(tmp_path))["7"]["1"]["error"] == "it died (3 times)"
+
+
+def test_a_refit_follows_the_losses_of_the_trial(tmp_path: Path) -> None:
+    lines = [{"loss": 0.5}, {"loss": None}, {"loss": 0.4}, {"loss": 0.1}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    first, second, third = validation_losses(TrialDirectory(tmp_path), 3)
+    assert (first, third) == (0.5, 0.4) and math.isnan(second)

@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 def test_leaders_are_confirmed_and_the_winner_is_refitted(small_data: Path, tmp_path: Path) -> None:
     space = write_space(tmp_path / "space.yaml", small_data, trials=4, epochs=3)
     overrides = ["search.confirm={top: 2, seeds: 2}", "search.refit=true", "resources.max_concurrent=1"]
+    overrides.append("training.schedule={plateau: {patience: 0}}")
     result = automl.run(space, output=tmp_path / "run", overrides=overrides, quiet=True)
     assert result.status == "finished"
     run = RunDirectory(result.path)

@@ -478,6 +478,17 @@ def test_the_one_cycle_schedule_is_that_of_pytorch() -> None:
             theirs.step()
 
 
+def test_a_plateau_follows_the_loss_that_is_given_where_validation_rows_are_trained_on(
+    config: dict[str, Any], prepared: Prepared
+) -> None:
+    config["training"]["schedule"] = {"plateau": {"factor": 0.5, "patience": 0}}
+    training, shares = begin(config, prepared), []
+    for loss in (0.5, 0.6, math.nan, 0.4):
+        assert train_epoch(training, plateau_loss=loss) is not None
+        shares.append(training.plateau.share)
+    assert shares == [1.0, 0.5, 0.25, 0.25]
+
+
 def test_a_plateau_lowers_the_rate_after_patience() -> None:
     schedule = {"plateau": {"factor": 0.1, "patience": 1}}
     plateau, shares = Plateau(), []
