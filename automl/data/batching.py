@@ -45,12 +45,14 @@ def batches(
     start: int = 0,
     streaming: Streaming | None = None,
     class_sampling: float = 0.0,
+    by_length: bool = True,
     for_gpu: bool = False,
 ) -> Iterator[Batch]:
     """Every row once, in batches of `batch_size` (one may be smaller).
 
-    Rows are in random order, but those of a batch have about the same length; `shuffle` decides all of it. Without
-    it they are sorted by length. The batches that would come before `start` rows have been drawn are left out.
+    Rows are in random order, but those of a batch have about the same length, unless `by_length` is false; `shuffle`
+    decides all of it. Without it they are sorted by length. The batches that would come before `start` rows have been
+    drawn are left out.
 
     With `streaming` rows are shuffled within windows, and read a window ahead. With `class_sampling` as many are drawn,
     but of each class what `class_draws` says, so that some rows come several times and some not at all. Both need
@@ -68,7 +70,8 @@ def batches(
             sequence = shuffle.permutation(-(-len(order) // batch_size)).tolist()
             if drawn + len(order) > start:
                 ready(number)
-                order = order[_by_length(rows.lengths_of(order), batch_size * BUCKET_BATCHES)]
+                if by_length:
+                    order = order[_by_length(rows.lengths_of(order), batch_size * BUCKET_BATCHES)]
                 yield from _gathered(rows, order, batch_size, sequence, start - drawn, for_gpu)
             drawn += len(order)
 

@@ -16,7 +16,7 @@ from automl.models.pretrained import PretrainedNetwork
 from automl.models.pruning import can_be_narrowed, narrow
 from automl.models.rnn import TextRnn
 from automl.models.rnn_cnn import TextRnnCnn
-from automl.models.sequence_cnn import SequenceNetwork
+from automl.models.sequence_cnn import MaskedBatchNorm, SequenceNetwork
 from automl.models.tcn import TextTcn
 from automl.models.user_family import build_user_family, family_folder, family_section, find_family, is_user_family
 from automl.space.families import FAMILIES
@@ -55,6 +55,15 @@ def count_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
+def uses_batch_statistics(module: nn.Module) -> bool:
+    """Whether a network normalises by the statistics of its batches, which are then to be those of all rows.
+
+    Batches of rows of like length are not, where length goes with the class.
+    """
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, MaskedBatchNorm)
+    return any(isinstance(part, kinds) for part in module.modules())
+
+
 def can_be_recorded(model: Mapping[str, Any]) -> bool:
     """Whether what a step of the network of `{family: settings}` does depends on the shapes of its batch alone.
 
@@ -78,4 +87,5 @@ __all__ = [
     "is_user_family",
     "lexicon_of",
     "narrow",
+    "uses_batch_statistics",
 ]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from automl.data import DenseRows, Rows, batches
+from automl.models import uses_batch_statistics
 from automl.training.inference import predict_probabilities
 from automl.training.metrics import compute_metrics
 from automl.training.optimization import build_optimizer
@@ -62,13 +63,15 @@ def fine_tune(
     device = torch.device("cpu")
     told = torch.from_numpy(teacher)
     optimizer = build_optimizer(settings["optimizer"], module)
+    by_length = not uses_batch_statistics(module)
     rates = [group["lr"] for group in optimizer.param_groups]
     parameters = dict(module.named_parameters())
     total, step = epochs * math.ceil(len(train) / settings["batch_size"]), 0
     best, kept = -math.inf, copy.deepcopy(module.state_dict())
     for epoch in range(epochs):
         module.train()
-        for batch in batches(train, settings["batch_size"], shuffle=np.random.default_rng([seed, epoch])):
+        shuffle = np.random.default_rng([seed, epoch])
+        for batch in batches(train, settings["batch_size"], shuffle=shuffle, by_length=by_length):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / total))
             optimizer.zero_grad(set_to_none=True)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from automl.data import Batch, DenseRows, Prepared, Rows, Streaming, batches, choose_streaming, join_rows
-from automl.models import build, can_be_recorded
+from automl.models import build, can_be_recorded, uses_batch_statistics
 from automl.training.averaging import start_average
 from automl.training.beginning import begin_with
 from automl.training.lexicon import make_lexicon
@@ -91,7 +91,10 @@ class Training:
         The order of a pass depends on the seed and on its number only.
         """
         if self._stream is None:
-            self._stream = _passes(self.train, self.settings, self.seed, self.rows, self.streaming, self.device)
+            by_length = not uses_batch_statistics(self.module)
+            self._stream = _passes(
+                self.train, self.settings, self.seed, self.rows, self.streaming, self.device, by_length
+            )
         return self._stream
 
 
@@ -102,6 +105,7 @@ def _passes(
     rows: int,
     streaming: Streaming | None,
     device: torch.device,
+    by_length: bool,
 ) -> Iterator[Batch]:
     """Passes over the train rows, from where `rows` of them are done; they hold nothing else of the trial."""
     done, start = divmod(rows, len(train))
@@ -114,6 +118,7 @@ def _passes(
             start=start,
             streaming=streaming,
             class_sampling=settings.get("class_sampling", 0.0),
+            by_length=by_length,
             for_gpu=device.type == "cuda",
         )
         start = 0

@@ -25,6 +25,19 @@ def series(lengths: list[int]) -> DenseRows:
 
 
 @given(lengths=st.lists(st.integers(1, 700), min_size=1, max_size=60), batch_size=st.integers(1, 9))
+def test_batches_of_rows_of_any_length_have_each_row_once_in_random_order(lengths: list[int], batch_size: int) -> None:
+    for rows in (texts(lengths), series(lengths)):
+        found = list(batches(rows, batch_size, shuffle=np.random.default_rng(0), by_length=False))
+        drawn = np.concatenate([batch.index.numpy() for batch in found])
+        assert sorted(drawn) == list(range(len(lengths)))
+        for batch in found:
+            assert batch.tokens.shape[1] == batch.lengths.max() == max(lengths[row] for row in batch.index)
+        turned = series(lengths[::-1]) if isinstance(rows, DenseRows) else texts(lengths[::-1])
+        again = batches(turned, batch_size, shuffle=np.random.default_rng(0), by_length=False)
+        assert [batch.index.tolist() for batch in again] == [batch.index.tolist() for batch in found]
+
+
+@given(lengths=st.lists(st.integers(1, 700), min_size=1, max_size=60), batch_size=st.integers(1, 9))
 def test_batches_for_a_gpu_have_few_lengths_and_the_same_rows(lengths: list[int], batch_size: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)  # which needs a GPU
