@@ -94,11 +94,24 @@ def export(
 
 def serve(
     model: Model,
-    host: Annotated[str, typer.Option(help="The address to listen on; whoever reaches it may ask.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="The address to listen on, IPv4 or IPv6; whoever reaches it may ask.")] = (
+        "127.0.0.1"
+    ),
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8000,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Answer to this Host, too, as behind a proxy; repeatable."),
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="AUTOML_TOKEN",
+            help="Answer only requests with this bearer token; given here, others on this machine see it.",
+        ),
+    ] = None,
 ) -> None:
-    """Answer requests over HTTP: POST /predict with {"texts": ["..."]}."""
-    verbs.serve(model, host=host, port=port, tell=_tell)
+    """Answer requests over HTTP: POST /predict with {"texts": ["..."]}, /health, /metrics for Prometheus."""
+    verbs.serve(model, host=host, port=port, allow_hosts=allow_host or (), token=token, tell=_tell)
 
 
 def dashboard(

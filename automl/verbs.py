@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from importlib.util import find_spec
@@ -263,18 +262,25 @@ def _own_texts(folder: Path) -> list[str]:
 
 
 def serve(
-    model: str | Path, *, host: str = "127.0.0.1", port: int = 8000, tell: Callable[[str], None] = lambda line: None
+    model: str | Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    allow_hosts: Sequence[str] = (),
+    token: str | None = None,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Answer requests over HTTP until interrupted; `tell` hears where. Raises OSError where the port is taken."""
-    _require("serve", "starlette", "uvicorn")
-    import uvicorn
+    """Answer requests over HTTP until interrupted; `tell` hears where.
 
-    from automl.results.serve import application
+    Requests have to name a loopback address, `host` or one of `allow_hosts` as their Host, and `token` where there is
+    one (`Authorization: Bearer TOKEN`). Raises UserError for wrong input, OSError where the port is taken.
+    """
+    _require("serve", "starlette", "uvicorn", "prometheus_client")
+    from automl.results.serve import serve as served
+    from automl.results.serving.access import access
 
-    loaded = _of_texts(load_model(model), "served")
-    with socket.create_server((host, port)) as listening:
-        tell(f"serving on http://{host}:{listening.getsockname()[1]}")
-        uvicorn.Server(uvicorn.Config(application(loaded), log_level="warning")).run(sockets=[listening])
+    who = access(host, allow_hosts, token)
+    served(_of_texts(load_model(model), "served"), host, port, who, tell)
 
 
 def dashboard(

@@ -2,7 +2,8 @@
 
 POST /predict   {"texts": ["...", "..."]}  ->  {"predictions": [{"label": ..., "probabilities": {...}}, ...]}
 GET  /          the model's classes, and how many rows and batches it has answered
-GET  /health    {"status": "ok"}
+GET  /health    {"status": "ok"}, or 503 where requests are not answered
+GET  /metrics   counts, latencies and the queue, for Prometheus
 """
 
 from __future__ import annotations
@@ -10,124 +11,208 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from automl.results.package import Model, Prediction
+from automl.results.package import Model
+from automl.results.serving.access import Access, RefusedError, check_content, is_loopback
+from automl.results.serving.batcher import Batcher, FailedError, TooBusyError, said
+from automl.results.serving.bodies import Bodies, GoneError, HeldBytes, content_of
+from automl.results.serving.connections import http_server, listening
+from automl.results.serving.limits import Limits
+from automl.results.serving.metrics import Metrics
 
-BATCH_ROWS = 256
-WAIT_SECONDS = 0.005  # for other requests, where the model is idle
-MOST_BYTES = 8 * 1024 * 1024  # of a request
-MOST_TEXTS = 4096  # in one request
-MOST_WAITING = 16_384  # texts that wait for the model
+RETRY = {"Retry-After": "1"}
+CHUNK = 64 * 1024
+LEFT = 499
+"""As nginx calls it: the client closed the connection."""
 
 
-class TooBusyError(Exception):
-    """More texts wait than may."""
+class Server:
+    """An ASGI application, and the parts of it that whoever runs it needs."""
 
+    def __init__(self, model: Model, access: Access, limits: Limits) -> None:
+        self.model, self.access, self.limits = model, access, limits
+        self.metrics = Metrics()
+        self.batcher = Batcher(self._compute, limits, self.metrics)
+        self.held = HeldBytes(limits)
+        self.metrics.held_bytes.set_function(lambda: self.held.bytes)
+        each = len(json.dumps({"label": "", "probabilities": dict.fromkeys(model.classes, 0.1234567890123456)}))
+        self.most_texts = max(1, min(limits.texts, limits.answer_bytes // each))
+        routes = [
+            Route("/predict", self._predict, methods=["POST"]),
+            Route("/", self._about, methods=["GET"]),
+            Route("/health", self._health, methods=["GET"]),
+            Route("/metrics", self._metrics, methods=["GET"]),
+        ]
+        self._paths = frozenset(route.path for route in routes)
+        self.application = Starlette(
+            routes=routes,
+            lifespan=self._working,
+            exception_handlers={HTTPException: _missing, RefusedError: _refused, GoneError: self._left, 500: _failed},
+        )
 
-@dataclass
-class Batcher:
-    """Texts of many requests, put together into batches for one model; one batch is computed at a time."""
-
-    model: Model
-    rows: int = 0
-    batches: int = 0
-    _waiting: asyncio.Queue[tuple[list[str], asyncio.Future[list[Prediction]]]] = field(default_factory=asyncio.Queue)
-    _texts: int = 0
-
-    async def predict(self, texts: list[str]) -> list[Prediction]:
-        """The predictions of texts, in their order; raises TooBusyError where too many wait."""
-        if self._texts + len(texts) > MOST_WAITING:
-            raise TooBusyError
-        answer: asyncio.Future[list[Prediction]] = asyncio.get_running_loop().create_future()
-        self._texts += len(texts)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request. Whatever happens is an answer or the end of the connection, never an exception."""
+        if scope["type"] != "http":
+            await self.application(scope, receive, send)
+            return
+        began = time.monotonic()
+        path = scope["path"] if scope["path"] in self._paths else "other"
+        scope["automl.bodies"] = bodies = Bodies(scope, receive, self.held, self.limits)
+        answer = _Answer(bodies, send)
         try:
-            self._waiting.put_nowait((texts, answer))
-            return await answer
-        finally:
-            self._texts -= len(texts)
-
-    async def work(self) -> None:
-        """Answer requests until cancelled."""
-        while True:
-            together = [await self._waiting.get()]
-            await asyncio.sleep(WAIT_SECONDS)
-            while not self._waiting.empty() and sum(len(texts) for texts, _ in together) < BATCH_ROWS:
-                together.append(self._waiting.get_nowait())
-            texts = [text for texts, _ in together for text in texts]
             try:
-                found = await asyncio.to_thread(self.model.predict, texts)
-            except Exception as error:  # what it is concerns these requests; the next ones are answered
-                for _, answer in together:
-                    if not answer.done():
-                        answer.set_exception(error)
-                continue
-            self.rows += len(texts)
-            self.batches += 1
-            for said, answer in together:
-                mine, found = found[: len(said)], found[len(said) :]
-                if not answer.done():
-                    answer.set_result(mine)
-
-
-def application(model: Model) -> Starlette:
-    """The ASGI application that serves `model`."""
-    batcher = Batcher(model)
+                self.access.check(scope)
+            except RefusedError as refused:
+                await _error(refused)(scope, receive, answer.send)
+            else:
+                await self.application(scope, receive, answer.send)
+        except asyncio.CancelledError:  # the server ends
+            pass
+        except Exception as error:  # Starlette has answered with 500
+            self.batcher.say(f"a request failed: {said(error)}")
+        finally:
+            bodies.release()
+            if answer.status is not None:
+                self.metrics.requests.labels(path, str(answer.status)).inc()
+                self.metrics.seconds.labels(path).observe(time.monotonic() - began)
 
     @contextlib.asynccontextmanager
-    async def working(_: Starlette) -> AsyncIterator[None]:
-        task = asyncio.create_task(batcher.work())
+    async def _working(self, _: Starlette) -> AsyncIterator[None]:
+        self.batcher.start()
         yield
-        task.cancel()
+        self.batcher.end()
 
-    async def predict(request: Request) -> JSONResponse:
-        texts = await _texts(request)
+    def _compute(self, rows: Sequence[Any]) -> list[bytes]:
+        """Predictions as JSON, in the thread of the model."""
+        found = self.model.predict(rows)
+        return [
+            json.dumps({"label": each.label, "probabilities": each.probabilities}, allow_nan=False).encode()
+            for each in found
+        ]
+
+    async def _predict(self, request: Request) -> Response:
+        check_content(request.headers)
+        bodies: Bodies = request.scope["automl.bodies"]
+        texts = content_of(await bodies.read(request.headers), self.limits, self.most_texts)
+        asked = asyncio.ensure_future(self.batcher.predict(texts))
+        gone = asyncio.ensure_future(bodies.gone())
         try:
-            found = await batcher.predict(texts)
-        except TooBusyError:
-            raise HTTPException(503, f"more than {MOST_WAITING:,} texts are waiting; try again later") from None
-        said = [{"label": each.label, "probabilities": each.probabilities} for each in found]
-        return JSONResponse({"predictions": said})
+            await asyncio.wait([asked, gone], timeout=self.limits.answer_seconds, return_when=asyncio.FIRST_COMPLETED)
+            if asked.done():
+                found = asked.result()
+            elif gone.done():
+                raise GoneError
+            else:
+                raise RefusedError(
+                    503, f"no answer within {self.limits.answer_seconds:g} seconds; try again later", RETRY
+                )
+        except TooBusyError as error:
+            raise RefusedError(503, str(error), RETRY) from None
+        except FailedError as error:
+            self.batcher.say(f"a request failed: {error}")
+            raise RefusedError(500, "the model failed on this request") from None
+        finally:
+            asked.cancel()
+            gone.cancel()
+        content = b'{"predictions": [' + b", ".join(found) + b"]}"
+        bodies.hold(len(content))
+        return Response(content, media_type="application/json")
 
-    async def about(_: Request) -> JSONResponse:
-        return JSONResponse({"classes": list(model.classes), "rows": batcher.rows, "batches": batcher.batches})
+    async def _about(self, _: Request) -> Response:
+        return _json({"classes": list(self.model.classes), "rows": self.batcher.rows, "batches": self.batcher.batches})
 
-    async def health(_: Request) -> JSONResponse:
-        return JSONResponse({"status": "ok"})
+    async def _health(self, _: Request) -> Response:
+        trouble = self.batcher.trouble
+        if trouble is None and self.batcher.failing:  # was it that request, or is it the model?
+            try:
+                async with asyncio.timeout(self.limits.answer_seconds):
+                    await self.batcher.predict(["is it well"])
+            except FailedError as error:
+                trouble = f"the model fails ({str(error).partition(':')[0]})"
+            except TimeoutError:
+                trouble = "a batch does not end"
+            except TooBusyError as error:
+                trouble = self.batcher.trouble and str(error)
+        return _json({"status": "ok"}) if trouble is None else _json({"status": "failing", "error": trouble}, 503)
 
-    async def failed(_: Request, error: Exception) -> JSONResponse:
-        status, reason = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, "failed")
-        return JSONResponse({"error": reason}, status_code=status)
+    async def _left(self, _: Request, error: Exception) -> Response:
+        """The client has left: for the figures, as nobody reads it."""
+        self.metrics.hung_up.inc()
+        return Response(status_code=LEFT)
 
-    routes = [Route("/predict", predict, methods=["POST"]), Route("/", about), Route("/health", health)]
-    return Starlette(routes=routes, lifespan=working, exception_handlers={HTTPException: failed, 500: failed})
+    async def _metrics(self, _: Request) -> Response:
+        return Response(generate_latest(self.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-async def _texts(request: Request) -> list[str]:
-    """The texts of a request; raises HTTPException with one sentence where it is not as it should be."""
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MOST_BYTES:
-            raise HTTPException(413, f"a request has at most {MOST_BYTES // 1024 // 1024} MiB")
-    try:
-        content: Any = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise HTTPException(400, f"the body is not JSON: {error}") from error
-    texts = content.get("texts") if isinstance(content, dict) else None
-    if not isinstance(texts, list):
-        raise HTTPException(422, 'expected a JSON object with a list of texts: {"texts": ["..."]}')
-    for number, text in enumerate(texts):
-        if not isinstance(text, str) or not text.strip():
-            raise HTTPException(422, f"texts[{number}] is {'empty' if isinstance(text, str) else 'no text'}")
-    if not 0 < len(texts) <= MOST_TEXTS:
-        raise HTTPException(422, f"a request has 1 to {MOST_TEXTS:,} texts, this one {len(texts):,}")
-    return texts
+def serve(model: Model, host: str, port: int, access: Access, tell: Callable[[str], None]) -> None:
+    """Answer requests until interrupted; `tell` hears where. Raises UserError for no host, OSError for a taken port."""
+    limits = Limits()
+    server = Server(model, access, limits)
+    with listening(host, port) as (socket, url):
+        tell(f"serving on {url}")
+        if access.token is None and not is_loopback(host):
+            tell("warning: other machines reach this server, and it wants no token; set one with AUTOML_TOKEN")
+        http_server(server, server.batcher, limits).run(sockets=[socket])
+
+
+def application(model: Model, access: Access | None = None, limits: Limits | None = None) -> ASGIApp:
+    """The ASGI application that serves `model`: to whom `access` lets in, within `limits`."""
+    return Server(model, access or Access(), limits or Limits())
+
+
+class _Answer:
+    """The sending side of a request: large bodies by pieces, and answers that come before the client has sent all."""
+
+    def __init__(self, bodies: Bodies, send: Send) -> None:
+        self.status: int | None = None
+        self._bodies, self._send = bodies, send
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            if not self._bodies.finished:
+                message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+            await self._send(message)
+            return
+        body, more = message.get("body", b""), message.get("more_body", False)
+        for start in range(0, len(body), CHUNK):  # each waits until the client has taken most of those before
+            await self._send({"type": "http.response.body", "body": body[start : start + CHUNK], "more_body": True})
+        if not more:
+            await self._bodies.discard()
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _json(content: object, status: int = 200) -> Response:
+    return Response(json.dumps(content), status, media_type="application/json")
+
+
+def _error(refused: RefusedError) -> Response:
+    response = _json({"error": refused.reason}, refused.status)
+    response.headers.update(refused.headers)
+    return response
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RefusedError)
+    return _error(error)
+
+
+async def _missing(_: Request, error: Exception) -> Response:
+    """What Starlette refuses: paths and methods that there are not."""
+    assert isinstance(error, HTTPException)
+    return _error(RefusedError(error.status_code, error.detail, dict(error.headers or {})))
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    return _json({"error": "failed"}, 500)

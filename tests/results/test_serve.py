@@ -45,9 +45,12 @@ def started(*arguments: str | Path) -> Iterator[str]:
         process.wait()
 
 
+JSON = {"Content-Type": "application/json"}
+
+
 def ask(url: str, body: bytes | None = None) -> tuple[int, Any]:
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, data=body), timeout=60) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, body, JSON), timeout=60) as answer:
             return answer.status, json.loads(answer.read())
     except urllib.error.HTTPError as error:
         return error.code, json.loads(error.read())
