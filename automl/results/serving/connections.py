@@ -38,9 +38,13 @@ LAST_SECONDS = 3.0
 
 
 class _Parser(h11.Connection):
-    """The parser of HTTP, but for bodies in a great many tiny pieces."""
+    """The parser of HTTP, but for large headers that come at once and bodies in a great many tiny pieces."""
 
     pieces = size = 0
+
+    def __init__(self, header_bytes: int) -> None:
+        super().__init__(h11.SERVER, header_bytes)
+        self._most = header_bytes
 
     def next_event(self) -> Any:
         event = super().next_event()
@@ -50,6 +54,8 @@ class _Parser(h11.Connection):
                 raise h11.RemoteProtocolError("the body comes in too many small chunks")
         elif isinstance(event, h11.Request):
             self.pieces = self.size = 0
+            if len(event.target) + sum(len(name) + len(value) + 4 for name, value in event.headers) > self._most:
+                raise h11.RemoteProtocolError("the headers are too large")
         return event
 
 
@@ -63,7 +69,7 @@ class Connection(H11Protocol):
         self, config: uvicorn.Config, server_state: ServerState, app_state: dict[str, Any], **more: Any
     ) -> None:
         super().__init__(config, server_state, app_state, **more)
-        self.conn = _Parser(h11.SERVER, self.limits.header_bytes)
+        self.conn = _Parser(self.limits.header_bytes)
         self._phase: tuple[str, Any] | None = None
         self._since = 0.0
 
