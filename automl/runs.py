@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import chdir
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,17 +15,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from automl.data.remote import cache_directory
-from automl.data.store import Store
-from automl.places import open_run, run_directory, shared_cache
+from automl.places import open_run, shared_cache
 from automl.space import SearchSpec, Section, UserError, load, resolved_text
 from automl.space.families import FAMILIES
 from automl.training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from automl.data import Prepared
+    from automl.run_folder import NewRun
     from automl.search.publishing import Publisher
     from automl.search.resources import Capacity
-    from automl.training.database import Database
+
+MOST_AT_ONCE = 1000  # runs of one space that start in the same second
 
 
 @dataclass(frozen=True)
@@ -82,29 +82,31 @@ def run(
     space = Path(space)
     overrides = (*overrides, *_budget_overrides(trials, time_budget, seed))
     spec = load_space(space, overrides)
-    place = output or Path("runs") / f"{spec.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    directory = run_directory(place)
-    if _is_there(directory):
-        go_on = f", or go on with: automl resume {place}" if _is_there(directory, "manifest.json") else ""
-        raise UserError(f"{place} exists already; name another --output{go_on}")
     _require_cluster(address)
 
-    from automl.search.ray_session import ray_beside
+    from automl.run_folder import new_run, require_free
+    from automl.search.ray_session import ray_beside, require_no_ray
     from automl.search.resources import check_request, local_capacity
     from automl.search.trackers import require_trackers
     from automl.training.beforehand import check_files
     from automl.training.database import Database
 
-    database = Database(study, directory.name) if study else None
-    if database is not None:
-        database.connect()
+    if output is not None:
+        require_free(output)
+    require_no_ray()
+    if study:
+        Database(study, spec.name).connect()
     capacity = local_capacity()
     if address is None:
         check_request(spec, capacity)
     check_files(spec)
     require_trackers(spec)
-    with ray_beside(lambda: _prepare(spec, address), address) as prepared:
-        return _begin(spec, space, overrides, directory, prepared, capacity, address, database, quiet)
+    places = _places(spec) if output is None else [output]
+    with (
+        ray_beside(lambda: _prepare(spec, address), address) as prepared,
+        new_run(places, study, spec.search.modes) as begun,
+    ):
+        return _begin(spec, space, overrides, begun, prepared, capacity, address, quiet)
 
 
 def resume(
@@ -130,8 +132,9 @@ def resume(
 
     from automl.search.manifest import budget, update_manifest
     from automl.search.publishing import driving
-    from automl.search.ray_session import ray_beside
+    from automl.search.ray_session import ray_beside, require_no_ray
 
+    require_no_ray()
     overrides = (*manifest["overrides"], *_budget_overrides(trials, time_budget, None))
     with driving(directory) as publisher, chdir(_working_directory(manifest)):
         spec = load_space(directory.space, overrides, beside=manifest["space_file"])
@@ -142,58 +145,43 @@ def resume(
             return _search(spec, directory, publisher, prepared, address=address, quiet=quiet)
 
 
+def _places(spec: SearchSpec) -> Iterator[Path]:
+    """Where a run may lie that was given no place: the next one is for where the first is taken."""
+    first = Path("runs") / f"{spec.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    yield first
+    yield from (first.with_name(f"{first.name}-{number}") for number in range(2, MOST_AT_ONCE))
+
+
 def _begin(
     spec: SearchSpec,
     space: Path,
     overrides: Sequence[str],
-    directory: RunDirectory,
+    begun: NewRun,
     prepared: Prepared,
     capacity: Capacity,
     address: str | None,
-    database: Database | None,
     quiet: bool,
 ) -> RunResult:
-    """Make the run directory and search; where no trial has begun, nothing of it is left."""
+    """Write what a run has from its beginning, and search."""
     from automl.search.manifest import create_manifest, update_manifest
-    from automl.search.publishing import driving
     from automl.search.warm_start import gather
 
-    path = directory.path
-    if directory.url is not None and path.exists():
-        shutil.rmtree(path)  # the copy of a run that is in the store no more
-    made = next(folder for folder in (*reversed(path.parents), path) if not folder.exists())
-    try:
-        path.mkdir(parents=True)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {path}: {error.strerror}") from error
-    created = False
-    try:
-        if database is not None:
-            database.create(spec.search.modes)
-            created = True
-        with driving(directory) as publisher:
-            directory.space.write_text(resolved_text(space), encoding="utf-8")
-            create_manifest(
-                directory,
-                spec,
-                prepared,
-                capacity,
-                space_file=space,
-                space_hash=_hash(directory.space),
-                overrides=overrides,
-                database=database,
-            )
-            if spec.search.warm_start:
-                notes = gather(spec, prepared.fingerprint, directory.warm_start)
-                update_manifest(directory, warm_start=notes)
-            return _search(spec, directory, publisher, prepared, address=address, quiet=quiet)
-    except BaseException:
-        if not directory.has_begun():  # there is nothing to go on with
-            directory.remove()
-            if database is not None and created:
-                database.delete()
-            shutil.rmtree(made, ignore_errors=True)
-        raise
+    directory = begun.directory
+    directory.space.write_text(resolved_text(space), encoding="utf-8")
+    create_manifest(
+        directory,
+        spec,
+        prepared,
+        capacity,
+        space_file=space,
+        space_hash=_hash(directory.space),
+        overrides=overrides,
+        database=begun.database,
+    )
+    if spec.search.warm_start:
+        notes = gather(spec, prepared.fingerprint, directory.warm_start)
+        update_manifest(directory, warm_start=notes)
+    return _search(spec, directory, begun.publisher, prepared, address=address, quiet=quiet)
 
 
 def _search(
@@ -246,13 +234,6 @@ def _search(
         if outcome.status != "interrupted":
             raise
     return RunResult(directory.path, outcome.status, outcome.reason, directory.url)
-
-
-def _is_there(directory: RunDirectory, name: str = "") -> bool:
-    """Whether there is such a run, or such a file of it."""
-    if directory.url is None:
-        return (directory.path / name).exists()
-    return Store(directory.url).has(name) if name else bool(Store(directory.url).names())
 
 
 def _require_cluster(address: str | None) -> None:

@@ -1,13 +1,70 @@
-"""Files and folders that are there whole or not at all."""
+"""Files and folders that are there whole or not at all, and folders that belong to one process."""
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+
+from automl.space import UserError
+
+ATTEMPTS = 20  # against others who put or remove the same folder at the same time
+
+
+class TakenError(UserError):
+    """Somebody else has this name already."""
+
+
+@dataclass(frozen=True)
+class OwnFolder:
+    """A folder that one process has made for itself, and the parents it had to make for that, the outermost first."""
+
+    path: Path
+    parents: tuple[Path, ...]
+
+    def remove(self) -> None:
+        """Remove the folder; and of the parents those in which nobody else has put anything meanwhile."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        with suppress(OSError):  # not empty, or gone
+            for parent in reversed(self.parents):
+                parent.rmdir()
+
+
+def make_own_folder(path: Path) -> OwnFolder:
+    """Make the folder `path`, which is then nobody else's: of several processes that ask at once only one gets it.
+
+    Raises TakenError where there is something of this name, UserError where it cannot be made.
+    """
+    missing = tuple(folder for folder in reversed(path.absolute().parents) if not folder.exists())
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir()
+            break
+        except FileExistsError as error:
+            if path.exists() or path.is_symlink():
+                raise TakenError(f"{path} exists already") from error
+            raise UserError(f"cannot make the folder {path}: {error.filename} is no folder") from error
+        except OSError as error:
+            if error.errno != errno.ENOENT or attempt == ATTEMPTS:  # a parent was removed, which was empty
+                raise UserError(f"cannot make the folder {path}: {error.strerror}") from error
+    return OwnFolder(path, missing)
+
+
+def require_replaceable(path: Path, *marks: str) -> None:
+    """Raise UserError where `path` is something else than an empty folder or one with a file of one of these names.
+
+    What a user names as output may be a folder with work of theirs, which `replace_folder` would remove.
+    """
+    if not path.exists() or any((path / mark).is_file() for mark in marks):
+        return
+    if not path.is_dir() or any(path.iterdir()):
+        raise UserError(f"{path} exists already and is none of what is written there; name another --output")
 
 
 @contextmanager
@@ -28,7 +85,10 @@ def replace_atomically(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replace_folder(path: Path) -> Iterator[Path]:
-    """The same for a folder: the block fills a temporary folder, which then takes the place of `path`."""
+    """The same for a folder: the block fills a temporary folder, which then takes the place of `path`.
+
+    Of several processes that do so at once the last one's content stays.
+    """
     temporary = _temporary(path)
     temporary.mkdir(parents=True)
     try:
@@ -36,13 +96,27 @@ def replace_folder(path: Path) -> Iterator[Path]:
         for file in temporary.rglob("*"):
             if file.is_file():
                 _to_disk(file)
-        old = _temporary(path)
-        if path.exists():
-            path.replace(old)
-        temporary.replace(path)
-        shutil.rmtree(old, ignore_errors=True)
+        _take_place(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _take_place(temporary: Path, path: Path) -> None:
+    for attempt in range(1, ATTEMPTS + 1):
+        old = _temporary(path)
+        with suppress(FileNotFoundError):
+            path.replace(old)
+        try:
+            temporary.replace(path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or attempt == ATTEMPTS:
+                with suppress(OSError):
+                    old.replace(path)
+                raise
+        else:
+            return
+        finally:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def remove_leftovers(path: Path) -> None:

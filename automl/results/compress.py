@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from automl.data import DenseRows, Prepared, Rows
-from automl.data.files import replace_folder
+from automl.data.files import replace_folder, require_replaceable
 from automl.models import build, can_be_narrowed, lexicon_of, narrow
 from automl.results.calibration import calibrate, fit_temperature
 from automl.results.finalists import prepared_data
@@ -117,6 +117,7 @@ def compress(
     best = next((trial for trial in record.ranked if record.directory.trial(trial.number).weights.exists()), None)
     if best is None or not record.directory.best_model.is_dir():
         raise UserError(f"the run {record.directory.path} has no best model yet: no trial has ended")
+    require_replaceable(output, record.directory.compressed_record.name)
     prepared = prepared_data(record, best.config)
     tell(f"asking the best model about {record.manifest['data']['profile']['rows']['train']:,} train rows")
     teacher = load_model(record.directory.best_model).predict_probabilities(prepared.inputs("train") or [])

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from automl.data import Encoder, batches
-from automl.data.files import replace_folder
+from automl.data.files import replace_folder, require_replaceable
 from automl.models.exportable import export_program
 from automl.results.calibration import calibrate
 from automl.results.package import Model
@@ -58,6 +58,7 @@ def export(model: Model, format: str, output: Path, texts: Sequence[str]) -> Exp
     ((encoder, network),) = model.members
     if not isinstance(encoder, Encoder):
         raise UserError("only models for texts can be exported")
+    require_replaceable(output, *FILES.values())
     if format == "onnx":
         _require_onnx()
     try:

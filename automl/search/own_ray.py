@@ -11,13 +11,15 @@ from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-d
 MODE, TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"
 
 _before: dict[str, str | None] | None = None
+_cluster_before = True
 
 
 def enter_privacy() -> None:
     """Before a Ray is started here. `RAY_AUTH_MODE=disabled` in the environment is somebody's wish and stays."""
-    global _before
+    global _before, _cluster_before
     if _before is None:
         _before = {name: os.environ.get(name) for name in (MODE, TOKEN)}
+        _cluster_before = ray_constants.ENABLE_RAY_CLUSTER
     os.environ.setdefault(MODE, "token")
     os.environ[TOKEN] = secrets.token_hex(32)  # goes before any token file of the user's, which is for their clusters
     # Ray 2.60 listens on loopback alone where it takes the node's address from there, which it does on macOS and
@@ -37,7 +39,7 @@ def leave_privacy() -> None:
         else:
             os.environ[name] = value
     _before = None
-    ray_constants.ENABLE_RAY_CLUSTER = True
+    ray_constants.ENABLE_RAY_CLUSTER = _cluster_before
     _reload()
 
 

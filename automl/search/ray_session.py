@@ -39,8 +39,13 @@ _ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
+
+PENDING = "TUNE_MAX_PENDING_TRIALS_PG"  # is set for each run of Ray Tune
+LOGGERS = ("ray", "ray.tune", "ray.train", "ray.data")
 
 _begun = threading.Event()  # set once `ray_beside` has started Ray, or has failed to
 _ahead = False  # whether `ray_beside` has started a Ray that no session has taken over
@@ -80,6 +85,35 @@ def release_workers(folder: TrialDirectory) -> None:
         folder.remove(folder.reserved)
 
 
+def require_no_ray() -> None:
+    """Raise UserError where the program is connected to a Ray already, whose actors and objects would be lost.
+
+    A process has one Ray at a time, and a search starts and stops its own.
+    """
+    if ray.is_initialized() and not _ahead:
+        raise UserError(
+            "this program has called ray.init, and a search starts and stops a Ray of its own: call ray.shutdown() "
+            "first, or run the search in another process, as `automl run` does"
+        )
+
+
+@contextmanager
+def _ours() -> Iterator[None]:
+    """Nothing of what is set for a Ray of ours stays behind: variables of the environment, levels of loggers."""
+    environment = {name: os.environ.get(name) for name in (*_ENVIRONMENT, PENDING)}
+    levels = {name: logging.getLogger(name).level for name in LOGGERS}
+    try:
+        yield
+    finally:
+        for name, value in environment.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
 @contextmanager
 def ray_beside(work: Callable[[], T], address: str | None) -> Iterator[T]:
     """What `work` gives, with Ray started meanwhile for the `ray_session` to come; stopped at the end of the block.
@@ -88,6 +122,7 @@ def ray_beside(work: Callable[[], T], address: str | None) -> Iterator[T]:
     thread: Ray's processes end with the thread that started them.
     """
     global _ahead
+    require_no_ray()
     _begun.clear()
     result: Future[T] = Future()
 
@@ -98,18 +133,19 @@ def ray_beside(work: Callable[[], T], address: str | None) -> Iterator[T]:
             result.set_exception(error)
 
     threading.Thread(target=compute, daemon=True, name="beside Ray").start()
-    try:
-        with suppress(TimeoutError):
-            result.result(timeout=GLANCE_SECONDS)
-        with redirect_stdout(sys.stderr):
-            _start(address)
-        _ahead = True
-        _begun.set()
-        yield result.result()
-    finally:
-        _ahead = False
-        _stop()
-        _begun.set()
+    with _ours():
+        try:
+            with suppress(TimeoutError):
+                result.result(timeout=GLANCE_SECONDS)
+            with redirect_stdout(sys.stderr):
+                _start(address)
+            _ahead = True
+            _begun.set()
+            yield result.result()
+        finally:
+            _ahead = False
+            _stop()
+            _begun.set()
 
 
 def nodes_that_work() -> int:
@@ -127,12 +163,13 @@ def ray_session(address: str | None) -> Iterator[Capacity]:
     Raises UserError where the cluster cannot be reached.
     """
     global _ahead
-    with redirect_stdout(sys.stderr):  # Ray prints some faults; results alone go to stdout
+    require_no_ray()
+    with _ours(), redirect_stdout(sys.stderr):  # Ray prints some faults; results alone go to stdout
         if not _ahead:
             _start(address)
         _ahead = False
         # What Ray logs of a trial's fault is in the journal, in words for people; what ends the search is raised.
-        for name in ("ray", "ray.tune", "ray.train"):
+        for name in LOGGERS:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
             there = ray.cluster_resources() if address is None else _with_growth(ray.cluster_resources())

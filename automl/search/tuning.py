@@ -10,6 +10,7 @@ from typing import Any
 from ray import tune
 
 from automl.search.budget import Stop
+from automl.search.ray_session import PENDING
 from automl.search.resources import Share, packed
 from automl.search.trainable import TrialWorker
 from automl.search.tune_adapters import Assign, Book, BookScheduler, BookSearcher, Silent
@@ -39,7 +40,7 @@ def _fit(searcher: BookSearcher, scheduler: BookScheduler, stop: Stop, share: Sh
         return
     stop.gpus_in_use = lambda: share.gpus * share.workers * searcher.book.running()
     scheduler.begin(searcher.max_concurrent)
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(searcher.max_concurrent)  # else workers start one after the other
+    os.environ[PENDING] = str(searcher.max_concurrent)  # else workers start one after the other
     with tempfile.TemporaryDirectory(prefix="automl-tune-") as scratch:
         tune.Tuner(
             _trainable(share, worker),

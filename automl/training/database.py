@@ -12,6 +12,7 @@ import sqlalchemy
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 
+from automl.data.files import TakenError
 from automl.space import UserError
 from automl.training.run_directory import RunDirectory, read_json
 
@@ -60,7 +61,9 @@ class Database:
         try:
             optuna.create_study(storage=self.connect(), study_name=self.name, directions=study_directions(modes))
         except optuna.exceptions.DuplicatedStudyError as error:
-            raise UserError(f"the database has a study {self.name!r} already; give the run another --output") from error
+            raise TakenError(
+                f"the database has a study {self.name!r} already; give the run another --output"
+            ) from error
 
     def delete(self) -> None:
         """Remove the study."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,9 +144,8 @@ class RunDirectory:
         """Whether a trial has begun."""
         return (self.path / TRIALS).exists() or (self.url is not None and bool(Store(self.url).names(TRIALS)))
 
-    def remove(self) -> None:
-        """Remove the run, here and in its store."""
-        shutil.rmtree(self.path)
+    def remove_from_store(self) -> None:
+        """Remove the run's files from its store, if it has one."""
         if self.url is not None:
             for name in Store(self.url).names():
                 Store(self.url).remove(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import ray
+from ray._private import ray_constants
 
 from automl.search.ray_session import ray_session
 from automl.space import UserError
@@ -118,3 +120,14 @@ def test_a_ray_that_dies_while_it_starts_is_started_once_more(monkeypatch: pytes
 def test_garbage_that_another_thread_collects_does_not_end_the_process() -> None:
     done = subprocess.run([sys.executable, "-c", GARBAGE], capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout) == (0, "over\n"), done.stderr[-2000:]
+
+
+def test_nothing_that_was_set_for_it_stays_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_DEDUP_LOGS", "1")
+    monkeypatch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", False)
+    before = dict(os.environ)
+    levels = {name: logging.getLogger(name).level for name in ("ray", "ray.tune", "ray.train")}
+    with ray_session(None):
+        assert os.environ["TUNE_DISABLE_SIGINT_HANDLER"] == "1"
+    assert dict(os.environ) == before and not ray_constants.ENABLE_RAY_CLUSTER
+    assert {name: logging.getLogger(name).level for name in levels} == levels
