@@ -243,6 +243,8 @@ def _conclude(result: verbs.RunResult) -> None:
         notes.print(f"try it      automl predict {place} your.csv", markup=False)
     if (result.path / "compressed").exists():
         notes.print(f"smaller     {result.place}/compressed", markup=False)
+    if result.note:
+        notes.print(f"note        {result.note}", markup=False)
     if result.status == "interrupted":
         why = "" if result.reason == "interrupted" else f": {result.reason}"
         notes.print(f"stopped{why}; go on with: automl resume {place}", markup=False)

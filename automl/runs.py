@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from automl.data.fingerprint import changed_data
 from automl.data.remote import cache_directory
 from automl.places import open_run, shared_cache
 from automl.space import SearchSpec, Section, UserError, load, resolved_text
@@ -37,6 +38,7 @@ class RunResult:
     status: str
     reason: str
     url: str | None = None  # where `path` is a copy of a run in a store
+    note: str = ""  # what went wrong after a search that is finished
 
     @property
     def place(self) -> str:
@@ -139,9 +141,11 @@ def resume(
     with driving(directory) as publisher, chdir(_working_directory(manifest)):
         spec = load_space(directory.space, overrides, beside=manifest["space_file"])
         with ray_beside(lambda: _prepare(spec, address), address) as prepared:
+            known = manifest["data"].get("files", "")  # runs of earlier versions do not have it
             if prepared.fingerprint != manifest["data"]["fingerprint"]:
-                raise UserError(f"the data of {directory.path} has changed since the run began; run it as a new search")
-            update_manifest(directory, status="running", budget=budget(spec), overrides=list(overrides))
+                raise changed_data(_first_config(spec)["data"], known, prepared.files)
+            data = {**manifest["data"], "files": prepared.files}
+            update_manifest(directory, status="running", budget=budget(spec), overrides=list(overrides), data=data)
             return _search(spec, directory, publisher, prepared, address=address, quiet=quiet)
 
 
@@ -196,44 +200,53 @@ def _search(
     from automl.results import finish, summarise
     from automl.results.compress import compress
     from automl.results.live import kept_up_to_date
-    from automl.search.engine import search
+    from automl.search.budget import INTERRUPTED
+    from automl.search.engine import Outcome, search
     from automl.search.manifest import update_manifest
     from automl.search.publishing import fetch_run
     from automl.search.reasons import FULL, not_written
+    from automl.search.signals import end_at_once, on_interrupt
 
-    with kept_up_to_date(directory):
-        outcome = search(
-            spec,
-            directory,
-            prepared,
-            publisher=publisher,
-            prepared_from=_first_config(spec)["data"],
-            cache=cache_directory(),
-            shared_cache=shared_cache(),
-            address=address,
-            quiet=quiet,
-        )
+    outcome: Outcome | None = None
     try:
-        update_manifest(directory, status=outcome.status, reason=outcome.reason)
-        fetch_run(directory, models=True, top=False)
-        record = finish(directory)
-        if spec.search.compress and outcome.status == "finished":
-            compress(
-                record,
-                directory.compressed,
-                tolerance=spec.search.compress.tolerance,
-                epochs=spec.search.compress.epochs,
-                tell=(lambda line: None) if quiet else (lambda line: print(line, file=sys.stderr)),
-            )
-            summarise(directory)
+        with on_interrupt(end_at_once):
+            with kept_up_to_date(directory):
+                outcome = search(
+                    spec,
+                    directory,
+                    prepared,
+                    publisher=publisher,
+                    prepared_from=_first_config(spec)["data"],
+                    cache=cache_directory(),
+                    shared_cache=shared_cache(),
+                    address=address,
+                    quiet=quiet,
+                )
+            update_manifest(directory, status=outcome.status, reason=outcome.reason, note=outcome.note)
+            fetch_run(directory, models=True, top=False)
+            record = finish(directory)
+            if spec.search.compress and outcome.status == "finished":
+                compress(
+                    record,
+                    directory.compressed,
+                    tolerance=spec.search.compress.tolerance,
+                    epochs=spec.search.compress.epochs,
+                    tell=(lambda line: None) if quiet else (lambda line: print(line, file=sys.stderr)),
+                )
+                summarise(directory)
+    except KeyboardInterrupt:
+        if outcome is None:  # asked for a second time
+            raise
+        update_manifest(directory, status=INTERRUPTED, reason=INTERRUPTED)
+        return RunResult(directory.path, INTERRUPTED, INTERRUPTED, directory.url)
     except OSError as error:
-        if error.errno not in FULL:
+        if outcome is None or error.errno not in FULL:
             raise
-        return RunResult(directory.path, "interrupted", outcome.reason or not_written(error), directory.url)
+        return RunResult(directory.path, INTERRUPTED, outcome.reason or not_written(error), directory.url)
     except UserError:  # what ended the search, a database that does not answer, is still in the way
-        if outcome.status != "interrupted":
+        if outcome is None or outcome.status != INTERRUPTED:
             raise
-    return RunResult(directory.path, outcome.status, outcome.reason, directory.url)
+    return RunResult(directory.path, outcome.status, outcome.reason, directory.url, outcome.note)
 
 
 def _require_cluster(address: str | None) -> None:

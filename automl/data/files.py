@@ -49,7 +49,8 @@ def make_own_folder(path: Path) -> OwnFolder:
         except FileExistsError as error:
             if path.exists() or path.is_symlink():
                 raise TakenError(f"{path} exists already") from error
-            raise UserError(f"cannot make the folder {path}: {error.filename} is no folder") from error
+            if attempt == ATTEMPTS:  # else it, or a parent, was removed meanwhile
+                raise UserError(f"cannot make the folder {path}: {error.filename} is no folder") from error
         except OSError as error:
             if error.errno != errno.ENOENT or attempt == ATTEMPTS:  # a parent was removed, which was empty
                 raise UserError(f"cannot make the folder {path}: {error.strerror}") from error

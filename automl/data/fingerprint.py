@@ -17,25 +17,49 @@ from automl.data.remote import find_remote
 from automl.data.store import is_url
 from automl.data.tables import find_files
 from automl.space import UserError
+from automl.space.urls import redacted
 
+SPLITS = ("train", "validation", "test")
 BLOCK_BYTES = 1 << 20
 SETTLED_NS = 2_000_000_000  # a file that changed more recently may change again within the clock's resolution
 
 
-def fingerprint_files(data: Mapping[str, Any], cache: Path) -> str:
-    """A digest of the content of all files that the `data` section names, whatever their names; at URLs of their state.
+class ChangedDataError(UserError):
+    """The data files hold something else than when the run began."""
 
-    The digests of single files are kept in `cache` with what tells that the file is the same. Raises UserError where
-    a file is missing or cannot be read.
+
+def fingerprint_files(data: Mapping[str, Any], cache: Path) -> str:
+    """Digests of the content of all files that the `data` section names, whatever their names; at URLs of their state.
+
+    One for each split that has files: `train:1f0c... test:77ab...`. The digests of single files are kept in `cache` with
+    what tells that the file is the same. Raises UserError where a file is missing or cannot be read.
     """
-    digest = hashlib.blake2b(digest_size=16)
-    for split in ("train", "validation", "test"):
-        named = data[split] if isinstance(data[split], list) else []
+    found = []
+    for split in SPLITS:
+        digest, named = hashlib.blake2b(digest_size=16), data[split]
+        if not isinstance(named, list):
+            continue
         for path in find_files([each for each in named if not is_url(each)]):
             digest.update(f"{split}\0{table_format(path)}\0{file_digest(path, cache)}\0".encode())
         for url, state in (file for each in named if is_url(each) for file in find_remote(each).items()):
             digest.update(f"{split}\0{url}\0{state}\0".encode())
-    return digest.hexdigest()
+        found.append(f"{split}:{digest.hexdigest()}")
+    return " ".join(found)
+
+
+def changed_data(data: Mapping[str, Any], known: str, now: str) -> ChangedDataError:
+    """The error that says which of the files that the `data` section names have changed, and what to do.
+
+    `known` is what `fingerprint_files` gave when the run began, `now` what it gives now.
+    """
+    before, after = (dict(each.partition(":")[::2] for each in digests.split()) for digests in (known, now))
+    changed = [split for split in after if before.get(split) != after[split]]
+    named = [f"{split} ({', '.join(redacted(str(each)) for each in data[split])})" for split in changed]
+    what = f"the data of {' and '.join(named)} has" if named else "the data has"
+    return ChangedDataError(
+        f"{what} changed since the run began, and what was prepared of it is not in the cache any more; put the old "
+        "files back, or run it as a new search"
+    )
 
 
 def digest_settings(settings: Mapping[str, Any]) -> str:

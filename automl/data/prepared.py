@@ -16,7 +16,7 @@ from filelock import FileLock
 from automl.data.dense import DenseRows, open_dense
 from automl.data.encode import DenseEncoder, Encoder, Rows, load_encoder
 from automl.data.files import remove_leftovers, replace_folder
-from automl.data.fingerprint import digest_settings, file_digest, fingerprint_files
+from automl.data.fingerprint import changed_data, digest_settings, file_digest, fingerprint_files
 from automl.data.images import choose_image_encoder, write_images
 from automl.data.modalities import modality_of
 from automl.data.parts import map_split, open_split, read_inputs
@@ -53,6 +53,8 @@ class Prepared:
     classes: tuple[str, ...]
     vocabulary: int
     profile: dict[str, Any]
+    files: str = ""
+    """A digest of the content of the files that it was prepared from (`fingerprint_files`)."""
 
     def rows(self, split: str) -> Rows | DenseRows | None:
         """The encoded rows of train, validation or test, memory-mapped; None where there is no such split."""
@@ -104,27 +106,37 @@ class Prepared:
 
 
 def prepare(
-    data: Mapping[str, Any], *, seed: int, cache: Path, shared: str | None = None, workers: Workers = workers
+    data: Mapping[str, Any],
+    *,
+    seed: int,
+    cache: Path,
+    shared: str | None = None,
+    workers: Workers = workers,
+    known: str | None = None,
 ) -> Prepared:
     """Prepare the data of a configuration's `data` section, or find it prepared.
 
     `seed` decides the validation split where that is a fraction. Any number of processes may ask at once; one
     prepares, the others wait. Machines that share no file system share it through `shared`, a URL: what is there is
     brought from there, what is not is put there. `workers` do the work on parts of large data; whoever they
-    are, the result is the same. Raises UserError where files are missing or the data cannot be learned from; then
-    nothing is left in `cache`.
+    are, the result is the same. Where the digest of the files' content is `known`, what is prepared already is found
+    without looking at them, and files of other content are refused. Raises UserError where files are missing or the
+    data cannot be learned from; then nothing is left in `cache`.
     """
+
+    def write(folder: Path) -> None:
+        if known is not None and (now := fingerprint_files(data, cache)) != known:
+            raise changed_data(data, known, now)
+        write_source(data, seed, folder, workers)
+
     try:
         cache.mkdir(parents=True, exist_ok=True)
         kind = modality_of(data)
-        source_settings = {name: data.get(name) for name in (kind.name, *SOURCE_SETTINGS)}
-        source_settings["validation"] = "files" if isinstance(data["validation"], list) else data["validation"]
-        files = fingerprint_files(data, cache)
-        source_key = digest_settings({"format": FORMAT, "files": files, "seed": seed, **source_settings})
+        files = fingerprint_files(data, cache) if known is None else known
+        source_key, key = _keys(data, seed, files)
         source = cache / f"source-{source_key}"
-        _once(source, lambda folder: write_source(data, seed, folder, workers), shared)
+        _once(source, write, shared)
         settings = {name: data[name] for name in kind.settings}
-        key = digest_settings({"format": FORMAT, "source": source_key, **settings})
         path = cache / f"{_ENCODED[kind.name]}-{key}"
         if kind.name == "text":
             _once(path, lambda folder: write_text_rows(settings, source, folder, workers), shared)
@@ -133,7 +145,26 @@ def prepare(
         described = json.loads((path / "prepared.json").read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot keep prepared data in {cache}: {error}") from error
-    return Prepared(path, source, key, tuple(described["classes"]), described["vocabulary"], described["profile"])
+    return Prepared(
+        path, source, key, tuple(described["classes"]), described["vocabulary"], described["profile"], files
+    )
+
+
+def _keys(data: Mapping[str, Any], seed: int, files: str) -> tuple[str, str]:
+    """What rows are called that were read as `data` says from files of this content, and what they are once encoded."""
+    kind = modality_of(data)
+    source_settings = {name: data.get(name) for name in (kind.name, *SOURCE_SETTINGS)}
+    source_settings["validation"] = "files" if isinstance(data["validation"], list) else data["validation"]
+    source = digest_settings({"format": FORMAT, "files": files, "seed": seed, **source_settings})
+    settings = {name: data[name] for name in kind.settings}
+    return source, digest_settings({"format": FORMAT, "source": source, **settings})
+
+
+def known_files(data: Mapping[str, Any], *, seed: int, cache: Path, fingerprint: str) -> str | None:
+    """The digest of the content of the files that `data` names, if data prepared from them has this `fingerprint`."""
+    cache.mkdir(parents=True, exist_ok=True)
+    files = fingerprint_files(data, cache)
+    return files if _keys(data, seed, files)[1] == fingerprint else None
 
 
 def _once(path: Path, write: Callable[[Path], None], shared: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from contextlib import chdir
 from dataclasses import asdict, replace
@@ -14,6 +15,8 @@ import numpy.typing as npt
 from torch import nn
 
 from automl.data import Prepared, prepare
+from automl.data.fingerprint import changed_data, fingerprint_files
+from automl.data.prepared import known_files
 from automl.results.calibration import calibrate, fit_temperature
 from automl.results.chance import Difference, differences, groups, holm, with_seeds
 from automl.results.intervals import metric_interval
@@ -292,7 +295,24 @@ def confusion_matrix(labels: Any, predicted: Any, classes: int) -> list[list[int
 
 
 def prepared_data(record: RunRecord, config: Mapping[str, Any]) -> Prepared:
-    """The data that a trial was trained on, as the run's cache has it (prepared again where it has gone)."""
-    there = Path(record.manifest["working_directory"])
+    """The data that a trial was trained on, as the run's cache has it, else prepared again from files that still hold it.
+
+    Raises ChangedDataError where they do not.
+    """
+    manifest = record.manifest
+    there, cache, seed = Path(manifest["working_directory"]), Path(manifest["prepared"]).parent, manifest["seed"]
     with chdir(there if there.is_dir() else Path.cwd()):
-        return prepare(config["data"], seed=record.manifest["seed"], cache=Path(record.manifest["prepared"]).parent)
+        known = manifest["data"].get("files") or _files_of_earlier(record, config, cache)
+        return prepare(config["data"], seed=seed, cache=cache, known=known)
+
+
+def _files_of_earlier(record: RunRecord, config: Mapping[str, Any], cache: Path) -> str:
+    """The digest of the data's files, for a run of a version that wrote only that of what was made of them."""
+    sections = [config["data"], *(trial.config["data"] for trial in record.trials if trial.config)]
+    for section in {json.dumps(each, sort_keys=True): each for each in sections}.values():
+        files = known_files(
+            section, seed=record.manifest["seed"], cache=cache, fingerprint=record.manifest["data"]["fingerprint"]
+        )
+        if files is not None:
+            return files
+    raise changed_data(config["data"], "", fingerprint_files(config["data"], cache))

@@ -20,20 +20,53 @@ INTERRUPTED = "interrupted"
 
 @dataclass
 class Usage:
-    """What a run has used over all its starts: wall seconds, and GPU seconds held by trials."""
+    """What searching has used over all starts of a run: wall seconds, and GPU seconds held by trials.
+
+    What comes after the search, confirming and refitting, has no budget and counts apart.
+    """
 
     seconds_before: float
     gpu_seconds: float
     started: float
+    seconds_after: float = 0.0  # of confirming and refitting
+    gpu_seconds_after: float = 0.0
+    searched: float | None = None  # the moment when the search was over
 
     @classmethod
     def resumed(cls, used: dict[str, Any]) -> Usage:
         """Going on from the `used` entry of a manifest."""
-        return cls(used["seconds"], used["gpu_hours"] * 3600, time.monotonic())
+        after = used.get("after_search", {"seconds": 0.0, "gpu_hours": 0.0})
+        return cls(
+            used["seconds"],
+            used["gpu_hours"] * 3600,
+            time.monotonic(),
+            after["seconds"],
+            after["gpu_hours"] * 3600,
+        )
 
     def seconds(self) -> float:
-        """Wall seconds so far."""
-        return self.seconds_before + time.monotonic() - self.started
+        """Wall seconds of searching so far."""
+        return self.seconds_before + (self.searched or time.monotonic()) - self.started
+
+    def entry(self) -> dict[str, Any]:
+        """The same as the manifest has it, in `used`."""
+        after = self.seconds_after + (0.0 if self.searched is None else time.monotonic() - self.searched)
+        return {
+            "seconds": round(self.seconds(), 1),
+            "gpu_hours": round(self.gpu_seconds / 3600, 4),
+            "after_search": {"seconds": round(after, 1), "gpu_hours": round(self.gpu_seconds_after / 3600, 4)},
+        }
+
+    def charge_gpus(self, seconds: float) -> None:
+        """Count GPU seconds that trials have held."""
+        if self.searched is None:
+            self.gpu_seconds += seconds
+        else:
+            self.gpu_seconds_after += seconds
+
+    def end_search(self) -> None:
+        """From now on nothing more of the budget is used."""
+        self.searched = self.searched or time.monotonic()
 
 
 class Stop(tune.Stopper):  # type: ignore[misc]
@@ -48,6 +81,8 @@ class Stop(tune.Stopper):  # type: ignore[misc]
         self.check_node: Callable[[], None] = lambda: None
         self.reason: str | None = None
         self.search_ended: str | None = None  # by what, once it has; "" where all trials have been run
+        self.note: str | None = None  # what went wrong after that
+        self._interrupted = False
         self._looked = time.monotonic()
 
     def request(self, reason: str) -> None:
@@ -56,13 +91,23 @@ class Stop(tune.Stopper):  # type: ignore[misc]
             self.reason = reason
             self.stop_file.set()
 
+    def interrupt(self) -> None:
+        """The user wants the run to end; raises KeyboardInterrupt where that has been asked for before."""
+        if self._interrupted:
+            raise KeyboardInterrupt
+        self._interrupted = True
+        self.request(INTERRUPTED)
+
     def finish(self, reason: str = "") -> None:
         """The search is over and used its budget, or can find no more for `reason`.
 
-        What follows has no budget, and ends only at a request.
+        What follows has no budget, and ends only at a request, of which there may have been one while the search ended.
         """
-        self.search_ended, self.reason = self.reason or reason, None
-        self.stop_file.clear()
+        self.search_ended = self.reason or reason
+        self.usage.end_search()
+        self.reason = INTERRUPTED if self._interrupted else None
+        if self.reason is None:
+            self.stop_file.clear()
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Single trials are the scheduler's business."""
@@ -72,7 +117,7 @@ class Stop(tune.Stopper):  # type: ignore[misc]
         """Whether the search is to end now; asked about ten times a second. Raises LostNodeError."""
         self.check_node()
         now = time.monotonic()
-        self.usage.gpu_seconds += self.gpus_in_use() * (now - self._looked)
+        self.usage.charge_gpus(self.gpus_in_use() * (now - self._looked))
         self._looked = now
         if self.reason is None and self.search_ended is None and (reason := self._enough()):
             self.request(reason)

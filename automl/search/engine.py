@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from automl.data import Prepared
-from automl.search.budget import INTERRUPTED, Stop, Usage
+from automl.search.budget import ENOUGH, INTERRUPTED, Stop, Usage
 from automl.search.feasibility import Costs, judge_of
 from automl.search.journal import open_study
 from automl.search.ledger import Ledger
@@ -22,8 +20,9 @@ from automl.search.phases import Drive, confirm_leaders, refit_winner, search_tr
 from automl.search.progress import Status, show
 from automl.search.publishing import Publisher
 from automl.search.ray_session import node_check, ray_session
-from automl.search.reasons import NOT_WRITTEN, first_line, not_written
+from automl.search.reasons import FULL, NOT_WRITTEN, first_line, not_written
 from automl.search.resources import check_request
+from automl.search.signals import on_interrupt
 from automl.search.stop_file import StopFile
 from automl.search.trainable import TrialWorker
 from automl.search.warm_start import read_beginning
@@ -36,10 +35,14 @@ SAVE_USAGE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a search ended: `finished`, `interrupted` or `failed`, and why where it did not use its trials."""
+    """How a search ended: `finished`, `interrupted` or `failed`, and why where it did not use its trials.
+
+    `note` is what went wrong after a search that is finished.
+    """
 
     status: str
     reason: str = ""
+    note: str = ""
 
 
 def search(
@@ -80,13 +83,24 @@ def search(
         return Status(ledger.progress, spec.search.metric, seconds, spec.search.time_budget_seconds, floor, message)
 
     try:
-        with _signals(stop), show(look, quiet=quiet):
+        with on_interrupt(stop.interrupt), show(look, quiet=quiet):
             for session in range(1, MAX_SESSIONS + 1):
                 try:
                     with ray_session(address) as capacity:
                         stop.check_node = node_check()
                         share = check_request(spec, capacity)
-                        drive = Drive(spec, run, ledger, stop, publisher, cache, shared_cache, share, worker)
+                        drive = Drive(
+                            spec,
+                            run,
+                            ledger,
+                            stop,
+                            publisher,
+                            cache,
+                            shared_cache,
+                            share,
+                            worker,
+                            prepared.files or None,
+                        )
                         floor = None if run.floor.exists() else start_floor(spec, run, prepared, prepared_from)
                         if stop.search_ended is None:
                             search_trials(drive)
@@ -95,23 +109,42 @@ def search(
                             confirm_leaders(drive)
                             refit_winner(drive)
                     break
-                except UserError:
-                    raise
                 except Exception as error:  # whatever Ray dies of; what a trial does wrong is a result
-                    if stop.reason is not None:
+                    if isinstance(error, UserError) and stop.search_ended is None:
+                        raise
+                    if _is_over(error, session, stop, ledger):
                         break
-                    if session == MAX_SESSIONS:
-                        stop.request(f"Ray ended unexpectedly {session} times, the last time of: {first_line(error)}")
-                    ledger.requeue()
     finally:
         stop.stop_file.clear()
         save_usage(at_once=True)
     return _outcome(stop)
 
 
+def _is_over(error: Exception, session: int, stop: Stop, ledger: Ledger) -> bool:
+    """Whether a search ends with what its session ended of; else another session goes on from the journal.
+
+    A budget that is used is used, whatever happens while trials are ended or the best are confirmed.
+    """
+    if isinstance(error, OSError) and error.errno in FULL:
+        stop.reason = not_written(error)
+        return True
+    if stop.search_ended is None and stop.reason in ENOUGH:
+        ledger.end_of_budget(stop.reason)
+        stop.finish()
+    elif stop.reason is not None:
+        return True
+    if stop.search_ended is not None:
+        stop.note = f"after the search: {first_line(error)}"
+        return session == MAX_SESSIONS or stop.reason is not None
+    if session == MAX_SESSIONS:
+        stop.request(f"Ray ended unexpectedly {session} times, the last time of: {first_line(error)}")
+    ledger.requeue()
+    return False
+
+
 def _outcome(stop: Stop) -> Outcome:
     if stop.reason is None:
-        return Outcome("finished", stop.search_ended or "")
+        return Outcome("finished", stop.search_ended or "", stop.note or "")
     resumable = stop.reason == INTERRUPTED or stop.reason.startswith(NOT_WRITTEN)
     return Outcome("interrupted" if resumable else "failed", stop.reason)
 
@@ -129,8 +162,7 @@ def _usage_saver(run: RunDirectory, ledger: Ledger, usage: Usage, stop: Stop) ->
                 used = {
                     "trials": ledger.progress.finished,
                     "infeasible": ledger.progress.infeasible,
-                    "seconds": round(usage.seconds(), 1),
-                    "gpu_hours": round(usage.gpu_seconds / 3600, 4),
+                    **usage.entry(),
                 }
                 try:
                     update_manifest(run, used=used)
@@ -138,25 +170,3 @@ def _usage_saver(run: RunDirectory, ledger: Ledger, usage: Usage, stop: Stop) ->
                     stop.request(not_written(error))
 
     return save
-
-
-@contextmanager
-def _signals(stop: Stop) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM asks for an end in good order; the second ends at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def handle(number: int, frame: Any) -> None:
-        if stop.reason is not None:
-            raise KeyboardInterrupt
-        stop.request(INTERRUPTED)
-
-    for number in before:
-        signal.signal(number, handle)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -57,6 +57,7 @@ def create_manifest(
         "task": spec.task,
         "data": {
             "fingerprint": prepared.fingerprint,
+            "files": prepared.files,
             "classes": list(prepared.classes),
             "profile": prepared.profile,
         },

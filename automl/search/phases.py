@@ -33,6 +33,8 @@ class Drive:
     shared_cache: str | None
     share: Share
     worker: type[TrialWorker]
+    files: str | None
+    """The digest of the data files that the run began with."""
 
 
 def search_trials(drive: Drive) -> None:
@@ -117,6 +119,7 @@ def _assignment(drive: Drive, proposal: Proposal, folder: TrialDirectory, traini
         family_folder=family_folder(next(iter(proposal.config["model"]))),
         threads=max(1, int(drive.share.cpus)),
         stall_timeout=drive.spec.search.stall_timeout_seconds,
+        files=drive.files,
         workers=drive.share.workers,
         worker_resources=drive.share.worker_resources(),
     )

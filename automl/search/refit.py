@@ -46,7 +46,7 @@ def refit(run: RunDirectory, assignment: Assignment, *, losses: Sequence[float])
 
     with tempfile.TemporaryDirectory(prefix="automl-refit-") as scratch:
         # Not in this thread, where Ray Train would take over Ctrl-C: the workers look for the stop file.
-        thread = threading.Thread(target=fit, args=(scratch,), name="refit")
+        thread = threading.Thread(target=fit, args=(scratch,), name="refit", daemon=True)
         thread.start()
         thread.join()
     if assignment.stop_file().is_set():

@@ -57,6 +57,7 @@ class Assignment:
     family_folder: str | None = None  # where a family of the user's own lies
     pauses: list[int] = field(default_factory=list)  # epochs after which the trial may have to wait
     stall_timeout: float | None = None
+    files: str | None = None  # the digest of the data files that the run began with (`Prepared.files`)
     workers: int = 1
     worker_resources: dict[str, float] = field(default_factory=dict)  # of each worker, in Ray's names
 
@@ -295,9 +296,9 @@ def data_of(assignment: Assignment) -> Prepared:
     """The data of a trial, prepared or found prepared; stays open from trial to trial."""
     data = json.dumps(assignment.config["data"], sort_keys=True)
     with chdir(assignment.beside()):  # the file names its data relative to there
-        return _prepared(data, assignment.seed, assignment.cache, assignment.shared_cache)
+        return _prepared(data, assignment.seed, assignment.cache, assignment.shared_cache, assignment.files)
 
 
 @lru_cache(maxsize=4)
-def _prepared(data: str, seed: int, cache: str, shared: str | None) -> Prepared:
-    return prepare(json.loads(data), seed=seed, cache=Path(cache), shared=shared)
+def _prepared(data: str, seed: int, cache: str, shared: str | None, files: str | None) -> Prepared:
+    return prepare(json.loads(data), seed=seed, cache=Path(cache), shared=shared, known=files)
