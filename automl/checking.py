@@ -17,6 +17,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from automl.data.class_counts import count_classes
 from automl.data.images import choose_image_encoder
 from automl.data.modalities import IMAGE, Modality, modality_of
 from automl.data.sequences import choose_sequence_encoder
@@ -25,6 +26,7 @@ from automl.data.vocabulary import WORDS
 from automl.data.wide import input_column, input_columns, is_wide
 from automl.models.cost import Cost
 from automl.search.feasibility import GUESSED_LENGTH, Costs, judge_of
+from automl.search.foresight import foresee
 from automl.search.resources import check_request, local_capacity
 from automl.space import SearchSpec, UserError, parameters, sample_configs, space_json, space_tree
 from automl.space.advice import advice
@@ -153,6 +155,11 @@ def check_space(spec: SearchSpec, samples: int) -> Checked:
     }
     feasible = len(met) / len(drawn)
     warnings = list(advice(spec, longest=longest if lengths else None, feasible=feasible))
+    train, validation = (
+        count_classes(find_files(files), spec.data.label) if isinstance(files, list) else None
+        for files in (spec.data.train, spec.data.validation)
+    )
+    warnings += foresee(spec, priced, train, validation, local_capacity())
     try:
         check_request(spec, local_capacity())
     except UserError as error:  # a cluster may have more

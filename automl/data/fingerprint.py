@@ -31,8 +31,8 @@ class ChangedDataError(UserError):
 def fingerprint_files(data: Mapping[str, Any], cache: Path) -> str:
     """Digests of the content of all files that the `data` section names, whatever their names; at URLs of their state.
 
-    One for each split that has files: `train:1f0c... test:77ab...`. The digests of single files are kept in `cache` with
-    what tells that the file is the same. Raises UserError where a file is missing or cannot be read.
+    One for each split that has files: `train:1f0c... test:77ab...`. The digests of single files are kept in `cache`
+    with what tells that the file is the same. Raises UserError where a file is missing or cannot be read.
     """
     found = []
     for split in SPLITS:

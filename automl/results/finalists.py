@@ -295,7 +295,7 @@ def confusion_matrix(labels: Any, predicted: Any, classes: int) -> list[list[int
 
 
 def prepared_data(record: RunRecord, config: Mapping[str, Any]) -> Prepared:
-    """The data that a trial was trained on, as the run's cache has it, else prepared again from files that still hold it.
+    """The data that a trial was trained on, as the run's cache has it, else prepared from files that still hold it.
 
     Raises ChangedDataError where they do not.
     """

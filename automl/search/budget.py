@@ -10,6 +10,7 @@ from typing import Any
 from ray import tune
 
 from automl.search.ledger import Ledger
+from automl.search.reasons import advice_on
 from automl.search.stop_file import StopFile
 from automl.space import SearchSpec
 
@@ -133,7 +134,7 @@ class Stop(tune.Stopper):  # type: ignore[misc]
             return "plateau"
         same = self.ledger.same_failure()
         if same is not None and same[1] >= MAX_SAME_FAILURES:
-            return f"{same[1]} trials in a row failed of one cause: {same[0]}"
+            return f"{same[1]} trials in a row failed of one cause: {same[0]}{advice_on(same[0])}"
         return None
 
     def __getstate__(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from automl.search.phases import Drive, confirm_leaders, refit_winner, search_tr
 from automl.search.progress import Status, show
 from automl.search.publishing import Publisher
 from automl.search.ray_session import node_check, ray_session
-from automl.search.reasons import FULL, NOT_WRITTEN, first_line, not_written
+from automl.search.reasons import FULL, NOT_WRITTEN, first_line, not_written, nothing_reached
 from automl.search.resources import check_request
 from automl.search.signals import on_interrupt
 from automl.search.stop_file import StopFile
@@ -76,7 +76,7 @@ def search(
 
     def look() -> Status:
         save_usage()
-        floor = read_json(run.floor)["validation"][spec.search.metric] if run.floor.exists() else None
+        floor = read_json(run.floor)["validation"].get(spec.search.metric) if run.floor.exists() else None
         confirming = stop.search_ended is not None and spec.search.confirm is not None
         message = f"stopping: {stop.reason}" if stop.reason else "confirming the best" if confirming else ""
         seconds = usage.seconds()
@@ -117,7 +117,7 @@ def search(
     finally:
         stop.stop_file.clear()
         save_usage(at_once=True)
-    return _outcome(stop)
+    return _outcome(stop, ledger)
 
 
 def _is_over(error: Exception, session: int, stop: Stop, ledger: Ledger) -> bool:
@@ -142,8 +142,10 @@ def _is_over(error: Exception, session: int, stop: Stop, ledger: Ledger) -> bool
     return False
 
 
-def _outcome(stop: Stop) -> Outcome:
+def _outcome(stop: Stop, ledger: Ledger) -> Outcome:
     if stop.reason is None:
+        if not ledger.leaders(1):  # a leaderboard without a row is no result
+            return Outcome("failed", nothing_reached(stop.search_ended or "", ledger.failures(), stop.search))
         return Outcome("finished", stop.search_ended or "", stop.note or "")
     resumable = stop.reason == INTERRUPTED or stop.reason.startswith(NOT_WRITTEN)
     return Outcome("interrupted" if resumable else "failed", stop.reason)

@@ -21,6 +21,7 @@ from automl.search.feasibility import Judge, judge_of, mark
 from automl.search.journal import Journal
 from automl.search.proposals import Beginning, History, propose
 from automl.search.ranking import Ranking
+from automl.search.reasons import ONE_CLASS
 from automl.search.standing import Progress, Proposal, Streaks
 from automl.search.stopping import StoppingRule, stopping_rule
 from automl.space import SearchSpec, suggest
@@ -199,7 +200,9 @@ class Ledger:
         for name, each in zip(self._sought, reached, strict=True):
             if each is None or not math.isfinite(each):
                 self._note_figures(number, result)
-                self.fail(number, f"its {name} after epoch {epoch} is no number: {each}")
+                undefined = name == "auroc" and each is None
+                missing = f"{ONE_CLASS}, of which there is no {name}"
+                self.fail(number, missing if undefined else f"its {name} after epoch {epoch} is no number: {each}")
                 return False
         values = self._open[number]
         if epoch not in values:
@@ -379,6 +382,11 @@ class Ledger:
     def same_failure(self) -> tuple[str, int] | None:
         """The cause and count of the last trials' failures, where all that failed in a row failed of one cause."""
         return self._streaks.same_failure()
+
+    def failures(self) -> list[str]:
+        """Why trials failed, the most frequent cause first."""
+        reasons = (self.journal.trial(number).user_attrs.get("reason", "") for number in range(self._count))
+        return [reason for reason, _ in Counter(each for each in reasons if each).most_common()]
 
     def since_best(self) -> int:
         """Trials that have ended since the best score so far was reached, or the front changed."""

@@ -5,15 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from ray.exceptions import RayActorError, RayTaskError
 
 from automl.space import UserError
+from automl.space.search_section import SearchSection
 
 LONGEST = 500  # characters of a reason
 DISK_FULL = "the disk is full"
+ONE_CLASS = "validation has rows of one class only"
 NOT_WRITTEN = (DISK_FULL, "the run cannot be written")  # why a search ends that can go on once that is mended
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _ALLOCATION = re.compile(r"tried to allocate (\d+) bytes")
@@ -49,6 +52,34 @@ def worker_end(error: BaseException | None) -> str:
     if isinstance(error, RayActorError) and "creation task" in said:  # the traceback in the worker ends with the cause
         return f"its worker could not start: {one_line(said.splitlines()[-1])}"
     return "its worker process ended unexpectedly"
+
+
+def nothing_reached(ended: str, failures: Sequence[str], search: SearchSection) -> str:
+    """Why a search ended without one trial that has a score, and what to do; `ended` is what ended it.
+
+    `failures` are the causes of the trials that failed, the most frequent first.
+    """
+    if failures:
+        return f"no trial ended with a score; the cause, most often: {failures[0]}{advice_on(failures[0])}"
+    if ended == "time budget":
+        return (
+            f"the time budget of {search.time_budget} ended before any trial had finished its first epoch; give it more "
+            "with --time-budget (resume takes it, too), or take fewer rows or smaller models"
+        )
+    if ended:
+        return f"{ended}: it ended before any trial had finished its first epoch; give it more"
+    return "no trial ended with a score"
+
+
+def advice_on(failure: str) -> str:
+    """What to do about the cause of a trial's failure, where that is known: a sentence's end, or nothing."""
+    if ONE_CLASS in failure:
+        return "; give validation rows of other classes, or search for another metric"
+    if failure.startswith("out of memory"):
+        return "; lower resources.max_concurrent, the batch size or the sizes of the models"
+    if failure.startswith("the loss was not finite"):
+        return "; lower the learning rates"
+    return ""
 
 
 def one_line(text: str) -> str:

@@ -21,6 +21,7 @@ import torch
 from automl.data import Prepared, prepare
 from automl.data.files import replace_atomically
 from automl.models import count_parameters
+from automl.search.reasons import ONE_CLASS
 from automl.search.stop_file import StopFile
 from automl.search.watchdog import PREPARING
 from automl.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, save_weights
@@ -109,6 +110,8 @@ class RunningTrial:
         if line is None:
             return {"interrupted": True}
         value = line.get(self.assignment.metric)
+        if self.assignment.metric not in line and self.assignment.metric == "auroc":
+            return {"error": f"{ONE_CLASS}, of which there is no {self.assignment.metric}"}
         if not isinstance(value, int | float):
             return {"error": f"its {self.assignment.metric} after epoch {line['epoch']} is no number: {value!r:.60}"}
         line["worker"] = f"{platform.node()}-{os.getpid()}"

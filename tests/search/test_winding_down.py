@@ -30,7 +30,7 @@ class Clock:
 
 def make_stop(folder: Path, used: dict[str, Any] | None = None) -> Stop:
     search = SimpleNamespace(time_budget_seconds=60.0, gpu_hours=1.0, plateau=None)
-    ledger = SimpleNamespace(same_failure=lambda: None, ended=[], requeue=lambda: None)
+    ledger = SimpleNamespace(same_failure=lambda: None, ended=[], requeue=lambda: None, leaders=lambda count: [0])
     ledger.end_of_budget = ledger.ended.append
     usage = Usage.resumed(used or {"seconds": 0.0, "gpu_hours": 0.0})
     return Stop(SimpleNamespace(search=search), ledger, usage, StopFile(folder, None))  # type: ignore[arg-type]
@@ -65,7 +65,7 @@ def test_ctrl_c_at_the_end_of_a_budget_is_not_lost(tmp_path: Path, monkeypatch: 
     stop.interrupt()  # the first one, so in good order
     stop.finish()
     assert stop.search_ended == "time budget" and stop.stop_all() and stop.stop_file.is_set()
-    assert _outcome(stop).status == INTERRUPTED
+    assert _outcome(stop, stop.ledger).status == INTERRUPTED
     with pytest.raises(KeyboardInterrupt):
         stop.interrupt()
 
@@ -76,7 +76,7 @@ def test_what_fails_while_a_used_budget_ends_does_not_fail_the_run(tmp_path: Pat
     assert not _is_over(RuntimeError("the actor died"), 1, stop, stop.ledger)  # another session confirms
     assert stop.ledger.ended == ["time budget"]  # type: ignore[attr-defined]
     assert _is_over(RuntimeError("it died again"), 3, stop, stop.ledger)
-    found = _outcome(stop)
+    found = _outcome(stop, stop.ledger)
     assert (found.status, found.reason) == ("finished", "time budget") and "it died again" in found.note
 
 
