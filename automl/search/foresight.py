@@ -36,7 +36,8 @@ def _few(spec: SearchSpec, train: Counts) -> Iterator[str]:
     if few and len(train) > 1:
         more = f" and {len(few) - SHOWN} more" if len(few) > SHOWN else ""
         lost = "; a class with one row is missing from validation" if isinstance(spec.data.validation, float) else ""
-        yield f"classes with one or two train rows: {', '.join(few[:SHOWN])}{more}; nothing can be learned of them{lost}"
+        named = ", ".join(few[:SHOWN])
+        yield f"classes with one or two train rows: {named}{more}; nothing can be learned of them{lost}"
 
 
 def _one_class(spec: SearchSpec, train: Counts, validation: Counts | None) -> Iterator[str]:
@@ -46,8 +47,8 @@ def _one_class(spec: SearchSpec, train: Counts, validation: Counts | None) -> It
     (only,) = there
     if "auroc" in spec.search.sought:
         yield (
-            f"validation will have rows of the class {only!r} alone, of which there is no auroc, so every trial will fail; "
-            "give it rows of others, or search for another metric"
+            f"validation will have rows of the class {only!r} alone, of which there is no auroc, so every trial will "
+            "fail; give it rows of others, or search for another metric"
         )
     else:
         yield f"validation will have rows of the class {only!r} alone, so it cannot tell which trial is better"
@@ -69,6 +70,6 @@ def _no_time(spec: SearchSpec, costs: Sequence[Cost], rows: int, capacity: Capac
     epoch = 0.0 if on_gpu else TRAINING * least * rows / (CORE_FLOPS * cores)
     if budget < START_SECONDS + epoch:
         yield (
-            f"the time budget of {duration_text(budget)} ends before any trial can have finished an epoch: a worker takes "
-            f"about {START_SECONDS:.0f} s to start, and the first epoch at least {epoch:.1g} s"
+            f"the time budget of {duration_text(budget)} ends before any trial can have finished an epoch: a worker "
+            f"takes about {START_SECONDS:.0f} s to start, and the first epoch at least {epoch:.1g} s"
         )

@@ -12,7 +12,7 @@ import torch
 from ray.exceptions import RayActorError, RayTaskError
 
 from automl.space import UserError
-from automl.space.search_section import SearchSection
+from automl.space.search_section import Search
 
 LONGEST = 500  # characters of a reason
 DISK_FULL = "the disk is full"
@@ -54,7 +54,7 @@ def worker_end(error: BaseException | None) -> str:
     return "its worker process ended unexpectedly"
 
 
-def nothing_reached(ended: str, failures: Sequence[str], search: SearchSection) -> str:
+def nothing_reached(ended: str, failures: Sequence[str], search: Search) -> str:
     """Why a search ended without one trial that has a score, and what to do; `ended` is what ended it.
 
     `failures` are the causes of the trials that failed, the most frequent first.
@@ -63,8 +63,8 @@ def nothing_reached(ended: str, failures: Sequence[str], search: SearchSection) 
         return f"no trial ended with a score; the cause, most often: {failures[0]}{advice_on(failures[0])}"
     if ended == "time budget":
         return (
-            f"the time budget of {search.time_budget} ended before any trial had finished its first epoch; give it more "
-            "with --time-budget (resume takes it, too), or take fewer rows or smaller models"
+            f"the time budget of {search.time_budget} ended before any trial had finished its first epoch; give it "
+            "more with --time-budget (resume takes it, too), or take fewer rows or smaller models"
         )
     if ended:
         return f"{ended}: it ended before any trial had finished its first epoch; give it more"
