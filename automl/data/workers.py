@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 import loky
 from loky.process_executor import TerminatedWorkerError
 
+from automl.data.machine import cpu_count
 from automl.data.parts import Part
 from automl.space import UserError
 
@@ -42,7 +43,7 @@ def workers(rows: int) -> Iterator[Map]:
     The processes (loky's, which do not run the main module again) end with the block. Raises UserError where one of
     them is killed.
     """
-    processes = loky.cpu_count()
+    processes = cpu_count()
     if rows < MANY_ROWS or processes == 1:
         yield map
         return

@@ -16,6 +16,7 @@ from automl.search.journal import open_study
 from automl.search.ledger import Ledger
 from automl.search.linear_floor import start_floor, wait_for_floor
 from automl.search.manifest import update_manifest
+from automl.search.memory_watch import watch_memory
 from automl.search.phases import Drive, confirm_leaders, refit_winner, search_trials
 from automl.search.progress import Status, show
 from automl.search.publishing import Publisher
@@ -83,7 +84,7 @@ def search(
         return Status(ledger.progress, spec.search.metric, seconds, spec.search.time_budget_seconds, floor, message)
 
     try:
-        with on_interrupt(stop.interrupt), show(look, quiet=quiet):
+        with on_interrupt(stop.interrupt), show(look, quiet=quiet), watch_memory(here=address is None) as memory:
             for session in range(1, MAX_SESSIONS + 1):
                 try:
                     with ray_session(address) as capacity:
@@ -99,6 +100,7 @@ def search(
                             shared_cache,
                             share,
                             worker,
+                            memory,
                             prepared.files or None,
                         )
                         floor = None if run.floor.exists() else start_floor(spec, run, prepared, prepared_from)

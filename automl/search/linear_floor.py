@@ -52,3 +52,5 @@ def wait_for_floor(run: RunDirectory, floor: Any, stop: Stop) -> None:
         update_manifest(run, floor_error="the time budget ended before it was trained")
     except ray.exceptions.RayTaskError as error:
         update_manifest(run, floor_error=first_line(error.cause))
+    except ray.exceptions.WorkerCrashedError as error:
+        update_manifest(run, floor_error=first_line(error))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from automl.data import Prepared
+from automl.data.machine import memory_limit
 from automl.search.resources import Capacity
 from automl.space import SearchSpec
 from automl.training.database import Database
@@ -45,7 +45,7 @@ def create_manifest(
         "hardware": {
             "cpus": capacity.cpus,
             "gpus": capacity.gpus,
-            "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            "memory_bytes": memory_limit(),
             "platform": platform.platform(),
         },
         "study": database and database.described(),

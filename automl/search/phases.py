@@ -10,6 +10,7 @@ from automl.models import family_folder
 from automl.search.budget import ENOUGH, Stop
 from automl.search.confirmation import Confirmation
 from automl.search.ledger import Ledger
+from automl.search.memory_watch import MemoryWatch
 from automl.search.publishing import Publisher
 from automl.search.resources import Share
 from automl.search.standing import Proposal
@@ -33,6 +34,7 @@ class Drive:
     shared_cache: str | None
     share: Share
     worker: type[TrialWorker]
+    memory: MemoryWatch
     files: str | None
     """The digest of the data files that the run began with."""
 
@@ -47,7 +49,7 @@ def search_trials(drive: Drive) -> None:
         return replace(assignment, pauses=drive.ledger.pauses(proposal.number))
 
     with tracked(drive.ledger, drive.spec, drive.run) as book:
-        run_trials(book, assign, on_close, drive.stop, drive.share, drive.worker)
+        run_trials(book, assign, on_close, drive.stop, drive.share, drive.worker, drive.memory)
         on_close(0)
         exhausted = drive.ledger.exhausted()
         if exhausted and drive.stop.reason is None:
@@ -80,7 +82,7 @@ def confirm_leaders(drive: Drive) -> None:
         folder = drive.run.trial(rerun.trial).rerun(rerun.repetition)
         drive.publisher.discard(folder, folder.checkpoint)
 
-    run_trials(reruns, assign, on_close, drive.stop, drive.share, drive.worker)
+    run_trials(reruns, assign, on_close, drive.stop, drive.share, drive.worker, drive.memory)
 
 
 def refit_winner(drive: Drive) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
 
+from automl.data.machine import cpu_count
 from automl.space import SearchSpec, UserError
 
 HEADROOM = 0.9  # of a GPU's memory that trials measured beforehand may fill; other configurations need more
@@ -26,7 +26,7 @@ class Capacity:
 
 def local_capacity() -> Capacity:
     """What this machine has for this process."""
-    return Capacity(cpus=len(os.sched_getaffinity(0)), gpus=torch.cuda.device_count())
+    return Capacity(cpus=cpu_count(), gpus=torch.cuda.device_count())
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from automl.data.store import Store
 from automl.search.ray_session import release_workers
 from automl.search.reasons import DISK_FULL, not_written, worker_end
 from automl.search.standing import Proposal
@@ -23,6 +25,7 @@ from automl.search.watchdog import stall_reason
 
 Assign = Callable[[Proposal], Assignment]
 START_SECONDS = 10.0  # so long after the first result workers may still be starting
+LOOK_SECONDS = 5.0  # between two looks whether the workers of a trial have started
 REMEMBERED_TRIALS = 100  # finished trials that Ray Tune keeps
 
 
@@ -89,8 +92,16 @@ class BookSearcher(Searcher):  # type: ignore[misc]
 class BookScheduler(FIFOScheduler):  # type: ignore[misc]
     """Writes each result to the book, which says whether the trial goes on."""
 
-    def __init__(self, book: Book, stop: Callable[[str], None], on_close: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        book: Book,
+        stop: Callable[[str], None],
+        on_close: Callable[[int], None],
+        out_of_memory: Callable[[BaseException | None], str | None] = lambda error: None,
+    ) -> None:
+        """`out_of_memory` says why a worker died, where it was for its memory."""
         super().__init__()
+        self.out_of_memory = out_of_memory
         self.book = book
         self.stop = stop
         self.on_close = on_close
@@ -98,12 +109,34 @@ class BookScheduler(FIFOScheduler):  # type: ignore[misc]
         self._workers = 1
         self._held: list[Any] = []
         self._all_started_by: float | None = None
+        self._controller: Any = None
+        self._reserved: dict[int, float] = {}  # trials of several workers that were seen to have their places, and when
 
     def begin(self, workers: int) -> None:
         """A run of Ray Tune with so many workers begins."""
         self._workers = workers
         self._held = []
         self._all_started_by = None
+        self._controller = None
+
+    def at_work(self) -> int:
+        """Trials that have the resources they asked for; others wait for a node, or for those that run."""
+        if self._controller is None:
+            return 0
+        return sum(
+            trial.status == "RUNNING" and self._has_places(trial) for trial in self._controller.get_live_trials()
+        )
+
+    def _has_places(self, trial: Any) -> bool:
+        """Whether the workers of a trial have started; where there are several, they wait after the trial has."""
+        assignment = Assignment(**json.loads(trial.config["assignment"]))
+        if assignment.workers == 1:
+            return True
+        now, folder = time.monotonic(), assignment.directory()
+        if now - self._reserved.get(assignment.number, -math.inf) >= LOOK_SECONDS:
+            there = folder.reserved.exists() or (folder.url and Store(folder.url).has(folder.reserved.name))
+            self._reserved[assignment.number] = now if there else -math.inf
+        return self._reserved[assignment.number] > -math.inf
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         """A trial that waits to be started; Ray's own looks through all trials there ever were, for each event."""
@@ -111,6 +144,7 @@ class BookScheduler(FIFOScheduler):  # type: ignore[misc]
             for trial in self._held:
                 tune_controller.stop_trial(trial)
             self._held = []
+        self._controller = tune_controller
         _forget_finished(tune_controller)
         return next((trial for trial in tune_controller.get_live_trials() if trial.status == "PENDING"), None)
 
@@ -155,12 +189,13 @@ class BookScheduler(FIFOScheduler):  # type: ignore[misc]
         number = _number(trial)
         folder = Assignment(**json.loads(trial.config["assignment"])).directory()
         release_workers(folder)
-        stalled = stall_reason(folder.stalled)
+        said = _error(trial)
+        hopeless = self.out_of_memory(said) or stall_reason(folder.stalled)
         try:
-            if stalled:
-                again = self.book.record(number, {"error": stalled})
+            if hopeless:
+                again = self.book.record(number, {"error": hopeless})
             else:
-                again = self.book.restart(number, worker_end(_error(trial)))
+                again = self.book.restart(number, worker_end(said))
             if not again:
                 self.on_close(number)
         except OSError as error:

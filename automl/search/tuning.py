@@ -10,6 +10,7 @@ from typing import Any
 from ray import tune
 
 from automl.search.budget import Stop
+from automl.search.memory_watch import MemoryWatch
 from automl.search.ray_session import PENDING
 from automl.search.resources import Share, packed
 from automl.search.trainable import TrialWorker
@@ -23,9 +24,10 @@ def run_trials(
     stop: Stop,
     share: Share,
     worker: type[TrialWorker],
+    memory: MemoryWatch,
 ) -> None:
     """Give the book's trials to Ray Tune until it has no more or `stop` ends it."""
-    scheduler = BookScheduler(book, stop.request, on_close)
+    scheduler = BookScheduler(book, stop.request, on_close, memory.reason)
     if share.measure_first:  # one trial for each GPU tells how many of them fit
         first = BookSearcher(book, assign, stop.request, share.concurrent)
         first.limit = share.concurrent
@@ -38,7 +40,7 @@ def _fit(searcher: BookSearcher, scheduler: BookScheduler, stop: Stop, share: Sh
     """One run of Ray Tune, always a fresh one."""
     if searcher.book.remaining() == 0 or stop.stop_all():
         return
-    stop.gpus_in_use = lambda: share.gpus * share.workers * searcher.book.running()
+    stop.gpus_in_use = lambda: share.gpus * share.workers * scheduler.at_work()
     scheduler.begin(searcher.max_concurrent)
     os.environ[PENDING] = str(searcher.max_concurrent)  # else workers start one after the other
     with tempfile.TemporaryDirectory(prefix="automl-tune-") as scratch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from automl.search.trial import _prepared
 from automl.space import UserError
 from automl.training.run_directory import RunDirectory, read_json, write_json
 from tests.conftest import copy_run, make_texts, write_jsonl
+from tests.data.settings import settings_for
 
 
 def other_rows(path: Path) -> Path:
@@ -39,6 +41,7 @@ def moved(finished: RunDirectory, small_data: Path, tmp_path: Path) -> Iterator[
     run.journal.write_text(journal)
     run.space.write_text(run.space.read_text().replace(str(small_data), str(data)))
     manifest["prepared"] = str(cache / Path(manifest["prepared"]).name)
+    manifest["space_hash"] = hashlib.sha256(run.space.read_bytes()).hexdigest()
     write_json(run.manifest, manifest)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUTOML_CACHE", str(cache))
@@ -98,16 +101,7 @@ def test_runs_of_earlier_versions_do_not_take_other_data_either(moved: RunDirect
 def test_trials_with_settings_that_were_never_prepared_take_no_other_data(small_data: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(small_data, data)
-    section = {
-        "train": [str(data / "train.jsonl")],
-        "validation": 0.2,
-        "test": None,
-        "text": "text",
-        "label": "label",
-        "clean": None,
-        "tokenizer": {"word": {"vocabulary": 100}},
-        "max_length": 20,
-    }
+    section = settings_for(data / "train.jsonl", max_length=20)
     cache = tmp_path / "cache"
     first = prepare(section, seed=0, cache=cache)
     assert _keys(section, 0, first.files)[1] == first.fingerprint
