@@ -8,13 +8,11 @@ are shuffled; the next window is read while this one is drawn from.
 from __future__ import annotations
 
 import mmap
-import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -23,11 +21,11 @@ from torch import Tensor
 
 from automl.data.dense import DenseRows
 from automl.data.encode import Rows
+from automl.data.machine import memory_limit
 
 MEMORY_SHARE = 0.5  # a train set that is larger than this share of memory is streamed
 BLOCK_BYTES = 1 << 20  # large enough for a disk to read in one go, small enough that a window has many of them
 WINDOW_BLOCKS = 256
-CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 Blocks = npt.NDArray[np.int64]
 
@@ -56,15 +54,6 @@ def choose_streaming(rows: Rows | DenseRows, memory: int | None = None) -> Strea
     if size <= MEMORY_SHARE * (memory_limit() if memory is None else memory):
         return None
     return Streaming(max(1, BLOCK_BYTES * len(rows) // size), WINDOW_BLOCKS)
-
-
-def memory_limit() -> int:
-    """The bytes of memory that this machine has, or this container may use."""
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for path in CGROUP_LIMITS:
-        with suppress(OSError, ValueError):  # there is no such file, or it says "max"
-            limits.append(int(Path(path).read_text(encoding="ascii")))
-    return min(limits)
 
 
 @contextmanager
