@@ -114,6 +114,8 @@ def test_what_is_somebodys_work_is_not_replaced(tmp_path: Path) -> None:
     require_replaceable(tmp_path / "new", "model.onnx")
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["run", "resume"])
 def test_a_program_with_its_own_ray_keeps_it(small_space: Path, finished: RunDirectory, verb: str) -> None:
     code = f"""

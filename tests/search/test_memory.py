@@ -92,6 +92,7 @@ def test_what_the_kernel_ended_is_out_of_memory_too(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_hungry_trial_fails_alone(small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "hungry.py").write_text(HUNGRY)
     space = write_space(tmp_path / "space.yaml", small_data, trials=4, epochs=2)
@@ -105,6 +106,7 @@ def test_a_hungry_trial_fails_alone(small_data: Path, tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(memory_watch, "memory", measure)
     overrides = ["model={hungry:net: {eats: {choice: [false, true]}}}", "search.sampler=grid", "search.trials=2"]
+    overrides.append("training.optimizer={adamw: {learning_rate: 0.01}}")
     result = automl.run(space, output=tmp_path / "run", overrides=overrides, quiet=True)
     rows: list[dict[str, Any]] = [row for row in automl.leaderboard(result.path) if row["trial"] is not None]
     assert result.status == "finished"

@@ -27,6 +27,7 @@ def warnings_of(space: Path, *overrides: str) -> str:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_trials_that_all_fail_are_no_finished_search(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     space = space_with(tmp_path, make_texts(80, 0), ONE_CLASS, "  metric: auroc\n")
     assert "alone, of which there is no auroc, so every trial will fail" in warnings_of(space)
@@ -39,6 +40,7 @@ def test_trials_that_all_fail_are_no_finished_search(tmp_path: Path, capfd: pyte
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_budget_that_ends_before_any_epoch_is_no_finished_search(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

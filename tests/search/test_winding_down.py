@@ -90,6 +90,7 @@ def test_a_signal_is_answered_in_the_block_alone() -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_while_models_are_measured(
     finished: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
