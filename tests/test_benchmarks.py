@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from automl.training.run_directory import RunDirectory
 from tests.conftest import make_texts
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -94,3 +95,13 @@ def test_loader_draws_every_row_in_every_arm(tmp_path: Path) -> None:
     assert (figures["rows"], figures["batches"]) == (990, 16)
     assert min(figures["batches_per_second"].values()) > 0
     assert set(figures["automl_faster_than"]) == {"copied", "resident", "lists", "streamed"} and "batches/s" in printed
+
+
+def test_serve_asks_beside_hostile_clients(finished: RunDirectory, tmp_path: Path) -> None:
+    sizes = ["--honest", "10", "--hostile", "7", "--seconds", "3", "--runs", "1"]
+    (figures,), printed = run_benchmark("serve.py", finished.path, *sizes, output=tmp_path / "figures.json")
+    for arm in ("quiet", "beside hostile ones"):
+        found = figures[arm]
+        assert found["statuses"] == {"200": found["requests"]} and found["requests"] > 0
+        assert 0 < found["p50_ms"] <= found["p99_ms"] and found["memory_mb"] < 1000
+    assert "p99" in printed

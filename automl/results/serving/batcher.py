@@ -86,6 +86,8 @@ class Batcher:
         self._since: float | None = None
         self._closing = False
         self._logged = 0.0
+        self._speed = float("inf")
+        """Bytes a second of the last batches that were not tiny."""
         metrics.waiting_texts.set_function(lambda: self.waiting)
 
     def start(self) -> None:
@@ -175,18 +177,25 @@ class Batcher:
                     self._line.append(request)
 
     def _next(self) -> list[tuple[_Request, Sequence[Any]]]:
-        """The parts of the next batch: an equal share of each request, more where those before took less."""
+        """The parts of the next batch: small requests whole, an equal share of each large one, of one at least."""
         parts: list[tuple[_Request, Sequence[Any]]] = []
-        self._line = deque(request for request in self._line if not request.done)
-        rows = size = 0
-        while self._line and rows < self.limits.batch_rows and size < self.limits.batch_bytes:
-            room = self.limits.batch_rows - rows
-            share = max(1, room // len(self._line))
-            request = self._line.popleft()
-            part = request.take(share, max(1, (self.limits.batch_bytes - size) // (len(self._line) + 1)))
-            parts.append((request, part))
-            rows, size = rows + len(part), size + sum(map(len, part))
+        waiting = [request for request in self._line if not request.done]
+        small = deque(request for request in waiting if len(request.rows) <= self.limits.small_texts)
+        large = deque(request for request in waiting if len(request.rows) > self.limits.small_texts)
+        rows, size = self.limits.batch_rows, self._most_bytes()
+        for line in (small, large):
+            first = True
+            while line and ((rows > 0 and size > 0) or (first and line is large)):
+                request = line.popleft()
+                part = request.take(max(1, rows // (len(line) + 1)), max(1, size // (len(line) + 1)))
+                parts.append((request, part))
+                rows, size, first = rows - len(part), size - sum(map(len, part)), False
+        self._line = small + large
         return parts
+
+    def _most_bytes(self) -> int:
+        """Of a batch, so that it does not take much longer than small requests can wait for it."""
+        return int(min(max(self._speed * self.limits.batch_target, self.limits.least_batch), self.limits.batch_bytes))
 
     async def _computed(self, rows: Sequence[Any]) -> Outcome:
         """The model's answers, or how it failed; _StuckError, and another thread, where it takes too long."""
@@ -216,6 +225,9 @@ class Batcher:
             self.say(f"a batch of {len(rows):,} failed: {said(outcome.error)}")
         else:
             self.rows += len(rows)
+            if (size := sum(map(len, rows))) >= self.limits.least_batch:
+                speed = size / max(time.monotonic() - started, 1e-6)
+                self._speed = speed if self._speed == float("inf") else 0.7 * self._speed + 0.3 * speed
         return outcome
 
     @property

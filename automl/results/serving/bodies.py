@@ -13,6 +13,8 @@ from starlette.types import Receive, Scope
 from automl.results.serving.access import RefusedError
 from automl.results.serving.limits import MIB, Limits
 
+DISCARD_WAIT = 0.002
+
 
 class GoneError(Exception):
     """The client has left."""
@@ -75,6 +77,7 @@ class Bodies:
             async with asyncio.timeout(self._limits.receive_seconds):
                 while not self.finished and most > 0:
                     most -= len(await self._next())
+                    await asyncio.sleep(DISCARD_WAIT)  # at its leisure: others are waiting
 
     async def gone(self) -> None:
         """Wait until the client has left."""

@@ -30,6 +30,9 @@ class Limits:
 
     batch_rows: int = 256
     batch_bytes: int = MIB
+    batch_target: float = 0.03
+    """Seconds that batches take at most, as far as their bytes tell, where they have more than `least_batch`."""
+    least_batch: int = 8 * 1024
     batch_wait: float = 0.005
     """For other requests, where the model is idle."""
 
