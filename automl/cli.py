@@ -60,6 +60,7 @@ Address = Annotated[
     str | None,
     typer.Option(metavar="ADDRESS", help="A Ray cluster; without it a local Ray is started and stopped."),
 ]
+Families = model_commands.Families
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 Top = Annotated[int | None, typer.Option(min=1, help="How many trials to list [20 in the table, else all].")]
 
@@ -182,9 +183,9 @@ def _print_comparison(runs: tuple[str, str], format: Format) -> None:
 
 
 @app.command()
-def report(run: Run) -> None:
+def report(run: Run, families: Families = None) -> None:
     """Write report.html of a run again and print where it is."""
-    print(verbs.report(run))
+    print(verbs.report(run, families=families or ()))
 
 
 @app.command()
@@ -193,9 +194,10 @@ def predict(
     input: Annotated[Path, typer.Argument(metavar="INPUT", help="Rows to label: CSV, Parquet or JSON Lines.")],
     output: Annotated[Path | None, typer.Option(help="Where to write, in the input's format [stdout].")] = None,
     text: Annotated[str | None, typer.Option(metavar="COLUMN", help="The text column [as in training].")] = None,
+    families: Families = None,
 ) -> None:
     """Label rows: the same rows in the same order and format, with a label and probabilities, or why there is none."""
-    skipped = verbs.predict(model, input, output=output, text=text)
+    skipped = verbs.predict(model, input, output=output, text=text, families=families or ())
     if skipped:
         rows = "1 row" if skipped == 1 else f"{skipped:,} rows"
         print(f"automl: {rows} got no label; prediction_error says why", file=sys.stderr)
@@ -207,10 +209,11 @@ def evaluate(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Labelled rows: CSV, Parquet or JSON Lines.")],
     text: Annotated[str | None, typer.Option(metavar="COLUMN", help="The text column [as in training].")] = None,
     label: Annotated[str | None, typer.Option(metavar="COLUMN", help="The label column [as in training].")] = None,
+    families: Families = None,
     format: Annotated[TextFormat, typer.Option(help="Output format.")] = TextFormat.text,
 ) -> None:
     """Measure a model on labelled rows."""
-    evaluation = verbs.evaluate(model, data, text=text, label=label)
+    evaluation = verbs.evaluate(model, data, text=text, label=label, families=families or ())
     if format is TextFormat.json:
         _print_json(evaluation)
     else:

@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run directory.")]
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A run directory or a model directory.")]
+Families = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--family",
+        metavar="MODULE:FUNCTION",
+        help="A family of your own that the model needs; its module is imported, so name what you trust; repeatable.",
+    ),
+]
 FAILED = 1
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -47,10 +55,13 @@ def compress(
         float, typer.Option(min=0, help="How much of the metric the recommended model may lose on validation.")
     ] = 0.005,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs that pruned models are trained on.")] = 5,
+    families: Families = None,
     as_json: AsJson = False,
 ) -> None:
     """Make the best model smaller and faster, in several ways; show what each costs and loses."""
-    variants = verbs.compress(run, output=output, tolerance=tolerance, epochs=epochs, tell=_tell)
+    variants = verbs.compress(
+        run, output=output, tolerance=tolerance, epochs=epochs, families=families or (), tell=_tell
+    )
     if as_json:
         print(json.dumps([asdict(variant) for variant in variants], indent=2))
     else:
@@ -72,13 +83,14 @@ def export(
         Path | None,
         typer.Option(help="Rows to compare with: CSV, Parquet or JSON Lines [the run's test or validation rows]."),
     ] = None,
+    families: Families = None,
     as_json: AsJson = False,
 ) -> None:
     """Write the model for other programs, after it has been compared with the original on real rows."""
     from automl.results.export import ExportError
 
     try:
-        exported = verbs.export(model, format=format.value, output=output, data=data)
+        exported = verbs.export(model, format=format.value, output=output, data=data, families=families or ())
     except ExportError as error:
         _tell(f"automl: {error}")
         raise typer.Exit(FAILED) from error
@@ -109,9 +121,18 @@ def serve(
             help="Answer only requests with this bearer token; given here, others on this machine see it.",
         ),
     ] = None,
+    families: Families = None,
 ) -> None:
     """Answer requests over HTTP: POST /predict with {"texts": ["..."]}, /health, /metrics for Prometheus."""
-    verbs.serve(model, host=host, port=port, allow_hosts=allow_host or (), token=token, tell=_tell)
+    verbs.serve(
+        model,
+        host=host,
+        port=port,
+        allow_hosts=allow_host or (),
+        token=token,
+        families=families or (),
+        tell=_tell,
+    )
 
 
 def dashboard(

@@ -224,13 +224,15 @@ def _search(
                 )
             update_manifest(directory, status=outcome.status, reason=outcome.reason, note=outcome.note)
             fetch_run(directory, models=True, top=False)
-            record = finish(directory)
+            own = [family for family in spec.model.named() if ":" in family]
+            record = finish(directory, own)
             if spec.search.compress and outcome.status == "finished":
                 compress(
                     record,
                     directory.compressed,
                     tolerance=spec.search.compress.tolerance,
                     epochs=spec.search.compress.epochs,
+                    families=own,
                     tell=(lambda line: None) if quiet else (lambda line: print(line, file=sys.stderr)),
                 )
                 summarise(directory)

@@ -158,8 +158,10 @@ def compare(run: str | Path, other: str | Path) -> Comparison:
     return compared(one, two, (first, second))
 
 
-def report(run: str | Path) -> Path:
+def report(run: str | Path, *, families: Sequence[str] = ()) -> Path:
     """Write a run's leaderboard, best model and report again; gives the report's path.
+
+    Of families of a user's own (`my_module:my_net`) only those of `families` are imported, to measure their models.
 
     While another process drives the run, the leaderboard and the report show how far it is, and no model is measured.
     """
@@ -169,35 +171,52 @@ def report(run: str | Path) -> Path:
     directory = open_run(run, models=True)
     try:
         with driving(directory):
-            return finish(directory).directory.report
+            return finish(directory, families).directory.report
     except BeingDrivenError:
         return summarise(directory).directory.report
 
 
-def load_model(path: str | Path) -> Model:
-    """The model of a run directory or of a best_model directory; `.predict(texts)` labels raw texts."""
+def load_model(path: str | Path, families: Sequence[str] = ()) -> Model:
+    """The model of a run directory or of a best_model directory; `.predict(texts)` labels raw texts.
+
+    A model of a family of a user's own (`my_module:my_net`) is loaded only where `families` names it: its module is
+    imported then. Raises UserError where there is no model, or none that can be loaded.
+    """
     from automl.results.package import load_model as loaded
 
-    return loaded(model_folder(path))
+    return loaded(model_folder(path), families)
 
 
-def predict(model: str | Path, input: str | Path, *, output: str | Path | None = None, text: str | None = None) -> int:
+def predict(
+    model: str | Path,
+    input: str | Path,
+    *,
+    output: str | Path | None = None,
+    text: str | None = None,
+    families: Sequence[str] = (),
+) -> int:
     """Label the rows of a CSV, Parquet or JSON Lines file; writes the same format to `output` or stdout.
 
+    `families` are those of `load_model`, here and below.
     Gives the number of rows that have no text and therefore no label. Raises UserError for wrong input.
     """
     from automl.results.predict import predict_file
 
-    return predict_file(load_model(model), Path(input), None if output is None else Path(output), text=text)
+    return predict_file(load_model(model, families), Path(input), None if output is None else Path(output), text=text)
 
 
 def evaluate(
-    model: str | Path, data: str | Path, *, text: str | None = None, label: str | None = None
+    model: str | Path,
+    data: str | Path,
+    *,
+    text: str | None = None,
+    label: str | None = None,
+    families: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Measure a model on labelled rows: rows, metrics, figures of each class, confusion matrix."""
     from automl.results.predict import evaluate_file
 
-    return evaluate_file(load_model(model), str(data), text=text, label=label)
+    return evaluate_file(load_model(model, families), str(data), text=text, label=label)
 
 
 def compress(
@@ -206,6 +225,7 @@ def compress(
     output: str | Path | None = None,
     tolerance: float = 0.005,
     epochs: int = 5,
+    families: Sequence[str] = (),
     tell: Callable[[str], None] = lambda line: None,
 ) -> list[Variant]:
     """Make a run's best model smaller and faster, in several ways; gives what each costs and loses, the original first.
@@ -220,13 +240,19 @@ def compress(
 
     directory = open_run(run, models=True)
     folder = directory.compressed if output is None else Path(output)
-    variants = compressed(read_run(directory), folder, tolerance=tolerance, epochs=epochs, tell=tell)
+    record = read_run(directory, families)
+    variants = compressed(record, folder, tolerance=tolerance, epochs=epochs, families=families, tell=tell)
     summarise(directory)
     return variants
 
 
 def export(
-    model: str | Path, *, format: str = "onnx", output: str | Path | None = None, data: str | Path | None = None
+    model: str | Path,
+    *,
+    format: str = "onnx",
+    output: str | Path | None = None,
+    data: str | Path | None = None,
+    families: Sequence[str] = (),
 ) -> Exported:
     """Write a model as `onnx` or `torch` (torch.export) into a folder, default `MODEL/exported/FORMAT`.
 
@@ -237,7 +263,7 @@ def export(
     from automl.results.predict import read_texts
 
     folder = model_folder(model)
-    loaded = _of_texts(load_model(model), "exported")
+    loaded = _of_texts(load_model(model, families), "exported")
     texts = _own_texts(folder) if data is None else read_texts(Path(data), loaded.column)
     return exported(loaded, format, folder / "exported" / format if output is None else Path(output), texts)
 
@@ -268,6 +294,7 @@ def serve(
     port: int = 8000,
     allow_hosts: Sequence[str] = (),
     token: str | None = None,
+    families: Sequence[str] = (),
     tell: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Answer requests over HTTP until interrupted; `tell` hears where.
@@ -280,7 +307,7 @@ def serve(
     from automl.results.serving.access import access
 
     who = access(host, allow_hosts, token)
-    served(_of_texts(load_model(model), "served"), host, port, who, tell)
+    served(_of_texts(load_model(model, families), "served"), host, port, who, tell)
 
 
 def dashboard(

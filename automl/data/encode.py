@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from mmap import mmap
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tokenizers import Tokenizer
 
 from automl.data.clean import clean_texts
@@ -19,9 +20,17 @@ from automl.data.dense import DenseRows, join_arrays, join_dense
 from automl.data.images import ImageEncoder
 from automl.data.pieces import PieceEncoder
 from automl.data.sequences import SequenceEncoder
+from automl.data.tokenizer_file import no_panic, read_tokenizer
+from automl.space.data_section import Clean
+from automl.space.fixed import fixed
+from automl.space.safe_files import read_json_file, validated
 
 SURROGATE = re.compile("[\ud800-\udfff]")  # half of a character, as truncation leaves it: no tokenizer takes it
 SHORTEST_AUTO, LONGEST_AUTO = 8, 1024
+MOST_JSON = 64 * 1024
+MOST_SIDE = 8192  # pixels of a square that a model may ask for
+MOST_TOKENS = 10_000_000  # of a text
+MOST_STEPS = 2**26  # numbers of a series, all channels together
 
 DenseEncoder = ImageEncoder | SequenceEncoder
 
@@ -68,6 +77,12 @@ def join_rows(first: Rows | DenseRows, second: Rows | DenseRows, folder: Path | 
     )
 
 
+class FixedSettings(BaseModel):
+    """Settings in a file of this package's own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
 @dataclass(frozen=True)
 class Encoder:
     """Raw texts in, token numbers out: the cleaning and the tokenizer that the training rows had."""
@@ -79,7 +94,8 @@ class Encoder:
     def encode(self, texts: Sequence[str]) -> Rows:
         """Encode raw texts; a text without any token becomes one unknown token. Labels are all -1."""
         cleaned = list(clean_texts((SURROGATE.sub("\ufffd", text) for text in texts), self.clean))
-        tokens, lengths = PieceEncoder(self.tokenizer).encode(cleaned, self.max_length)
+        with no_panic("the tokenizer cannot take these texts"):
+            tokens, lengths = PieceEncoder(self.tokenizer).encode(cleaned, self.max_length)
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         return Rows(tokens, offsets, labels=np.full(len(texts), -1, dtype=np.int64))
 
@@ -90,22 +106,55 @@ class Encoder:
         (folder / "encoder.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
+class _ImageSettings(FixedSettings):
+    size: Annotated[int, Field(ge=1, le=MOST_SIDE)]
+    channels: Literal[1, 3]
+
+
+class _SeriesSettings(FixedSettings):
+    max_length: Annotated[int, Field(ge=1)]
+    channels: Annotated[int, Field(ge=1)]
+
+    @model_validator(mode="after")
+    def _bounded(self) -> _SeriesSettings:
+        if self.max_length * self.channels > MOST_STEPS:
+            raise ValueError(f"a series has more than {MOST_STEPS:,} numbers")
+        return self
+
+
+class _OfImages(FixedSettings):
+    image: _ImageSettings
+
+
+class _OfSeries(FixedSettings):
+    series: _SeriesSettings
+
+
+class _OfTexts(FixedSettings):
+    clean: dict[str, bool | str]
+    max_length: Annotated[int, Field(ge=1, le=MOST_TOKENS)]
+
+
 def load_encoder(folder: Path) -> Encoder | DenseEncoder:
-    """Read what an encoder's `save` wrote."""
-    settings = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
-    if "image" in settings:
-        return ImageEncoder(**settings["image"])
-    if "series" in settings:
-        return SequenceEncoder(**settings["series"])
-    tokenizer = tokenizer_of((folder / "tokenizer.json").read_text(encoding="utf-8"))
-    return Encoder(tokenizer, settings["clean"], settings["max_length"])
+    """Read what an encoder's `save` wrote.
+
+    Raises UserError where a file is not as that writes it, FileNotFoundError where it is not there.
+    """
+    path = folder / "encoder.json"
+    settings = read_json_file(path, MOST_JSON)
+    if isinstance(settings, dict) and "image" in settings:
+        image = validated(settings, _OfImages, path).image
+        return ImageEncoder(image.size, image.channels)
+    if isinstance(settings, dict) and "series" in settings:
+        series = validated(settings, _OfSeries, path).series
+        return SequenceEncoder(series.max_length, series.channels)
+    text = validated(settings, _OfTexts, path)
+    return Encoder(read_tokenizer(folder / "tokenizer.json"), fixed_clean(text.clean, path), text.max_length)
 
 
-def tokenizer_of(saved: str) -> Tokenizer:
-    """The tokenizer whose JSON this is."""
-    tokenizer = Tokenizer.from_str(saved)
-    tokenizer.encode_special_tokens = True
-    return tokenizer
+def fixed_clean(clean: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The `clean` section of a model, every setting fixed; raises UserError, which names `path`, where it is none."""
+    return fixed(validated(dict(clean), Clean, path), path, "clean")
 
 
 def choose_max_length(lengths: npt.NDArray[np.int64]) -> int:

@@ -17,9 +17,10 @@ import pyarrow.ipc
 from tokenizers import Tokenizer
 
 from automl.data.clean import clean_texts
-from automl.data.encode import Encoder, choose_max_length, tokenizer_of
+from automl.data.encode import Encoder, choose_max_length
 from automl.data.parts import Part, open_split, parts_of, read_inputs
 from automl.data.pieces import PieceEncoder
+from automl.data.tokenizer_file import tokenizer_of
 from automl.data.vocabulary import COUNTED, Counts, add_counts, fit_tokenizer, tokenizer_of_counts
 from automl.data.workers import Map, Workers
 

@@ -1,22 +1,25 @@
 """Results: the leaderboard, the best model as a package, predictions, and the report of a run."""
 
+from collections.abc import Sequence
+
 from automl.results.study import RunRecord, read_manifest, read_run
 from automl.training.run_directory import RunDirectory
 
 __all__ = ["RunRecord", "finish", "read_manifest", "read_run", "summarise"]
 
 
-def finish(run: RunDirectory) -> RunRecord:
+def finish(run: RunDirectory, families: Sequence[str] = ()) -> RunRecord:
     """Measure the leaders on the test set; write best_model/, leaderboard.* and report.html. May be called again.
 
-    Leaderboard and report are written even where the best model cannot be, because its data has gone: then UserError.
+    Leaderboard and report are written even where the best model cannot be, because its data has gone, or because it is
+    of a user's own family that `families` does not name: then UserError.
     """
     from automl.results.examination import examine
     from automl.results.finalists import measure_finalists
     from automl.results.package import write_best_model
 
     try:
-        measure_finalists(read_run(run))
+        measure_finalists(read_run(run, families))
         examine(read_run(run))
         write_best_model(read_run(run))
     finally:

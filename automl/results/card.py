@@ -15,7 +15,7 @@ from automl.space.objectives import METRICS
 # What differs between models for texts, images and series.
 SAID = {
     "text": {
-        "table": "automl predict . your.csv          # a column {column!r} with the texts",
+        "table": "automl predict . your.csv{named}          # a column {column!r} with the texts",
         "call": 'model.predict(["a text of yours"])',
         "more": "`automl serve .` answers over HTTP; `automl export . --data your.csv` writes ONNX.\n\n",
         "kept": "Texts are cut after {max_length} tokens.",
@@ -23,7 +23,7 @@ SAID = {
         "preparation": "`tokenizer.json` (Hugging Face format) and `encoder.json` the whole preparation of raw texts",
     },
     "image": {
-        "table": "automl predict . your.parquet      # a column {column!r} with images (files' bytes) or their paths",
+        "table": "automl predict . your.parquet{named}    # a column {column!r} with images (bytes) or their paths",
         "call": 'model.predict([open("yours.png", "rb").read()])',
         "more": "",
         "kept": "Images are resized to {shape[0]} by {shape[1]} pixels with {shape[2]} channels.",
@@ -31,7 +31,7 @@ SAID = {
         "preparation": "`encoder.json` the size and channels to which images are brought",
     },
     "series": {
-        "table": "automl predict . your.parquet      # a column {column!r} with the series, lists of numbers",
+        "table": "automl predict . your.parquet{named}      # a column {column!r} with the series, lists of numbers",
         "call": "model.predict([[0.1, 0.4, 0.2]])  # or lists of lists, where a series has several channels",
         "more": "",
         "kept": "Series are cut after {shape[0]} steps; channels: {shape[1]}.",
@@ -56,7 +56,7 @@ def model_card(
     chosen = f"{kinds}, whose probabilities are averaged," if averaged else "this model"
     profile = record.manifest["data"]["profile"]
     kind = modality_of(best.config["data"])
-    said = SAID[kind.name]
+    said, own = SAID[kind.name], own_families(members)
     columns = [split for split in ("validation", "test") if figures.get(split)]
     table = [f"| | {' | '.join(columns)} |", "| --- |" + " ---: |" * len(columns)]
     measured = [name for name in METRICS if all(name in figures[split] for split in columns)]
@@ -102,12 +102,12 @@ chose the best epoch, so the validation figures are optimistic. The test rows we
 ## Use
 
 ```
-{said["table"].format(column=config["column"])}
+{said["table"].format(column=config["column"], named="".join(f" --family {family}" for family in own))}
 ```
 
 ```python
 import automl
-model = automl.load_model(".")
+model = automl.load_model("."{f", families={json.dumps(own)}" if own else ""})
 {said["call"]}
 ```
 
@@ -164,5 +164,12 @@ def _settings(trial: TrialRecord) -> str:
 
 def _needs(members: Sequence[TrialRecord]) -> str:
     """What the package does not hold: the code of families that the user wrote."""
-    own = sorted({trial.family for trial in members if ":" in trial.family})
-    return "".join(f"- It needs the module of `{family}`, whose folder `PYTHONPATH` names.\n" for family in own)
+    return "".join(
+        f"- It needs the module of `{family}`, whose folder `PYTHONPATH` names; who loads it has to name the family.\n"
+        for family in own_families(members)
+    )
+
+
+def own_families(members: Sequence[TrialRecord]) -> list[str]:
+    """The families of the user's own that a model is made of."""
+    return sorted({trial.family for trial in members if ":" in trial.family})

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from automl.data import DenseRows, Prepared, Rows
@@ -68,6 +68,7 @@ class _Subject:
     weights: Weights
     teacher: npt.NDArray[np.float32]
     epochs: int
+    families: Sequence[str]
 
     def rows(self, split: str) -> Rows | DenseRows | None:
         return self.prepared.rows(split)
@@ -103,6 +104,7 @@ def compress(
     *,
     tolerance: float = 0.005,
     epochs: int = 5,
+    families: Sequence[str] = (),
     tell: Callable[[str], None] = lambda line: None,
 ) -> list[Variant]:
     """Write smaller models of a run's best trial into folders of `output`; gives the original and them.
@@ -112,7 +114,7 @@ def compress(
     best model says of the train rows beside the labels. Each is a model directory as `automl predict` takes it,
     calibrated anew. Of those that lose at most `tolerance` on validation the one with the least bytes times
     milliseconds is recommended. Of an ensemble it is the first member that is made smaller. Raises UserError where the
-    run has no weights or its data has gone.
+    run has no weights, its data has gone, or its model is of a user's own family that `families` does not name.
     """
     best = next((trial for trial in record.ranked if record.directory.trial(trial.number).weights.exists()), None)
     if best is None or not record.directory.best_model.is_dir():
@@ -120,9 +122,15 @@ def compress(
     require_replaceable(output, record.directory.compressed_record.name)
     prepared = prepared_data(record, best.config)
     tell(f"asking the best model about {record.manifest['data']['profile']['rows']['train']:,} train rows")
-    teacher = load_model(record.directory.best_model).predict_probabilities(prepared.inputs("train") or [])
-    weights = load_file(record.directory.trial(best.number).weights)
-    subject = _Subject(record, best, prepared, weights, teacher, epochs)
+    teacher = load_model(record.directory.best_model, families).predict_probabilities(prepared.inputs("train") or [])
+    weights = load_weights(
+        best.config,
+        vocabulary=prepared.vocabulary,
+        classes=len(prepared.classes),
+        path=record.directory.trial(best.number).weights,
+        families=families,
+    ).state_dict()
+    subject = _Subject(record, best, prepared, weights, teacher, epochs, families)
     model = best.config["model"]
 
     found = [_measured(subject, "original", "as trained", subject.build(model, weights), model, None)]
@@ -160,8 +168,13 @@ def _write(subject: _Subject, name: str, module: nn.Module, model: Mapping[str, 
     save_file(pack(module.state_dict()), folder / "model.safetensors")
     subject.prepared.encoder().save(folder)
     config = {**subject.trial.config, "model": dict(model)}
-    sizes = {"vocabulary": subject.prepared.vocabulary, "classes": len(subject.prepared.classes)}
-    return load_weights(config, **sizes, path=folder / "model.safetensors")
+    return load_weights(
+        config,
+        vocabulary=subject.prepared.vocabulary,
+        classes=len(subject.prepared.classes),
+        path=folder / "model.safetensors",
+        families=subject.families,
+    )
 
 
 def _measured(

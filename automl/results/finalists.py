@@ -132,16 +132,22 @@ def _voice(record: RunRecord) -> Voice:
         rows = prepared.rows(split)
         if rows is None:
             return None
-        module = _load(prepared, trial, folder)
+        module = _load(record, prepared, trial, folder)
         with one_thread():
             return predict_probabilities(module.to(default_device()), rows, device=default_device())
 
     return lambda trial, split, refitted: probabilities(trial.number, split, refitted)
 
 
-def _load(prepared: Prepared, trial: TrialRecord, folder: TrialDirectory) -> nn.Module:
+def _load(record: RunRecord, prepared: Prepared, trial: TrialRecord, folder: TrialDirectory) -> nn.Module:
     classes = len(prepared.classes)
-    return load_weights(trial.config, vocabulary=prepared.vocabulary, classes=classes, path=folder.weights)
+    return load_weights(
+        trial.config,
+        vocabulary=prepared.vocabulary,
+        classes=classes,
+        path=folder.weights,
+        families=record.families,
+    )
 
 
 def _kept(record: RunRecord, leaders: list[TrialRecord], voice: Voice, linear: LinearVoice | None) -> Predictions:
@@ -209,7 +215,7 @@ def _latency(record: RunRecord, trial: TrialRecord) -> dict[str, dict[str, float
     prepared = prepared_data(record, trial.config)
     rows = prepared.rows("validation")
     assert rows is not None  # every prepared data set has them
-    module = _load(prepared, trial, record.directory.trial(trial.number))
+    module = _load(record, prepared, trial, record.directory.trial(trial.number))
     found = {}
     for size in LATENCY_BATCHES:
         p50, p95 = np.percentile(latencies(module, rows, batch_size=size), [50, 95]).tolist()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,23 +13,39 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from automl.data import Encoder, load_encoder
+from automl.data import DenseRows, Encoder, load_encoder
 from automl.data.encode import DenseEncoder
 from automl.data.files import replace_folder
+from automl.data.images import ImageEncoder
 from automl.data.modalities import MODALITIES, Modality, modality_of
+from automl.data.sequences import SequenceEncoder
 from automl.data.wide import Column
+from automl.models.embedding import Standardise
 from automl.results.calibration import calibrate, calibration_figures
 from automl.results.card import model_card
 from automl.results.finalists import prepared_data
+from automl.results.package_config import FORMAT_VERSION, NAME, Member, PackageConfig, read_package_config
 from automl.results.predictions import average
 from automl.results.study import ENSEMBLE, RunRecord
 from automl.space import UserError
+from automl.space.families import FAMILIES
+from automl.space.safe_files import read_regular
+from automl.space.spec import tasks_of
 from automl.training.dense_floor import DenseLinear
 from automl.training.floor import Linear, load_linear
-from automl.training.inference import default_device, load_weights, predict_probabilities
-from automl.training.run_directory import RunDirectory, TrialDirectory, read_json, write_json
+from automl.training.inference import default_device, load_weights, predict_probabilities, require_named
+from automl.training.run_directory import RunDirectory, TrialDirectory, write_json
 
-FORMAT_VERSION = 1
+ENCODER_FILES = ("tokenizer.json", "encoder.json")
+MOST_ENCODER = 64 * 1024 * 1024  # bytes of each
+BATCH_ROWS = 256
+KINDS = {  # of what rows hold, the task and the encoder
+    "text": ("text_classification", Encoder),
+    "image": ("image_classification", ImageEncoder),
+    "series": ("sequence_classification", SequenceEncoder),
+}
+MOST_TEXTS = 65_536  # that are prepared at a time
+MOST_NUMBERS = 2**24  # pixels or steps of the images or series that are
 
 
 @dataclass(frozen=True)
@@ -61,15 +78,35 @@ class Model:
 
         Inputs are raw texts, the bytes of image files, or series, [steps] or [steps, channels] of numbers.
         """
-        if not inputs:
-            return np.zeros((0, len(self.classes)), dtype=np.float32)
-        rows = {id(encoder): encoder.encode(inputs) for encoder, _ in self.members}
-        said = [
-            predict_probabilities(module, rows[id(encoder)], device=default_device())
-            for encoder, module in self.members
+        found = [np.zeros((0, len(self.classes)), dtype=np.float32)]
+        found += [
+            self._probabilities(inputs[start : start + self._step]) for start in range(0, len(inputs), self._step)
         ]
-        linear = None if self.linear is None else self.linear.predict_probabilities(inputs)
-        return calibrate(average(said, linear), self.temperature)
+        return np.concatenate(found)
+
+    @property
+    def _step(self) -> int:
+        """How many inputs are prepared at a time, so that they fit in memory, however large a model wants them."""
+        shapes = [encoder.shape for encoder, _ in self.members if not isinstance(encoder, Encoder)]
+        return max(1, MOST_NUMBERS // max(map(math.prod, shapes))) if shapes else MOST_TEXTS
+
+    def _probabilities(self, inputs: Sequence[Any]) -> npt.NDArray[np.float32]:
+        encoders = list({id(encoder): encoder for encoder, _ in self.members}.values())
+        rows = {id(encoder): encoder.encode(inputs) for encoder in encoders}  # once, however many members share one
+        said = []
+        for encoder, module in self.members:
+            size = min(BATCH_ROWS, self._step)
+            voice = predict_probabilities(module, rows[id(encoder)], device=default_device(), batch_size=size)
+            if voice.shape[1] != len(self.classes):
+                raise UserError(f"the model gives {voice.shape[1]:,} probabilities, for {len(self.classes):,} classes")
+            said.append(voice)
+        linear, alone = self.linear, None
+        if isinstance(linear, DenseLinear):
+            known = next((rows[id(each)] for each in encoders if each == linear.encoder), None)
+            alone = linear.of_rows(known if isinstance(known, DenseRows) else linear.encoder.encode(inputs))
+        elif linear is not None:
+            alone = linear.predict_probabilities(inputs)
+        return calibrate(average(said, alone), self.temperature)
 
     def predict(self, inputs: Sequence[Any]) -> list[Prediction]:
         """The most probable label of each raw text, image (bytes of its file) or series, and what each class has."""
@@ -142,10 +179,11 @@ def write_best_model(record: RunRecord) -> Path | None:
     return record.directory.best_model
 
 
-def load_model(path: str | Path) -> Model:
+def load_model(path: str | Path, families: Sequence[str] = ()) -> Model:
     """Load the model of a run directory or of a best_model directory; nothing is unpickled.
 
-    Raises UserError where there is none, or where it is damaged or of a later version.
+    No module of a user's is imported but those of `families`, such as `my_module:my_net`. Raises UserError where there
+    is no model, where it is damaged or of a later version, or where it needs a family that is not named.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -154,58 +192,100 @@ def load_model(path: str | Path) -> Model:
         folder = RunDirectory(folder).best_model
         if not folder.is_dir():
             raise UserError(f"the run {path} has no best model yet: no trial has ended")
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{path} is neither a run directory nor a model directory: it has no config.json")
+    if not (folder / NAME).exists():
+        raise UserError(f"{path} is neither a run directory nor a model directory: it has no {NAME}")
+    config = read_package_config(folder)
     try:
-        config = read_json(folder / "config.json")
-        version = config.get("format_version")
-        if version is None:
-            raise UserError(f"{path} is neither a run directory nor a model directory; name one of them")
-        if version > FORMAT_VERSION:
-            raise UserError(f"{folder} was written by a later version of automl; upgrade to use it")
-        members = _load_members(folder, config)
-        linear = load_linear(_inside(folder, config["linear"])) if config["linear"] else None
-    except UserError:
-        raise
-    except Exception as error:  # the tokenizers library raises bare Exceptions
-        raise UserError(f"the model in {folder} is damaged: {type(error).__name__}: {error}") from error
+        members = _load_members(folder, config, families)
+        linear = None if config.linear is None else _load_linear(folder, config)
+    except OSError as error:
+        raise UserError(f"the model in {folder} is damaged: {error.strerror or error}: {error.filename}") from error
     return Model(
-        tuple(config["classes"]),
-        config.get("column") or config["text_column"],  # as earlier versions called it
-        config["label_column"],
+        tuple(config.classes),
+        config.column,
+        config.label_column,
         members,
         linear,
-        config.get("temperature", 1.0),
-        modality_of(config["members"][0]["config"]["data"]),
+        config.temperature,
+        config.modality,
     )
 
 
-def _load_members(folder: Path, config: Mapping[str, Any]) -> tuple[tuple[Encoder | DenseEncoder, nn.Module], ...]:
+def _load_members(
+    folder: Path, config: PackageConfig, families: Sequence[str]
+) -> tuple[tuple[Encoder | DenseEncoder, nn.Module], ...]:
     """Encoder and network of each member; no path leads out of `folder`."""
     encoders: dict[tuple[bytes, ...], Encoder | DenseEncoder] = {}
     found = []
-    for member in config["members"]:
-        part = _inside(folder, member["folder"])
-        files = (part / name for name in ("tokenizer.json", "encoder.json"))
-        alike = tuple(file.read_bytes() for file in files if file.exists())
-        encoder = encoders.setdefault(alike, load_encoder(part))
+    for member in config.members:
+        part = _inside(folder, member.folder)
+        require_named(member.config.model, families, f"the model in {folder}")  # before anything large is read
+        files = [_inside(folder, str(part / name)) for name in (*ENCODER_FILES, "model.safetensors")]
+        alike = tuple(read_regular(file, MOST_ENCODER) for file in files[:-1] if file.exists())
+        if alike not in encoders:
+            encoders[alike] = load_encoder(part)
+        encoder = encoders[alike]
         module = load_weights(
-            member["config"],
-            vocabulary=member["vocabulary"],
-            classes=len(config["classes"]),
-            path=part / "model.safetensors",
+            {"model": member.config.model},
+            vocabulary=member.vocabulary,
+            classes=len(config.classes),
+            path=files[-1],
+            families=families,
         )
+        _require_fitting(part, config.modality, encoder, module, member)
         found.append((encoder, module.to(default_device())))
     return tuple(found)
 
 
+def _require_fitting(
+    part: Path, modality: Modality, encoder: Encoder | DenseEncoder, module: nn.Module, member: Member
+) -> None:
+    """Raise UserError where a network does not take what its encoder gives."""
+    ((family, _),) = member.config.model.items()
+    channels = [len(layer.mean) for layer in module.modules() if isinstance(layer, Standardise)]
+    task, kind = KINDS[modality.name]
+    if type(encoder) is not kind:
+        reason = f"its encoder is not one of {modality.plural}"
+    elif family in FAMILIES and task not in tasks_of(FAMILIES[family]):
+        reason = f"{family} takes no {modality.plural}"
+    elif isinstance(encoder, Encoder) and encoder.tokenizer.get_vocab_size() > member.vocabulary:
+        reason = f"its tokenizer has more tokens than the {member.vocabulary:,} of its vocabulary"
+    elif family in FAMILIES and isinstance(encoder, Encoder) == bool(channels):
+        reason = f"its network is not one for {modality.plural}"
+    elif not isinstance(encoder, Encoder) and family != "pretrained" and channels[:1] not in ([], [encoder.channels]):
+        reason = f"its network takes {channels[0]} channels, its encoder gives {encoder.channels}"
+    else:
+        return
+    raise UserError(f"the model in {part} is damaged: {reason}")
+
+
+def _load_linear(folder: Path, config: PackageConfig) -> Linear | DenseLinear:
+    assert config.linear is not None
+    part = _inside(folder, config.linear)
+    for file in part.iterdir():
+        _inside(folder, str(file))
+    linear = load_linear(part)
+    if linear.classes != len(config.classes) or isinstance(linear, Linear) != (config.modality.name == "text"):
+        raise UserError(f"the model in {folder} is damaged: its linear model is for other classes or other inputs")
+    if isinstance(linear, DenseLinear) and type(linear.encoder) is not KINDS[config.modality.name][1]:
+        raise UserError(f"the model in {folder} is damaged: its linear model is for other inputs")
+    return linear
+
+
 def _inside(folder: Path, name: str) -> Path:
-    part = (folder / name).resolve()
-    if not part.is_relative_to(folder.resolve()):
-        raise UserError(f"the model in {folder} is damaged: a part of it lies outside, in {name}")
+    """`name`, relative to `folder`, with all links followed; raises UserError where that leads out of it."""
+    try:
+        part = (folder / name).resolve()
+        inside = part.is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError):  # a link to itself, a name with a zero byte
+        inside = False
+    if not inside:
+        raise UserError(f"the model in {folder} is damaged: a part of it lies outside, in {name[:200]}")
     return part
 
 
 def _is_of(folder: Path, numbers: Sequence[int]) -> bool:
-    path = folder / "config.json"
-    return path.is_file() and [member["trial"] for member in read_json(path).get("members", [])] == list(numbers)
+    try:
+        return [member.trial for member in read_package_config(folder).members] == list(numbers)
+    except UserError:
+        return False

@@ -89,6 +89,8 @@ class RunRecord:
     """The variants of `compressed.json`, the original first; none where nothing was made smaller."""
     front: frozenset[int]
     """With several objectives, the trials that no other beats in all of them; else none."""
+    families: tuple[str, ...] = ()
+    """Those of the user's own that may be imported."""
 
     @property
     def metric(self) -> str:
@@ -130,8 +132,11 @@ class RunRecord:
         return tuple(trial for trial in self.trials if trial.status in ended and trial.score is not None)
 
 
-def read_run(directory: RunDirectory) -> RunRecord:
-    """Read a run directory, also while it is being written; raises UserError where it is none or is damaged."""
+def read_run(directory: RunDirectory, families: Sequence[str] = ()) -> RunRecord:
+    """Read a run directory, also while it is being written; raises UserError where it is none or is damaged.
+
+    `families` are those of the user's own whose modules may be imported for it.
+    """
     manifest = read_manifest(directory)
     study = load_study(directory)
     proposed = study.get_trials(deepcopy=False)
@@ -154,6 +159,7 @@ def read_run(directory: RunDirectory) -> RunRecord:
         infeasible=Counter(trial.user_attrs[INFEASIBLE] for trial in proposed if INFEASIBLE in trial.user_attrs),
         compressed=_compressed(directory),
         front=front,
+        families=tuple(families),
     )
 
 

@@ -13,8 +13,11 @@ import torch
 
 from automl.data import Streaming
 from automl.data.files import replace_atomically
+from automl.space import UserError
+from automl.space.safe_files import read_regular
 from automl.training.optimization import Plateau
 from automl.training.start import Training
+from automl.training.torch_files import MOST_BYTES, torch_values
 
 FORMAT = 3
 PROGRESS = ("epoch", "step", "rows", "accumulation")
@@ -58,12 +61,18 @@ def load_checkpoint(training: Training, path: Path) -> None:
     Only tensors and plain values are read (`weights_only`). Raises CheckpointError where the file is damaged or of
     another trial; `training` is then of no further use.
     """
-    content = path.read_bytes()
+    try:
+        content = read_regular(path, MOST_BYTES)
+    except UserError as error:
+        raise CheckpointError(f"{path.name} is damaged: it is no file") from error
     digest = hashlib.sha256().digest_size
     if hashlib.sha256(content[digest:]).digest() != content[:digest]:
         raise CheckpointError(f"{path.name} is damaged")
-    state = torch.load(io.BytesIO(content[digest:]), map_location="cpu", weights_only=True)
-    if state["format"] != FORMAT or state["seed"] != training.seed:
+    try:
+        state = torch_values(content[digest:], path)
+    except Exception as error:  # PyTorch raises many kinds
+        raise CheckpointError(f"{path.name} is damaged") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT or state.get("seed") != training.seed:
         raise CheckpointError(f"{path.name} is no checkpoint of this trial")
     try:
         training.module.load_state_dict(state["module"])

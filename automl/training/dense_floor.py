@@ -9,17 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import load_file, save_file
+import torch
+from safetensors.numpy import save_file
 
 from automl.data import DenseRows, Encoder, load_encoder
 from automl.data.encode import DenseEncoder
 from automl.data.files import replace_folder
+from automl.data.sequences import SequenceEncoder
+from automl.space import UserError
+from automl.training.tensor_files import read_tensors
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
 
 DENSE_PENALTIES = (0.001, 0.01, 0.1, 1.0)  # inverse ones
 DENSE_NAMES = {"image": "logistic regression on pixels", "series": "logistic regression on steps"}
+NUMBERS = (torch.float64, torch.float32, torch.int64, torch.int32)
 MOST_PIXELS = 16  # a side: more add little to a linear model and cost much
 
 
@@ -33,8 +38,12 @@ class DenseLinear:
 
     def predict_probabilities(self, inputs: Sequence[Any]) -> npt.NDArray[np.float32]:
         """Probabilities float32 [inputs, classes] of what the encoder takes; 0 for a class that no train row had."""
-        probabilities = np.zeros((len(inputs), self.classes), dtype=np.float32)
-        features = dense_features(self.encoder.encode(inputs))
+        return self.of_rows(self.encoder.encode(inputs))
+
+    def of_rows(self, rows: DenseRows) -> npt.NDArray[np.float32]:
+        """The same of what the encoder gave."""
+        probabilities = np.zeros((len(rows), self.classes), dtype=np.float32)
+        features = dense_features(rows)
         probabilities[:, self.regression.classes_] = self.regression.predict_proba(features)
         return probabilities
 
@@ -53,16 +62,51 @@ class DenseLinear:
 
 
 def load_dense_linear(folder: Path) -> DenseLinear:
-    """Read what `DenseLinear.save` wrote."""
+    """Read what `DenseLinear.save` wrote. Raises UserError where it is damaged, OSError where a file is missing."""
+    encoder = load_encoder(folder)
+    if isinstance(encoder, Encoder):
+        raise UserError(f"{folder} is damaged: its linear model is for texts, and has no terms")
+    count = read_tensors(folder / "linear.safetensors").get("count")
+    if count is None or count.shape != (1,) or count.is_floating_point() or int(count) < 1:
+        raise UserError(f"{folder} is damaged: it does not say how many classes there are")
+    regression, _ = load_regression(folder, int(count), features_of(encoder))
+    return DenseLinear(encoder, regression, int(count))
+
+
+def load_regression(
+    folder: Path, classes: int, features: int
+) -> tuple[LogisticRegression, dict[str, npt.NDArray[Any]]]:
+    """The regression in `linear.safetensors`, which fits so many classes and features, and what else is there.
+
+    Raises UserError where it does not.
+    """
     from sklearn.linear_model import LogisticRegression
 
-    weights = load_file(folder / "linear.safetensors")
-    encoder = load_encoder(folder)
-    assert not isinstance(encoder, Encoder)
+    path = folder / "linear.safetensors"
+    found = {name: tensor.numpy() for name, tensor in read_tensors(path).items() if tensor.dtype in NUMBERS}
+    wanted = ("coefficients", "intercepts", "classes")
+    if not set(wanted) <= found.keys():
+        raise UserError(f"{path} is damaged: it lacks one of {', '.join(wanted)}")
+    coefficients, intercepts, known = (found.pop(name) for name in wanted)
+    integers = known.ndim == 1 and known.dtype.kind == "i" and len(known) >= 2
+    if not integers or known[0] < 0 or known[-1] >= classes or (np.diff(known) <= 0).any():
+        raise UserError(f"{path} is damaged: its classes are not numbers of {classes:,} classes in order")
+    rows = 1 if len(known) == 2 else len(known)
+    if coefficients.shape != (rows, features) or intercepts.shape != (rows,):
+        raise UserError(f"{path} is damaged: its coefficients are not {rows:,} of {features:,}")
+    if not (np.isfinite(coefficients).all() and np.isfinite(intercepts).all()):
+        raise UserError(f"{path} is damaged: its coefficients are not finite")
     regression = LogisticRegression()
-    regression.coef_, regression.intercept_ = weights["coefficients"], weights["intercepts"]
-    regression.classes_ = weights["classes"]
-    return DenseLinear(encoder, regression, int(weights["count"][0]))
+    regression.coef_, regression.intercept_, regression.classes_ = coefficients, intercepts, known
+    return regression, found
+
+
+def features_of(encoder: DenseEncoder) -> int:
+    """How many numbers `dense_features` gives of a row."""
+    if isinstance(encoder, SequenceEncoder):
+        return encoder.max_length * encoder.channels
+    square = -(-encoder.size // MOST_PIXELS)
+    return (encoder.size // square) ** 2 * encoder.channels
 
 
 def dense_features(rows: DenseRows) -> npt.NDArray[np.float32]:

@@ -11,14 +11,18 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import load_file, save_file
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors.numpy import save_file
 
 from automl.data import DenseRows, Encoder, Prepared, clean_texts
+from automl.data.encode import fixed_clean
 from automl.data.files import replace_folder
+from automl.space import UserError
+from automl.space.safe_files import read_as
 from automl.training.dense_floor import (
     DENSE_NAMES,
     DENSE_PENALTIES,
@@ -26,6 +30,7 @@ from automl.training.dense_floor import (
     dense_features,
     fit_standardised,
     load_dense_linear,
+    load_regression,
 )
 from automl.training.metrics import compute_metrics
 
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
+MOST_BYTES = 1024**3  # of linear.json
 INVERSE_PENALTIES = (0.5, 1.0, 2.0, 4.0)
 NAME = "TF-IDF and logistic regression"
 # Thai and Lao, Burmese, Khmer, kana, and Han: scripts without spaces between words
@@ -80,20 +86,30 @@ class Linear:
             )
 
 
-def load_linear(folder: Path) -> Linear | DenseLinear:
-    """Read what a linear model's `save` wrote."""
-    from sklearn.linear_model import LogisticRegression
+class _LinearFile(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True)
 
-    if not (folder / "linear.json").exists():
+    clean: dict[str, bool | str]
+    classes: Annotated[int, Field(ge=1)]
+    analyzer: Literal["word", "char"] = "word"
+    terms: Annotated[list[str], Field(min_length=1)]
+
+
+def load_linear(folder: Path) -> Linear | DenseLinear:
+    """What a linear model's `save` wrote. Raises UserError where it is damaged, OSError where a file is missing."""
+    path = folder / "linear.json"
+    if not path.exists():
         return load_dense_linear(folder)
-    content = json.loads((folder / "linear.json").read_text(encoding="utf-8"))
-    weights = load_file(folder / "linear.safetensors")
-    vectorizer = _vectorizer(content.get("analyzer", "word"), content["terms"])
-    vectorizer.idf_ = weights["idf"]
-    regression = LogisticRegression()
-    regression.coef_, regression.intercept_ = weights["coefficients"], weights["intercepts"]
-    regression.classes_ = weights["classes"]
-    return Linear(content["clean"], vectorizer, regression, content["classes"])
+    content = read_as(path, _LinearFile, MOST_BYTES)
+    if len(set(content.terms)) < len(content.terms):
+        raise UserError(f"{path} is damaged: a term is there twice")
+    regression, others = load_regression(folder, content.classes, len(content.terms))
+    idf = others.get("idf")
+    if idf is None or idf.shape != (len(content.terms),) or not np.isfinite(idf).all():
+        raise UserError(f"{folder} is damaged: its idf do not fit its terms")
+    vectorizer = _vectorizer(content.analyzer, content.terms)
+    vectorizer.idf_ = idf
+    return Linear(fixed_clean(content.clean, path), vectorizer, regression, content.classes)
 
 
 def _analyzer(texts: Iterable[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from automl.data import DenseRows, Rows, batches
-from automl.models import build, lexicon_of
+from automl.models import FAMILIES, build, family_section, is_user_family, lexicon_of
 from automl.space import UserError
-from automl.training.packed_weights import unpack
+from automl.space.fixed import fixed_section
+from automl.training.packed_weights import packed_shapes, read_shapes, unpack
 from automl.training.shard import ALONE, Shard
+from automl.training.tensor_files import read_header, read_some, read_tensors, require_same
 
 CHECK_EVERY = 20  # steps between looks at the loss, the clock and whether to stop
 
@@ -101,17 +102,78 @@ def predict_probabilities(
     return shard.sum(probabilities).cpu().numpy()
 
 
-def load_weights(config: Mapping[str, Any], *, vocabulary: int, classes: int, path: Path) -> nn.Module:
+def require_named(model: Mapping[str, Any], families: Sequence[str], what: str) -> None:
+    """Raise UserError where a `model` section names a family of the user's own that is not one of `families`.
+
+    To build its network its module is imported, which runs what somebody wrote: only who loads the model may ask so.
+    """
+    for family in model:
+        if is_user_family(family) and family not in families:
+            shown = family[:80]
+            raise UserError(
+                f"{what} needs {shown!r}, which is no family of automl but Python code that would be run; "
+                f"if you trust it, say --family {shown}, or families=[{shown!r}] in Python"
+            )
+
+
+def checked_model(model: Mapping[str, Any], path: Path, families: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+    """The `model` section `{family: settings}` in the file `path`, every setting fixed and within its bounds.
+
+    Raises UserError for other ones, for no known family, and for one of a user's own that `families` does not name.
+    """
+    if len(model) != 1:
+        raise UserError(f"{path} is damaged: a model is of one family, not {len(model)}")
+    ((family, settings),) = model.items()
+    require_named(model, families, f"the model in {path.parent}")
+    if not is_user_family(family) and family not in FAMILIES:
+        raise UserError(f"{path} is damaged: there is no family {family[:80]!r}; a later version of automl may know it")
+    section = family_section(family) if is_user_family(family) else FAMILIES[family]
+    return {family: fixed_section(settings, section, path, family)}
+
+
+def load_weights(
+    config: Mapping[str, Any], *, vocabulary: int, classes: int, path: Path, families: Sequence[str] = ()
+) -> nn.Module:
     """Build the network of `config["model"]` on the CPU with the weights of a safetensors file.
 
-    Raises UserError where the file is missing, damaged, or of another network.
+    Settings, names, shapes and types are compared with the file before memory is taken for numbers. Raises UserError
+    where the file is missing, damaged, or of another network, or where the network is of a family of the user's own
+    (`module:function`) that `families` does not name.
     """
     try:
-        weights = unpack(load_file(path))
-        module = build(config["model"], vocabulary=vocabulary, classes=classes, lexicon=lexicon_of(weights))
+        model = checked_model(config["model"], path, families)
+        stored = packed_shapes(read_header(path), read_shapes(read_some(path, "shape:")))
+        with torch.device("meta"):  # takes no memory, however large it is
+            module = build(model, vocabulary=vocabulary, classes=classes, lexicon=lexicon_of(stored))
+        wanted = module.state_dict()
+        require_same(stored, wanted, "it is of another network")
+        weights = unpack(read_tensors(path))
+        require_same(weights, wanted, "it has changed meanwhile")
+        _check_numbers(weights, list(model))
+        if any(map(is_user_family, model)):
+            module = build(
+                model, vocabulary=vocabulary, classes=classes
+            )  # whose buffers may be more than its state_dict
+        else:
+            module = module.to_empty(device="cpu")
         module.load_state_dict(weights)
-    except UserError:
-        raise
-    except Exception as error:
+    except UserError as error:
         raise UserError(f"cannot load the model's weights from {path}: {error}") from error
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), "")[:200]
+        raise UserError(f"cannot load the model's weights from {path}: {type(error).__name__}: {reason}") from error
     return module.eval()
+
+
+def _check_numbers(weights: Mapping[str, Tensor], families: Sequence[str]) -> None:
+    """Raise UserError for numbers that a network of this package cannot compute with."""
+    if any(map(is_user_family, families)):
+        return
+    for name, tensor in weights.items():
+        if name.endswith("standardise.mean") and not tensor.isfinite().all():
+            raise UserError(f"{name} is not finite")
+        if name.endswith("standardise.deviation") and not (tensor.isfinite() & (tensor > 0)).all():
+            raise UserError(f"{name} is not finite and above 0")
+    numbers, ngrams = weights.get("embedding.subword_numbers"), weights.get("embedding.ngrams.weight")
+    if numbers is not None and ngrams is not None and ((numbers < 0) | (numbers >= len(ngrams))).any():
+        raise UserError("embedding.subword_numbers names n-grams that there are not")

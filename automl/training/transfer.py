@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from automl.data import Encoder, load_encoder
 from automl.data.vocabulary import token_texts
 from automl.space import UserError, nearest
+from automl.space.safe_files import read_json_file
 from automl.training.packed_weights import unpack
-from automl.training.run_directory import RunDirectory, read_json
+from automl.training.run_directory import RunDirectory
+from automl.training.tensor_files import read_tensors
+from automl.training.torch_files import read_torch
 
 # Weights with a row for each word of a vocabulary, which is another one in another model.
 WORD_ROWS = ("embedding.embedding.weight", "embedding.tuned.weight", "embedding.frozen.weight")
@@ -62,10 +64,12 @@ def read_state_dict(path: Path, setting: str) -> Mapping[str, Tensor]:
     Raises UserError, which begins with the `setting` that names the file, where it cannot be read.
     """
     try:
-        packed = path.suffix == ".safetensors"
-        weights = unpack(load_file(path)) if packed else torch.load(path, "cpu", weights_only=True)
+        weights = unpack(read_tensors(path)) if path.suffix == ".safetensors" else read_torch(path)
+    except UserError as error:
+        raise UserError(f"{setting}: cannot read {path}: {error}") from error
     except Exception as error:  # the libraries raise many kinds, and bare Exceptions
-        raise UserError(f"{setting}: cannot read {path}: {type(error).__name__}: {error}") from error
+        reason = next(iter(str(error).splitlines()), "")[:200]
+        raise UserError(f"{setting}: cannot read {path}: {type(error).__name__}: {reason}") from error
     if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise UserError(f"{setting}: {path} holds no state dict, a mapping of names to tensors")
     return weights
@@ -74,8 +78,8 @@ def read_state_dict(path: Path, setting: str) -> Mapping[str, Tensor]:
 def _config(folder: Path) -> Mapping[str, Any]:
     """What `config.json` says of the model in a folder; nothing where it is not there or is none."""
     try:
-        config = read_json(folder / "config.json")
-    except (OSError, ValueError):
+        config = read_json_file(folder / "config.json")
+    except (OSError, UserError):
         return {}
     return config if isinstance(config, Mapping) else {}
 
@@ -88,10 +92,10 @@ def _classes_of(config: Mapping[str, Any]) -> Sequence[str] | None:
 def _first_member(folder: Path, config: Mapping[str, Any]) -> Path:
     """Where the weights of a best_model directory lie: of an ensemble those of the network that ranks first."""
     try:
-        members = [folder / member["folder"] for member in config["members"]]
-    except (LookupError, TypeError):
+        members = [(folder / member["folder"]).resolve() for member in config["members"]]
+    except (LookupError, TypeError, ValueError, OSError, RuntimeError):  # no list of folders, or no name of one
         return folder
-    inside = [member for member in members if member.resolve().is_relative_to(folder.resolve())]
+    inside = [member for member in members if member.is_relative_to(folder.resolve())]
     return next((member for member in inside if (member / "model.safetensors").is_file()), folder)
 
 

@@ -227,6 +227,10 @@ def test_a_whole_search_of_it(module: str, tmp_path: Path, small_data: Path) -> 
     packed = json.loads((tmp_path / "other/run/best_model/config.json").read_text())
     if any(f"{module}:bag" in member["config"]["model"] for member in packed["members"]):
         without = command("predict", "run", "../in.csv")
-        assert without.returncode == 2 and "PYTHONPATH" in without.stderr
-    found = command("predict", "run", "../in.csv", PYTHONPATH=f"{environment['PYTHONPATH']}{os.pathsep}{tmp_path}")
+        assert without.returncode == 2 and f"--family {module}:bag" in without.stderr
+        nowhere = command("predict", "run", "../in.csv", "--family", f"{module}:bag")
+        assert nowhere.returncode == 2 and "PYTHONPATH" in nowhere.stderr
+        assert f'families=["{module}:bag"]' in (tmp_path / "other/run/best_model/README.md").read_text()
+    named = ("--family", f"{module}:bag")
+    found = command("predict", "run", "../in.csv", *named, PYTHONPATH=f"{environment['PYTHONPATH']}{os.pathsep}{tmp_path}")
     assert found.returncode == 0 and "a good flight" in found.stdout
