@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from automl.data import DenseRows, Rows, batches
-from automl.models import FAMILIES, build, family_section, is_user_family, lexicon_of
+from automl.models import FAMILIES, Lexicon, build, family_section, is_user_family, lexicon_of
 from automl.space import UserError
 from automl.space.fixed import fixed_section
 from automl.training.packed_weights import packed_shapes, read_shapes, unpack
@@ -143,8 +143,7 @@ def load_weights(
     try:
         model = checked_model(config["model"], path, families)
         stored = packed_shapes(read_header(path), read_shapes(read_some(path, "shape:")))
-        with torch.device("meta"):  # takes no memory, however large it is
-            module = build(model, vocabulary=vocabulary, classes=classes, lexicon=lexicon_of(stored))
+        module = _without_numbers(model, vocabulary, classes, lexicon_of(stored))
         wanted = module.state_dict()
         require_same(stored, wanted, "it is of another network")
         weights = unpack(read_tensors(path))
@@ -163,6 +162,17 @@ def load_weights(
         reason = next(iter(str(error).splitlines()), "")[:200]
         raise UserError(f"cannot load the model's weights from {path}: {type(error).__name__}: {reason}") from error
     return module.eval()
+
+
+def _without_numbers(model: Mapping[str, Any], vocabulary: int, classes: int, lexicon: Lexicon) -> nn.Module:
+    """The network on PyTorch's `meta` device, where it takes no memory, however large it is."""
+    try:
+        with torch.device("meta"):
+            return build(model, vocabulary=vocabulary, classes=classes, lexicon=lexicon)
+    except Exception:
+        if not any(map(is_user_family, model)):
+            raise
+        return build(model, vocabulary=vocabulary, classes=classes)  # one whose code looks at its numbers
 
 
 def _check_numbers(weights: Mapping[str, Tensor], families: Sequence[str]) -> None:

@@ -232,5 +232,7 @@ def test_a_whole_search_of_it(module: str, tmp_path: Path, small_data: Path) -> 
         assert nowhere.returncode == 2 and "PYTHONPATH" in nowhere.stderr
         assert f'families=["{module}:bag"]' in (tmp_path / "other/run/best_model/README.md").read_text()
     named = ("--family", f"{module}:bag")
-    found = command("predict", "run", "../in.csv", *named, PYTHONPATH=f"{environment['PYTHONPATH']}{os.pathsep}{tmp_path}")
+    found = command(
+        "predict", "run", "../in.csv", *named, PYTHONPATH=f"{environment['PYTHONPATH']}{os.pathsep}{tmp_path}"
+    )
     assert found.returncode == 0 and "a good flight" in found.stdout
