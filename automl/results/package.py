@@ -225,6 +225,7 @@ def _load_members(
         if alike not in encoders:
             encoders[alike] = load_encoder(part)
         encoder = encoders[alike]
+        _require_fitting(part, config.modality, encoder, member)
         module = load_weights(
             {"model": member.config.model},
             vocabulary=member.vocabulary,
@@ -232,17 +233,14 @@ def _load_members(
             path=files[-1],
             families=families,
         )
-        _require_fitting(part, config.modality, encoder, module, member)
+        _require_channels(part, encoder, module, member)
         found.append((encoder, module.to(default_device())))
     return tuple(found)
 
 
-def _require_fitting(
-    part: Path, modality: Modality, encoder: Encoder | DenseEncoder, module: nn.Module, member: Member
-) -> None:
-    """Raise UserError where a network does not take what its encoder gives."""
+def _require_fitting(part: Path, modality: Modality, encoder: Encoder | DenseEncoder, member: Member) -> None:
+    """Raise UserError where a member's encoder or family is for other inputs."""
     ((family, _),) = member.config.model.items()
-    channels = [len(layer.mean) for layer in module.modules() if isinstance(layer, Standardise)]
     task, kind = KINDS[modality.name]
     if type(encoder) is not kind:
         reason = f"its encoder is not one of {modality.plural}"
@@ -250,13 +248,19 @@ def _require_fitting(
         reason = f"{family} takes no {modality.plural}"
     elif isinstance(encoder, Encoder) and encoder.tokenizer.get_vocab_size() > member.vocabulary:
         reason = f"its tokenizer has more tokens than the {member.vocabulary:,} of its vocabulary"
-    elif family in FAMILIES and isinstance(encoder, Encoder) == bool(channels):
-        reason = f"its network is not one for {modality.plural}"
-    elif not isinstance(encoder, Encoder) and family != "pretrained" and channels[:1] not in ([], [encoder.channels]):
-        reason = f"its network takes {channels[0]} channels, its encoder gives {encoder.channels}"
     else:
         return
     raise UserError(f"the model in {part} is damaged: {reason}")
+
+
+def _require_channels(part: Path, encoder: Encoder | DenseEncoder, module: nn.Module, member: Member) -> None:
+    """Raise UserError where a network of this package does not take what its encoder gives."""
+    ((family, _),) = member.config.model.items()
+    wanted = [0] if isinstance(encoder, Encoder) else [encoder.channels]
+    found = [len(layer.mean) for layer in module.modules() if isinstance(layer, Standardise)] or [0]
+    if family in FAMILIES and family != "pretrained" and found != wanted:  # which takes grey and colour alike
+        reason = f"its network takes {found[0]} channels, its encoder gives {wanted[0]}"
+        raise UserError(f"the model in {part} is damaged: {reason}")
 
 
 def _load_linear(folder: Path, config: PackageConfig) -> Linear | DenseLinear:
