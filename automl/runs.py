@@ -135,6 +135,7 @@ def resume(
     from automl.search.manifest import budget, update_manifest
     from automl.search.publishing import driving
     from automl.search.ray_session import ray_beside, require_no_ray
+    from automl.training.named_files import require_unchanged
 
     require_no_ray()
     overrides = (*manifest["overrides"], *_budget_overrides(trials, time_budget, None))
@@ -145,6 +146,7 @@ def resume(
             if prepared.fingerprint != manifest["data"]["fingerprint"]:
                 raise changed_data(_first_config(spec)["data"], known, prepared.files)
             data = {**manifest["data"], "files": prepared.files}
+            require_unchanged(manifest.get("named_files", {}), cache_directory())
             update_manifest(directory, status="running", budget=budget(spec), overrides=list(overrides), data=data)
             return _search(spec, directory, publisher, prepared, address=address, quiet=quiet)
 

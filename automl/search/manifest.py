@@ -15,6 +15,7 @@ from automl.data.machine import memory_limit
 from automl.search.resources import Capacity
 from automl.space import SearchSpec
 from automl.training.database import Database
+from automl.training.named_files import digest_named_files
 from automl.training.run_directory import RunDirectory, read_json, write_json
 
 SCHEMA_VERSION = 1
@@ -61,6 +62,7 @@ def create_manifest(
             "classes": list(prepared.classes),
             "profile": prepared.profile,
         },
+        "named_files": digest_named_files(spec, prepared.path.parent),
         "prepared": str(prepared.path),
         "metric": spec.search.metric,
         "mode": spec.search.mode,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,6 +37,8 @@ class Drive:
     memory: MemoryWatch
     files: str | None
     """The digest of the data files that the run began with."""
+    named_files: Mapping[str, str]
+    """Those of other files that trials take weights from."""
 
 
 def search_trials(drive: Drive) -> None:
@@ -122,6 +124,7 @@ def _assignment(drive: Drive, proposal: Proposal, folder: TrialDirectory, traini
         threads=max(1, int(drive.share.cpus)),
         stall_timeout=drive.spec.search.stall_timeout_seconds,
         files=drive.files,
+        named_files=dict(drive.named_files),
         workers=drive.share.workers,
         worker_resources=drive.share.worker_resources(),
     )

@@ -8,6 +8,7 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from contextlib import chdir
+from pathlib import Path
 from typing import Any
 
 import ray.train
@@ -18,6 +19,7 @@ from automl.search.trial import Assignment, data_of, make_family_importable, set
 from automl.search.watchdog import PREPARING, watch
 from automl.training.checkpoint import save_weights
 from automl.training.fit import train_epoch
+from automl.training.named_files import require_unchanged
 from automl.training.run_directory import RunDirectory, TrialDirectory, read_json, write_json
 from automl.training.shard import Shard
 from automl.training.start import start
@@ -77,6 +79,7 @@ def _refit(config: dict[str, Any]) -> None:
         alive(PREPARING)
         make_family_importable(assignment)
         with chdir(assignment.beside()):  # a configuration may name files
+            require_unchanged(assignment.named_files, Path(assignment.cache))
             training = start(
                 assignment.config,
                 data_of(assignment),

@@ -27,6 +27,7 @@ from automl.search.watchdog import PREPARING
 from automl.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, save_weights
 from automl.training.fit import train_epoch
 from automl.training.latency import latencies
+from automl.training.named_files import require_unchanged
 from automl.training.run_directory import TrialDirectory, write_json
 from automl.training.shard import ALONE, Shard
 from automl.training.start import Training, start
@@ -59,6 +60,7 @@ class Assignment:
     pauses: list[int] = field(default_factory=list)  # epochs after which the trial may have to wait
     stall_timeout: float | None = None
     files: str | None = None  # the digest of the data files that the run began with (`Prepared.files`)
+    named_files: dict[str, str] = field(default_factory=dict)  # digests of other files, as the run began with them
     workers: int = 1
     worker_resources: dict[str, float] = field(default_factory=dict)  # of each worker, in Ray's names
 
@@ -178,6 +180,7 @@ def begin(
         shard.wait(device)  # until the first process is done with the checkpoint
     folder.fetch(folder.metrics, folder.checkpoint)
     with chdir(assignment.beside()):  # a configuration may name files
+        require_unchanged(assignment.named_files, Path(assignment.cache))
         training, lines, note = _restore(assignment, prepared, folder, device, shard)
     if shard.rank == 0:
         shard.wait(device)
