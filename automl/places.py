@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from pathlib import Path
 
-from automl.data.remote import cache_directory
-from automl.data.store import Store, is_url
+from automl.data.remote import private_folder
+from automl.data.store import Allowance, Store, is_url
 from automl.space import UserError
+from automl.space.urls import redacted
 from automl.training.run_directory import RunDirectory
 
 
@@ -39,9 +41,8 @@ def open_run(place: str | Path, *, models: bool = False, drive: bool = False) ->
         if not directory.path.is_dir():
             raise UserError(f"there is no run directory {place}")
     if not directory.manifest.is_file() or not directory.space.is_file():
-        raise UserError(
-            f"{place} is no run directory: it has no {directory.manifest.name} or no {directory.space.name}"
-        )
+        lacks = f"it has no {directory.manifest.name} or no {directory.space.name}"
+        raise UserError(f"{redacted(str(place))} is no run directory: {lacks}")
     return directory
 
 
@@ -54,9 +55,10 @@ def model_folder(place: str | Path) -> Path:
     folder = _copy("models", store.url)
     names = store.names(best)
     if not names:
-        raise UserError(f"there is no model at {place}")
+        raise UserError(f"there is no model at {redacted(str(place))}")
+    allowance = Allowance(store.url)
     for name in names:
-        store.get(name, folder / name.removeprefix(best))
+        store.get(name, folder / name.removeprefix(best), allowance)
     return folder
 
 
@@ -67,4 +69,6 @@ def _copied(purpose: str, url: str) -> RunDirectory:
 
 def _copy(purpose: str, url: str) -> Path:
     digest = hashlib.blake2b(url.encode(), digest_size=8).hexdigest()
-    return cache_directory() / purpose / digest / url.rpartition("/")[2]
+    folder = private_folder(purpose) / digest
+    name = url.rpartition("/")[2]
+    return folder / (name if re.fullmatch(r"[\w-][\w.-]{0,99}", name) else "copy")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import tarfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from automl.data.bounds import DOWNLOAD_BYTES, DOWNLOAD_FILES
 from automl.space import UserError
 
 CHECKPOINTS = ("checkpoint.pt",)  # of no use but to go on with the run
@@ -35,9 +37,20 @@ def is_wanted(name: str) -> bool:
 
 
 def unpack(content: bytes, folder: Path) -> None:
-    """Write an archive's files into `folder`; raises UserError where one would lie outside of it."""
+    """Write an archive's files into `folder`; raises UserError where one would lie outside of it, or for too much."""
+    written, files = 0, 0
+
+    def counted(member: tarfile.TarInfo, place: str) -> tarfile.TarInfo:
+        nonlocal written, files
+        written, files = written + member.size, files + 1
+        if written > DOWNLOAD_BYTES.value():
+            raise DOWNLOAD_BYTES.exceeded("the cluster's answer unpacks to")
+        if files > DOWNLOAD_FILES.value():
+            raise DOWNLOAD_FILES.exceeded("the cluster's answer has", "files")
+        return tarfile.data_filter(member, place)
+
     try:
-        with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as tar:
-            tar.extractall(folder, filter="data")
-    except tarfile.TarError as error:
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r|gz") as tar:  # a stream: one member after another
+            tar.extractall(folder, filter=counted)
+    except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
         raise UserError(f"the cluster's answer is not unpacked: {error}") from error

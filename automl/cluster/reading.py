@@ -18,7 +18,7 @@ from automl.cluster.archive import is_wanted, unpack, wanted
 from automl.cluster.client import ENDED, job_states, latest_state, nodes_and_resources, refusals, start_job
 from automl.cluster.names import run_name
 from automl.cluster.status import RunStatus, list_status, read_status, with_job
-from automl.data.store import Store, is_url
+from automl.data.store import Allowance, Store, is_url
 from automl.space import UserError
 
 if TYPE_CHECKING:
@@ -109,10 +109,10 @@ def resources(cluster: Cluster) -> Mapping[str, Any]:
 
 def _copy(place: str, folder: Path) -> None:
     if is_url(place):
-        store = Store(place)
+        store, allowance = Store(place), Allowance(place)
         for name in store.names():
             if is_wanted(name.rpartition("/")[2]):
-                store.get(name, folder / name)
+                store.get(name, folder / name, allowance)
         return
     for path in wanted(Path(place)):
         target = folder / path.relative_to(place)

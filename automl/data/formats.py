@@ -40,6 +40,21 @@ def table_format(path: Path) -> str:
     return found
 
 
+def is_table(path: Path) -> bool:
+    """Whether a file is a table by its name, and not hidden."""
+    suffix = path.with_suffix("").suffix if packing(path) else path.suffix
+    found = FORMATS.get(suffix.lower())
+    known = found is not None and (not packing(path) or found in TEXT_FORMATS)
+    return known and not path.name.startswith((".", "_"))
+
+
+def table_ending(path: Path) -> str:
+    """The ending of a table's name, in lower case: `.parquet`, `.csv.gz`."""
+    packed = path.suffix.lower() if packing(path) else ""
+    kind = (path.with_suffix("") if packed else path).suffix.lower()
+    return f"{kind if kind in FORMATS else ''}{packed}"
+
+
 def packing(path: Path) -> str | None:
     """How a text table is packed by its ending: gzip, zstd, or not at all."""
     return PACKED.get(path.suffix.lower())

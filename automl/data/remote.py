@@ -6,9 +6,9 @@ import hashlib
 import json
 import os
 import re
+import stat
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from pathlib import Path
 
 import platformdirs
@@ -16,8 +16,11 @@ from filelock import FileLock
 from fsspec.utils import glob_translate
 
 from automl.data.files import replace_folder
-from automl.data.store import Store, is_url
+from automl.data.formats import FORMATS, is_table, table_ending
+from automl.data.store import Allowance, Store
+from automl.data.urls import WEB, is_url, require_allowed_url
 from automl.space import UserError
+from automl.space.urls import redacted
 
 FETCHED_AT_ONCE = 16  # files of a folder
 WILD = re.compile(r"[*?\[]")
@@ -29,6 +32,35 @@ def cache_directory() -> Path:
     return Path(asked) if asked and not is_url(asked) else platformdirs.user_cache_path("automl")
 
 
+def private_folder(purpose: str) -> Path:
+    """A folder of this machine's cache that only its user can enter.
+
+    Raises UserError where someone else made it.
+    """
+    folder, user = cache_directory() / purpose, os.getuid()
+    if folder.is_dir() and folder.lstat().st_uid != user:  # a cache that several users share
+        folder = folder.with_name(f"{purpose}-{user}")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    state = folder.lstat()
+    if not stat.S_ISDIR(state.st_mode) or state.st_uid != user:
+        raise UserError(f"{folder} is no folder of yours; remove it, or set AUTOML_CACHE to another")
+    if state.st_mode & 0o077:
+        folder.chmod(0o700)
+    return folder
+
+
+def is_glob(url: str) -> bool:
+    """Whether a URL names files by a pattern. In that of a web server `?` begins a query, and brackets an address."""
+    scheme, _, place = url.partition("://")
+    return ("*" in place or "[" in place.partition("/")[2]) if scheme.lower() in WEB else bool(WILD.search(place))
+
+
+def path_of(url: str) -> str:
+    """What a URL is without a web server's query."""
+    return url.partition("?")[0] if url.partition("://")[0].lower() in WEB else url
+
+
 def find_remote(url: str) -> dict[str, str]:
     """The URLs of the files that a URL names: a file, all files of a folder, or those that fit a glob.
 
@@ -36,58 +68,72 @@ def find_remote(url: str) -> dict[str, str]:
     store cannot be used, OSError where it does not answer.
     """
     scheme, _, place = url.partition("://")
-    folder, name = place.rstrip("/").rsplit("/", 1) if "/" in place.rstrip("/") else (place.rstrip("/"), "")
-    if not WILD.search(place):
-        if name and (state := Store(f"{scheme}://{folder}").state(name)) is not None:
+    scheme = scheme.lower()
+    web = scheme in WEB
+    if not is_glob(url):
+        require_allowed_url(url)
+        path, query, options = place.partition("?")
+        folder, _, name = path.rstrip("/").rpartition("/")
+        if web and query and not name:
+            raise UserError(f"{redacted(url)} names no file")
+        # A web server answers for any path: what it calls a file is one by its name, else a page of links.
+        file = folder and (not web or (not path.endswith("/") and "." in name))
+        if file and web and not is_table(Path(name)):
+            raise UserError(f"{redacted(url)} names no file that ends in {', '.join(FORMATS)}")
+        if file and (state := Store(f"{scheme}://{folder}").state(name + query + options)) is not None:
             return {url: state}
-        root, pattern = place.rstrip("/"), "**"
+        root, pattern = path.rstrip("/"), "**"
     else:
-        fixed = place[: WILD.search(place).start()].rpartition("/")[0]  # type: ignore[union-attr]
+        start = WILD.search(place, place.find("/") if web else 0).start()  # type: ignore[union-attr]
+        fixed = place[:start].rpartition("/")[0]
         root, pattern = fixed, place[len(fixed) + 1 :]
     if not root:
-        raise UserError(f"{url} names no folder of a store")
+        raise UserError(f"{redacted(url)} names no folder of a store")
     fits = re.compile(glob_translate(pattern))
-    states = Store(f"{scheme}://{root}").states()
-    found = {f"{scheme}://{root}/{each}": state for each, state in states.items() if fits.match(each)}
-    if not found:
-        raise UserError(f"there is no file at {url}")
-    return found
+    store = Store(f"{scheme}://{root}")
+    found = {each: state for each, state in store.states().items() if fits.match(each)}
+    if not found or (web and "?" in url):
+        raise UserError(f"there is no file at {redacted(url)}")
+    if web:  # a page of links has neither sizes nor times
+        with ThreadPoolExecutor(FETCHED_AT_ONCE) as pool:
+            found = dict(zip(found, pool.map(lambda name: store.state(name) or "", found), strict=True))
+    return {f"{scheme}://{root}/{each}": state for each, state in found.items()}
 
 
-def fetch(url: str, state: str) -> Path:
-    """A copy of the file at a URL, which is fetched where this machine has none of this state."""
-    return _fetched(url, state, cache_directory())
+def fetch_files(url: str, files: Mapping[str, str]) -> list[Path]:
+    """Copies of files, URLs with their states, that `url` names together; fetched where this machine has none."""
+    allowance = Allowance(url)
+    return [_fetched(each, state, private_folder("sources"), allowance) for each, state in files.items()]
 
 
 def fetch_folder(url: str, files: Mapping[str, str]) -> Path:
     """A copy of the folder at a URL with some of its files, URLs with their states; fetched where there is none."""
-    path = _place(url, json.dumps(files), cache_directory())
+    path = private_folder("sources") / _digest(url, json.dumps(files))
     with FileLock(path.with_name(f"{path.name}.lock")):
         if not path.exists():
+            allowance = Allowance(url)
             with replace_folder(path) as folder, ThreadPoolExecutor(FETCHED_AT_ONCE) as pool:
                 names = [each[len(url.rstrip("/")) + 1 :] for each in files]
-                list(pool.map(lambda name: _get(url.rstrip("/"), name, folder / name), names))
+                list(pool.map(lambda name: _get(url.rstrip("/"), name, folder / name, allowance), names))
     return path
 
 
-@lru_cache(maxsize=4096)
-def _fetched(url: str, state: str, cache: Path) -> Path:
-    folder, _, name = url.rpartition("/")
-    path = _place(url, state, cache)
-    with FileLock(path.with_name(f"{path.name}.lock")):
-        if not path.exists():
-            _get(folder, name, path)
-    return path
+def _fetched(url: str, state: str, cache: Path, allowance: Allowance) -> Path:
+    """The copy of a file, named by a digest and that ending which says what kind of table it is."""
+    path, query, options = url.partition("?") if url.partition("://")[0].lower() in WEB else (url, "", "")
+    folder, _, name = path.rpartition("/")
+    copy = cache / f"{_digest(url, state)}{table_ending(Path(name))}"
+    if not copy.exists():
+        with FileLock(copy.with_name(f"{copy.name}.lock")):
+            if not copy.exists():
+                _get(folder, name + query + options, copy, allowance)
+    return copy
 
 
-def _get(folder: str, name: str, path: Path) -> None:
-    if not Store(folder).get(name, path):
-        raise UserError(f"there is no file at {folder}/{name}")
+def _get(folder: str, name: str, path: Path, allowance: Allowance) -> None:
+    if not Store(folder).get(name, path, allowance):
+        raise UserError(f"there is no file at {redacted(f'{folder}/{name}')}")
 
 
-def _place(url: str, state: str, cache: Path) -> Path:
-    """Where the copy of a URL's state lies; its folder is there."""
-    digest = hashlib.blake2b(f"{url}\0{state}".encode(), digest_size=8).hexdigest()
-    path = cache / "sources" / digest / url.rstrip("/").partition("://")[2]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+def _digest(url: str, state: str) -> str:
+    return hashlib.blake2b(f"{url}\0{state}".encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

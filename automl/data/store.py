@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-import re
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,20 +16,21 @@ import fsspec
 import pyarrow as pa
 import pyarrow.fs
 
+from automl.data.bounds import DOWNLOAD_BYTES, DOWNLOAD_FILES, DOWNLOAD_SECONDS
 from automl.data.files import replace_atomically
+from automl.data.names import checked_name
+from automl.data.urls import WEB, is_url, require_allowed_url
 from automl.space import UserError
+from automl.space.urls import redacted, redacted_text
+
+__all__ = ["PATIENCE_SECONDS", "Allowance", "Store", "is_url"]
 
 T = TypeVar("T")
 
 PATIENCE_SECONDS = 120.0  # a store that does not answer is tried again for so long
 PAUSE_SECONDS = 1.0  # before the first of these times; then twice as long each time
 
-_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<root>[^?#]+)", re.IGNORECASE)
-
-
-def is_url(place: str) -> bool:
-    """Whether `place` is a URL and no path."""
-    return "://" in place
+BLOCK_BYTES = 4 * 1024 * 1024  # read at once
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,25 @@ class Store:
         there, root = _open(self.url)
         self._patiently(lambda: pyarrow.fs.copy_files(str(path), f"{root}/{name}", _HERE, there))
 
-    def get(self, name: str, path: Path) -> bool:
-        """Copy a file of the store to `path`; False where it has none of this name."""
+    def get(self, name: str, path: Path, allowance: Allowance | None = None) -> bool:
+        """Copy a file of the store to `path`; False where it has none of this name.
+
+        Raises UserError for a name that leads out of the store's folder, for more bytes than `allowance` has left
+        (without one as many as `$AUTOML_MAX_DOWNLOAD`, whatever the store says of the size), and after
+        `$AUTOML_DOWNLOAD_SECONDS`.
+        """
         there, root = _open(self.url)
-        if not self.has(name):
+        checked_name(name, self.url)
+        found, allowance = self._look(name), allowance or Allowance(self.url)
+        if found.type != pyarrow.fs.FileType.File:
             return False
-        path.parent.mkdir(parents=True, exist_ok=True)
+        allowance.require(int(found.size or 0))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise UserError(f"{redacted(self.url)} has a file that it also names as the folder of {name!r}") from error
         with replace_atomically(path) as temporary:
-            self._patiently(lambda: pyarrow.fs.copy_files(f"{root}/{name}", str(temporary), there, _HERE))
+            self._patiently(lambda: _copy(there, f"{root}/{name}", temporary, allowance))
         return True
 
     def read(self, name: str, read: Callable[[pa.NativeFile], T]) -> T:
@@ -75,15 +87,16 @@ class Store:
     def states(self, under: str = "") -> dict[str, str]:
         """Of all files in the folder `under`, in order of their names, what changes when they do, by one request.
 
-        Raises UserError for a name that would lead out of a folder into which it is copied.
+        Raises UserError for a name that would lead out of a folder into which it is copied, and for too many.
         """
         there, root = _open(self.url)
         wanted = pyarrow.fs.FileSelector(f"{root}/{under}".rstrip("/"), allow_not_found=True, recursive=True)
         found = self._patiently(lambda: there.get_file_info(wanted))
         files = {info.path[len(root) + 1 :]: _state(info) for info in found if info.type == pyarrow.fs.FileType.File}
+        if len(files) > DOWNLOAD_FILES.value():
+            raise DOWNLOAD_FILES.exceeded(f"{redacted(self.url)} has", "files")
         for name in files:
-            if not {"", ".", ".."}.isdisjoint(name.split("/")):
-                raise UserError(f"{self.url} has a file whose name leads out of its folder: {name!r}")
+            checked_name(name, self.url)
         return dict(sorted(files.items()))
 
     def has(self, name: str) -> bool:
@@ -119,7 +132,8 @@ class Store:
                 raise
             except OSError as error:
                 if time.monotonic() + pause > give_up or _for_good(error):
-                    raise OSError(errno.EIO, str(error).partition(" (Request ID")[0], self.url) from error
+                    said = redacted_text(str(error).partition(" (Request ID")[0])
+                    raise OSError(errno.EIO, said, redacted(self.url)) from error
             time.sleep(pause)
             pause *= 2
 
@@ -127,21 +141,55 @@ class Store:
 _HERE = pyarrow.fs.LocalFileSystem()
 
 
+class Allowance:
+    """How many bytes may still be copied from a URL, by several threads together: `$AUTOML_MAX_DOWNLOAD` at first."""
+
+    def __init__(self, url: str) -> None:
+        self._url, self._left, self._lock = url, DOWNLOAD_BYTES.value(), threading.Lock()
+
+    def require(self, size: int) -> None:
+        """Raise UserError where fewer than `size` bytes are left."""
+        if size > self._left:
+            raise DOWNLOAD_BYTES.exceeded(f"{redacted(self._url)} has")
+
+    def take(self, size: int) -> None:
+        """Use `size` bytes, or give so many back where it is negative; raises UserError where fewer are left."""
+        with self._lock:
+            self.require(size)
+            self._left -= size
+
+
+def _copy(there: pyarrow.fs.FileSystem, name: str, path: Path, allowance: Allowance) -> None:
+    """Copy a file to `path`, counting the bytes that come and not those that are announced."""
+    give_up, taken = time.monotonic() + DOWNLOAD_SECONDS.value(), 0
+    try:
+        with there.open_input_stream(name, compression=None) as source, path.open("wb") as sink:
+            while block := source.read(BLOCK_BYTES):
+                taken += len(block)
+                allowance.take(len(block))
+                sink.write(block)
+                if time.monotonic() > give_up:
+                    raise DOWNLOAD_SECONDS.exceeded(f"{redacted(name)} takes", "seconds")
+    except OSError:  # it is tried again from its start
+        allowance.take(-taken)
+        raise
+
+
 @lru_cache(maxsize=64)
 def _open(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
     """What reads and writes at a URL, and the folder there; raises UserError for a URL that will not do."""
-    found = _URL.match(url)
-    if found is None:
-        raise UserError(f"{url!r} is no URL of a store; expected one such as s3://bucket/runs")
-    if "@" in found["root"].partition("/")[0]:
-        raise UserError("a URL that holds credentials would be written down with the run; give them in the environment")
+    require_allowed_url(url)
+    if url.partition("://")[0].lower() in WEB:
+        from automl.data.web_folders import WebFileSystem
+
+        return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(WebFileSystem())), url.rstrip("/")
     try:
         there, root = pyarrow.fs.FileSystem.from_uri(url)
     except (pa.ArrowException, ImportError, ValueError) as error:
         try:
             system, root = fsspec.url_to_fs(url)
         except (ImportError, ValueError):
-            raise UserError(f"cannot use the store {url}: {error}") from error
+            raise UserError(f"cannot use the store {redacted(url)}: {redacted_text(str(error))}") from error
         there = pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(system))
     return there, root.rstrip("/")
 

@@ -17,12 +17,13 @@ import pyarrow.ipc
 import pyarrow.parquet
 
 from automl.data.files import replace_atomically
-from automl.data.formats import FORMATS, delimiter, open_text, packing, table_format
+from automl.data.formats import FORMATS, delimiter, is_table, open_text, packing, table_format
 from automl.data.image_folder import IMAGE_FOLDER, image_files, is_image, read_image_folder
-from automl.data.remote import WILD, fetch, fetch_folder, find_remote
+from automl.data.remote import fetch_files, fetch_folder, find_remote, is_glob, path_of
 from automl.data.store import is_url
 from automl.data.text_tables import BATCH_ROWS, csv_names, json_names, read_csv, read_json_lines
 from automl.space import UserError
+from automl.space.urls import redacted, redacted_text
 
 
 def find_files(paths: Sequence[str]) -> list[Path]:
@@ -42,7 +43,7 @@ def find_files(paths: Sequence[str]) -> list[Path]:
                 raise UserError(f"no file matches {text}")
             found.extend(matches)
         elif path.is_dir():
-            inside = sorted(entry for entry in path.rglob("*") if entry.is_file() and _is_table(entry))
+            inside = sorted(entry for entry in path.rglob("*") if entry.is_file() and is_table(entry))
             if not inside and next(image_files(path), None) is not None:
                 inside = [path]
             if not inside:
@@ -171,29 +172,22 @@ def _read_arrow(path: Path, columns: Sequence[str] | None) -> Iterator[pa.Record
 
 
 def _fetched(url: str) -> list[Path]:
+    """Copies of the tables, or of the folder of images, that a URL names; what is neither is not fetched."""
     try:
         named = find_remote(url)
-        tables = {each: state for each, state in named.items() if each == url or _is_table(Path(each))}
-        images = {each: state for each, state in named.items() if is_image(Path(each))}
-        if images and not tables and not WILD.search(url):
+        tables = {each: state for each, state in named.items() if is_table(Path(path_of(each)))}
+        images = {each: state for each, state in named.items() if is_image(Path(path_of(each)))}
+        if images and not tables and url not in images and not is_glob(url):
             return [fetch_folder(url, images)]
         if not tables:
-            raise UserError(f"{url} names no file that ends in {', '.join(FORMATS)}")
-        return [fetch(each, state) for each, state in tables.items()]
+            raise UserError(f"{redacted(url)} names no file that ends in {', '.join(FORMATS)}")
+        return fetch_files(url, tables)
     except OSError as error:
-        raise UserError(f"cannot read {url}: {error.strerror or error}") from error
+        raise UserError(f"cannot read {redacted(url)}: {redacted_text(error.strerror or str(error))}") from error
 
 
 def _relative(path: Path) -> str:
     return str(path.relative_to(path.anchor)) if path.anchor else str(path)
-
-
-def _is_table(path: Path) -> bool:
-    try:
-        table_format(path)
-    except UserError:
-        return False
-    return not path.name.startswith((".", "_"))
 
 
 def _nearest_file(path: Path) -> str:

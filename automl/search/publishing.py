@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from automl.data.store import Store
+from automl.data.store import Allowance, Store
 from automl.search.stop_file import NAME as STOP_FILE
 from automl.space import UserError
 from automl.training.run_directory import TRIALS, WEIGHTS, RunDirectory, TrialDirectory, read_json, write_json
@@ -106,6 +106,7 @@ def fetch_run(run: RunDirectory, *, models: bool, top: bool = True) -> None:
     if run.url is None:
         return
     store = Store(run.url)
+    allowance = Allowance(store.url)
     for name in store.names():
         inside = name.split("/")
         read = len(inside) == 1 or run.path / name == run.compressed_record
@@ -115,7 +116,7 @@ def fetch_run(run: RunDirectory, *, models: bool, top: bool = True) -> None:
         path = run.path / name
         if path == run.journal and path.exists() and store.size(name) <= path.stat().st_size:
             continue
-        store.get(name, path)
+        store.get(name, path, allowance)
 
 
 def _own_files(run: RunDirectory) -> Iterator[Path]:
