@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from automl.data.clean import normalise_space
 from automl.data.columns import blank, no_text, text_column
 from automl.data.images import NO_IMAGE, UNREADABLE, read_images
 from automl.data.sequences import NO_NUMBERS, NO_SERIES, read_series
 
-NO_TEXT, NOT_TEXT = "no text", "something else than text"
+NO_TEXT, NOT_TEXT, LONG_TEXT = "no text", "something else than text", "a text of more than 8 MiB"
+MOST_TEXT_BYTES = 8 * 1024 * 1024  # in UTF-8; whatever is done to a text takes time and memory as its length
 
 Read = Callable[[pa.Array, str], tuple[pa.Array, dict[str, npt.NDArray[np.bool_]]]]
 
@@ -44,7 +46,15 @@ class Modality:
 
 def _read_texts(column: pa.Array, place: str) -> tuple[pa.Array, dict[str, npt.NDArray[np.bool_]]]:
     texts = text_column(column, place)
-    return texts, {NOT_TEXT: no_text(column), NO_TEXT: blank(texts)}
+    long = np.asarray(pc.fill_null(pc.greater(pc.binary_length(texts), MOST_TEXT_BYTES), False))
+    return texts, {NOT_TEXT: no_text(column), NO_TEXT: blank(texts), LONG_TEXT: long}
+
+
+def is_long(text: str) -> bool:
+    """Whether a text is longer than may be."""
+    if len(text) * 4 <= MOST_TEXT_BYTES:
+        return False
+    return len(text.encode("utf-8", "surrogatepass")) > MOST_TEXT_BYTES
 
 
 def _same_text(text: str) -> bytes:
@@ -57,7 +67,7 @@ TEXT = Modality(
     type=pa.large_string(),
     settings=("clean", "tokenizer", "max_length"),
     read=_read_texts,
-    faults=(NOT_TEXT, NO_TEXT),
+    faults=(NOT_TEXT, NO_TEXT, LONG_TEXT),
     sameness=_same_text,
 )
 IMAGE = Modality(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -23,6 +23,11 @@ MOST_COUNTED = 1_000_000
 # What unigram is fitted on, at most: memory and time grow with it, the vocabulary hardly changes.
 UNIGRAM_TEXTS, UNIGRAM_CHARACTERS = 200_000, 25_000_000
 NOT_TAKEN = {"\0", "\u2585"}  # characters with which SentencePiece leaves a whole text out
+
+# Trainers of pieces take work that grows as the square of a word's length, or fail; no word of a language is so long.
+LONGEST_WORD = 256
+LONGEST_LINE = 1024  # SentencePiece looks through what is repeated to the line's end
+_LONG_WORD = re.compile(rf"(\S{{{LONGEST_WORD}}})(?=\S)")
 
 Counts = Counter[str]
 
@@ -79,15 +84,20 @@ def _fit_bpe(vocabulary: int, texts: Iterable[str], rows: int) -> Tokenizer:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    fitted.train_from_iterator(texts, trainer, length=rows)
+    fitted.train_from_iterator(map(_in_words, texts), trainer, length=rows)
     return fitted
+
+
+def _in_words(text: str) -> str:
+    """A text to train on, in which longer words than `LONGEST_WORD` are cut."""
+    return _LONG_WORD.sub(r"\1 ", text) if len(text) > LONGEST_WORD else text
 
 
 def _fit_unigram(vocabulary: int, texts: Iterable[str], rows: int) -> Tokenizer:
     """The pieces that SentencePiece finds, in a tokenizer of Hugging Face, whose own trainer finds others each time."""
     every = -(-rows // UNIGRAM_TEXTS)
     longest = UNIGRAM_CHARACTERS // -(-rows // every)
-    sample = [re.sub(SPECIAL_INSIDE, "[ ", text[:longest]) for text in islice(texts, 0, None, every)]
+    sample = [re.sub(SPECIAL_INSIDE, "[ ", _in_words(text[:longest])) for text in islice(texts, 0, None, every)]
     characters = count_characters(sample)
     # Single characters take half of the vocabulary at most: rarer ones are unknown.
     known = {character for character, _ in characters.most_common(vocabulary // 2)} - NOT_TAKEN
@@ -96,7 +106,7 @@ def _fit_unigram(vocabulary: int, texts: Iterable[str], rows: int) -> Tokenizer:
     if known - {" "}:
         model = io.BytesIO()
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=(text.translate(blanks) for text in sample),
+            sentence_iterator=(line for text in sample for line in _lines(text.translate(blanks))),
             model_writer=model,
             model_type="unigram",
             vocab_size=vocabulary,
@@ -121,6 +131,15 @@ def _fit_unigram(vocabulary: int, texts: Iterable[str], rows: int) -> Tokenizer:
     fitted.decoder = decoders.Metaspace()
     fitted.add_special_tokens([PADDING, UNKNOWN])
     return fitted
+
+
+def _lines(text: str) -> Iterator[str]:
+    """A text in parts of about `LONGEST_LINE` characters, cut at blanks."""
+    start = 0
+    while len(text) - start > LONGEST_LINE and (blank := text.find(" ", start + LONGEST_LINE - LONGEST_WORD)) >= 0:
+        yield text[start:blank]
+        start = blank + 1
+    yield text[start:]
 
 
 def tokenizer_of_counts(tokenizer: Mapping[str, Any], counts: Counts) -> Tokenizer:

@@ -17,10 +17,11 @@ import pyarrow as pa
 
 from automl.data.formats import open_text, table_format
 from automl.data.image_folder import IMAGE_FOLDER
-from automl.data.modalities import MODALITIES, NO_TEXT, Modality
+from automl.data.modalities import LONG_TEXT, MODALITIES, NO_TEXT, Modality, is_long
 from automl.data.tables import read_batches
 from automl.data.text_tables import BLOCK_BYTES
 from automl.data.wide import Column, fitting, input_column, input_columns, is_wide, join_cells
+from automl.results.survivors import survivors
 from automl.space import UserError
 
 WINDOW_ROWS = 8192  # enough to sort by length with little padding, few enough that memory stays flat
@@ -59,8 +60,7 @@ def open_rows(path: Path, column: Column, modality: Modality) -> tuple[list[str]
     else:
         rows = _json_windows(path, column, modality) if kind == "jsonl" else _csv_windows(path, column, modality)
         windows = _readable(path, rows)
-        if modality.name != "text":
-            windows = _of_texts(windows, modality)
+        windows = map(_without_long, windows) if modality.name == "text" else _of_texts(windows, modality)
     names = next(windows)
     assert isinstance(names, list)
     first = next(windows, None)
@@ -100,13 +100,34 @@ def _joined(row: CsvRow, places: list[int], channels: int) -> CsvRow:
 
 def _read(rows: Any, column: pa.Array, place: str, modality: Modality) -> Window:
     """Rows with the inputs of a column."""
-    inputs, unusable = modality.read(column, place)
-    errors: list[str | None] = [None] * len(column)
-    for reason, those in unusable.items():
-        for row in those.nonzero()[0]:
-            errors[row] = reason
-    found = [each if error is None else None for each, error in zip(inputs.to_pylist(), errors, strict=True)]
-    return Window(rows, found, errors)
+    return Window(rows, *read_inputs(column, place, modality))
+
+
+def read_inputs(column: pa.Array, place: str, modality: Modality) -> tuple[list[Any], list[str | None]]:
+    """The input of each row, and why it has none; raises UserError as `modality.read` does."""
+    found: list[Any] = []
+    errors: list[str | None] = []
+    for start, end, read, error in survivors(lambda start, end: modality.read(column[start:end], place), len(column)):
+        if read is None:
+            found.append(None)
+            errors.append(error)
+            continue
+        inputs, unusable = read
+        reasons: list[str | None] = [None] * (end - start)
+        for reason, those in unusable.items():
+            for row in those.nonzero()[0]:
+                reasons[row] = reason
+        found += [each if reason is None else None for each, reason in zip(inputs.to_pylist(), reasons, strict=True)]
+        errors += reasons
+    return found, errors
+
+
+def _without_long(window: list[str] | Window) -> list[str] | Window:
+    if isinstance(window, Window):
+        for row, text in enumerate(window.inputs):
+            if text is not None and is_long(text):
+                window.inputs[row], window.errors[row] = None, LONG_TEXT
+    return window
 
 
 def _of_texts(windows: Iterator[list[str] | Window], modality: Modality) -> Iterator[list[str] | Window]:
@@ -186,8 +207,15 @@ def _json_row(line: str, column: Column, modality: Modality) -> tuple[str, str |
     if modality is MODALITIES["series"] and isinstance(text, list):
         text = json.dumps(text)
     if text is not None and not isinstance(text, str):
-        return line, None, f"expected text, found {json.dumps(text)[:40]}"
+        return line, None, f"expected text, found {_said(text)}"
     return (line, text, None) if text and text.strip() else (line, None, NO_TEXT)
+
+
+def _said(value: Any) -> str:
+    try:
+        return json.dumps(value)[:40]
+    except RecursionError:  # what can just be read may be too deep to be written
+        return "lists within lists"
 
 
 def _keys(line: str) -> Sequence[str]:

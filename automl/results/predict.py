@@ -23,8 +23,9 @@ from automl.data.modalities import MODALITIES
 from automl.data.tables import column_names, find_files, read_batches, require_columns
 from automl.data.wide import Column, input_column, input_columns
 from automl.results.finalists import confusion_matrix
-from automl.results.input_rows import NOT_UTF8, Window, open_rows
+from automl.results.input_rows import NOT_UTF8, Window, open_rows, read_inputs
 from automl.results.package import Model
+from automl.results.survivors import survivors
 from automl.space import UserError
 from automl.training.metrics import compute_metrics
 
@@ -43,11 +44,11 @@ def predict_file(model: Model, input: Path, output: Path | None, *, text: str | 
 
     Of a folder of images they are the names of its files, as CSV.
 
-    A row that cannot be used (no text, another type, a line that cannot be parsed) gets none, and the reason in the
-    column `prediction_error`. Every other column stays as it is. Rows pass through in windows, so memory does not grow
-    with the file. Writes to stdout where `output` is None. Gives the number of rows without a label. Raises UserError
-    where the file or the column is missing, `output` is `input` or another kind of file, or the columns to add are
-    there already; then `output` is left as it was.
+    A row that cannot be used (no text, another type, a line that cannot be parsed, one at which anything is raised)
+    gets none, and the reason in the column `prediction_error`; the rows beside it get theirs. Every other column stays
+    as it is. Rows pass through in windows, so memory does not grow with the file. Writes to stdout where `output` is
+    None. Gives the number of rows without a label. Raises UserError where the file or the column is missing, `output`
+    is `input` or another kind of file, or the columns to add are there already; then `output` is left as it was.
     """
     (input,) = _single(input)
     column = text or model.column
@@ -96,19 +97,24 @@ def evaluate_file(model: Model, data: str, *, text: str | None = None, label: st
         columns = input_columns(path, model.modality, place, column_names(path), [label])
         for batch in read_batches(path, [*columns, label]):
             column = input_column(batch, model.modality, place, [label])
-            inputs, unusable = model.modality.read(column, f"{path}: column {place!r}")
+            inputs, errors = read_inputs(column, f"{path}: column {place!r}", model.modality)
             names = label_column(batch.column(label), f"{path}: column {label!r}")
-            usable = pa.array(~np.logical_or.reduce([blank(names), *unusable.values()]))
-            found = names.filter(usable).to_pylist()
+            unlabelled = blank(names)
+            usable = [row for row, error in enumerate(errors) if error is None and not unlabelled[row]]
+            found = names.take(pa.array(usable, pa.int64())).to_pylist()
             skipped += batch.num_rows - len(found)
             for name in found:
                 if name not in numbers:
                     raise UserError(_unknown_label(path, name, model.classes))
-            parts.append(model.predict_probabilities(inputs.filter(usable).to_pylist()))
-            truth.extend(numbers[name] for name in found)
+            for name, said in zip(found, _said(model, [inputs[row] for row in usable])[0], strict=True):
+                if said is None:
+                    skipped += 1
+                else:
+                    parts.append(said)
+                    truth.append(numbers[name])
     if not truth:
         raise UserError(f"{data} has no row with {_a(model.modality.name)} and a label")
-    probabilities, labels = np.concatenate(parts), np.array(truth)
+    probabilities, labels = np.stack(parts), np.array(truth)
     confusion = confusion_matrix(labels, probabilities.argmax(axis=1), len(model.classes))
     return {
         "rows": len(labels),
@@ -171,16 +177,29 @@ def _write(
 
 def _labelled(model: Model, windows: Iterator[Window]) -> Iterator[Labelled]:
     for window in windows:
-        found = iter(model.predict_probabilities([each for each in window.inputs if each is not None]))
+        there = [number for number, each in enumerate(window.inputs) if each is not None]
+        found: list[npt.NDArray[np.float32] | None] = [None] * len(window.inputs)
+        for number, said, error in zip(there, *_said(model, [window.inputs[each] for each in there]), strict=True):
+            found[number], window.errors[number] = said, error
         labels: list[str | None] = []
         probabilities: list[list[float | None]] = []
-        for each in window.inputs:
-            row = None if each is None else next(found)
+        for row in found:
             labels.append(None if row is None else model.classes[int(row.argmax())])
             probabilities.append(
                 [None] * len(model.classes) if row is None else [round(float(share), DIGITS) for share in row]
             )
         yield window, labels, probabilities
+
+
+def _said(model: Model, inputs: list[Any]) -> tuple[list[npt.NDArray[np.float32] | None], list[str | None]]:
+    """The probabilities [classes] of each input, None where it cannot be computed, and the reasons."""
+    found: list[npt.NDArray[np.float32] | None] = []
+    errors: list[str | None] = []
+    work = survivors(lambda start, end: model.predict_probabilities(inputs[start:end]), len(inputs))
+    for start, end, said, error in work:
+        found += [None] if said is None else list(said)
+        errors += [error] * (end - start)
+    return found, errors
 
 
 def _write_csv(rows: Iterator[Labelled], header: list[str], delimiter: str, sink: IO[bytes]) -> int:
