@@ -131,7 +131,7 @@ def test_every_cleaning_step_is_linear(name: str) -> None:
         assert grows_as_its_length(step, TEXTS[name], 16_000), step
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.lists(
         st.sampled_from(FRAGMENTS),
@@ -143,6 +143,7 @@ def test_any_repetition_of_tags_is_linear(fragments: list[str]) -> None:
     assert grows_as_its_length(strip_html, numbered("".join(fragments)), 16_000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=lambda tokenizer: next(iter(tokenizer)))
 def test_tokenizers_fit_and_encode_in_linear_work(tokenizer: dict[str, Any]) -> None:
     known = PieceEncoder(fit_tokenizer(tokenizer, ORDINARY, len(ORDINARY)))
@@ -155,6 +156,7 @@ def test_tokenizers_fit_and_encode_in_linear_work(tokenizer: dict[str, Any]) -> 
         assert grows_as_its_length(lambda text: fit_tokenizer(tokenizer, [*ORDINARY, text], 41), cleaned, 8_000), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("analyzer", ["word", "char"])
 def test_the_baseline_is_linear(analyzer: str) -> None:
     for name, make in TEXTS.items():
