@@ -87,7 +87,12 @@ def fetch(cluster: Cluster, name: str, output: Path) -> Path:
             client = cluster.client()
             with refusals(cluster.address):
                 unpack(base64.b64decode(_ask(client, cluster, "archive", name)["archive"]), folder)
-        folder.rename(output)
+        try:
+            folder.rename(output)
+        except OSError as error:
+            if not output.exists():
+                raise
+            raise UserError(f"{output} exists already; name another --output") from error  # since a moment ago
     return output
 
 

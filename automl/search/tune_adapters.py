@@ -110,7 +110,7 @@ class BookScheduler(FIFOScheduler):  # type: ignore[misc]
         self._held: list[Any] = []
         self._all_started_by: float | None = None
         self._controller: Any = None
-        self._reserved: dict[int, float] = {}  # trials of several workers that were seen to have their places, and when
+        self._reserved: dict[int, tuple[float, bool]] = {}  # when it was looked whether a trial's workers have started
 
     def begin(self, workers: int) -> None:
         """A run of Ray Tune with so many workers begins."""
@@ -119,24 +119,22 @@ class BookScheduler(FIFOScheduler):  # type: ignore[misc]
         self._all_started_by = None
         self._controller = None
 
-    def at_work(self) -> int:
-        """Trials that have the resources they asked for; others wait for a node, or for those that run."""
+    def at_work(self, workers: int) -> int:
+        """Trials, of so many workers each, that have their resources; others wait for a node, or for those that run."""
         if self._controller is None:
             return 0
-        return sum(
-            trial.status == "RUNNING" and self._has_places(trial) for trial in self._controller.get_live_trials()
-        )
+        running = [trial for trial in self._controller.get_live_trials() if trial.status == "RUNNING"]
+        return len(running) if workers == 1 else sum(self._has_places(trial) for trial in running)
 
     def _has_places(self, trial: Any) -> bool:
-        """Whether the workers of a trial have started; where there are several, they wait after the trial has."""
+        """Whether the several workers of a trial have started, for which it waits after it has started itself."""
         assignment = Assignment(**json.loads(trial.config["assignment"]))
-        if assignment.workers == 1:
-            return True
         now, folder = time.monotonic(), assignment.directory()
-        if now - self._reserved.get(assignment.number, -math.inf) >= LOOK_SECONDS:
-            there = folder.reserved.exists() or (folder.url and Store(folder.url).has(folder.reserved.name))
-            self._reserved[assignment.number] = now if there else -math.inf
-        return self._reserved[assignment.number] > -math.inf
+        looked, there = self._reserved.get(assignment.number, (-math.inf, False))
+        if now - looked >= LOOK_SECONDS:
+            there = folder.reserved.exists() or (folder.url is not None and Store(folder.url).has(folder.reserved.name))
+            self._reserved[assignment.number] = now, there
+        return there
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         """A trial that waits to be started; Ray's own looks through all trials there ever were, for each event."""

@@ -40,7 +40,7 @@ def _fit(searcher: BookSearcher, scheduler: BookScheduler, stop: Stop, share: Sh
     """One run of Ray Tune, always a fresh one."""
     if searcher.book.remaining() == 0 or stop.stop_all():
         return
-    stop.gpus_in_use = lambda: share.gpus * share.workers * scheduler.at_work()
+    stop.gpus_in_use = lambda: share.gpus and share.gpus * share.workers * scheduler.at_work(share.workers)
     scheduler.begin(searcher.max_concurrent)
     os.environ[PENDING] = str(searcher.max_concurrent)  # else workers start one after the other
     with tempfile.TemporaryDirectory(prefix="automl-tune-") as scratch:

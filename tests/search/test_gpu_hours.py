@@ -35,12 +35,12 @@ def trial(folder: Path, number: int, status: str, workers: int = 1) -> Any:
     return SimpleNamespace(status=status, config={"assignment": json.dumps(asdict(assignment))}, is_finished=bool)
 
 
-def at_work(trials: list[Any]) -> int:
+def at_work(trials: list[Any], workers: int = 1) -> int:
     scheduler = BookScheduler(SimpleNamespace(), lambda _: None, lambda _: None)  # type: ignore[arg-type]
-    assert scheduler.at_work() == 0
+    assert scheduler.at_work(workers) == 0
     scheduler.begin(2)
     scheduler.choose_trial_to_run(SimpleNamespace(get_trials=lambda: trials, get_live_trials=lambda: trials))
-    return scheduler.at_work()
+    return scheduler.at_work(workers)
 
 
 def test_trials_that_wait_for_a_node_are_not_charged(tmp_path: Path) -> None:
@@ -52,10 +52,10 @@ def test_a_trial_of_several_workers_is_charged_once_they_have_their_places(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trials = [trial(tmp_path, number, "RUNNING", workers=2) for number in (0, 1)]
-    assert at_work(trials) == 0
+    assert at_work(trials, 2) == 0
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "placement_group").touch()
-    assert at_work(trials) == 1
+    assert at_work(trials, 2) == 1
     monkeypatch.setattr(tune_adapters, "LOOK_SECONDS", 0.0)
     (tmp_path / "1" / "placement_group").unlink()
-    assert at_work(trials) == 0
+    assert at_work(trials, 2) == 0
