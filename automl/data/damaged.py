@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from automl.data.formats import open_text, table_format
+from automl.data.formats import lines_of, open_text, table_format
 from automl.data.tables import read_batches, reading
-from automl.data.text_tables import BATCH_ROWS, BLOCK_BYTES, json_batch, read_csv
+from automl.data.text_tables import BATCH_CHARACTERS, BATCH_ROWS, BLOCK_BYTES, json_batch, read_csv
 
 NOT_UTF8, UNREADABLE_LINE = "text that is not UTF-8", "a line that cannot be read"
 
@@ -112,8 +112,9 @@ def _json_rows(path: Path, columns: Sequence[str], note: Note) -> Iterator[tuple
     rows: list[dict[str, Any]] = []
     numbers: list[int] = []
     names = dict.fromkeys(columns, False)
+    characters = 0
     with open_text(path) as file:
-        for number, line in enumerate(each for each in file if each.strip()):
+        for number, line in enumerate(each for each in lines_of(file) if each.strip()):
             if number == 0:
                 line = line.removeprefix(codecs.BOM_UTF8)
             try:
@@ -124,12 +125,13 @@ def _json_rows(path: Path, columns: Sequence[str], note: Note) -> Iterator[tuple
             except (ValueError, RecursionError):
                 row = None
             if not isinstance(row, dict):
-                note(UNREADABLE_LINE, number, line.decode("utf-8"))
+                note(UNREADABLE_LINE, number, line.decode("utf-8", "replace"))
                 continue
             rows.append({name: row.get(name) for name in columns})
             numbers.append(number)
-            if len(rows) == BATCH_ROWS:
+            characters += len(line)
+            if len(rows) == BATCH_ROWS or characters > BATCH_CHARACTERS:
                 yield np.array(numbers, dtype=np.int64), json_batch(rows, names, columns)
-                rows, numbers = [], []
+                rows, numbers, characters = [], [], 0
     if rows:
         yield np.array(numbers, dtype=np.int64), json_batch(rows, names, columns)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import struct
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +16,24 @@ import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
+from automl.data.bounds import IMAGE_PIXELS
 from automl.data.columns import as_text, is_text
 from automl.data.dense import DenseRows
 from automl.space import UserError
+from automl.space.safe_files import read_regular
 
 NO_IMAGE, UNREADABLE = "no image", "an image that cannot be decoded"
 LARGEST_AUTO = 224  # pixels a side
 SLACK = 1e-3  # least deviation of a channel, in parts of 255
 
 # What Pillow raises for damaged or hostile files.
-DAMAGED = (OSError, ValueError, SyntaxError, Image.DecompressionBombError, EOFError, MemoryError, OverflowError)
+DAMAGED = (
+    *(OSError, ValueError, SyntaxError, Image.DecompressionBombError, EOFError, MemoryError, ArithmeticError),
+    *(LookupError, TypeError, AttributeError, NotImplementedError, struct.error, zlib.error),
+)
+# Kinds of files that are read; Pillow's others run programs (EPS) or are seldom tried with damaged files.
+READ = ("PNG", "JPEG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM")
+LARGEST_FILE = 256 * 1024 * 1024  # bytes
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,7 @@ class ImageEncoder:
 
     def _decode(self, content: bytes) -> npt.NDArray[np.uint8]:
         """uint8 [size, size, channels]; what is transparent lies on black."""
-        with Image.open(io.BytesIO(content)) as image:
+        with _opened(content) as image:
             mode = "L" if self.channels == 1 else "RGB"
             plain = _eight_bits(image).convert(mode)
             if plain.size != (self.size, self.size):
@@ -90,7 +100,7 @@ def choose_image_encoder(settings: Mapping[str, Any], images: Sequence[bytes]) -
     """The encoder that the settings `size` and `colour` ask for, auto decided by some of the train images."""
     widths, colours = [], []
     for content in images:
-        with Image.open(io.BytesIO(content)) as image:
+        with _opened(content) as image:
             widths.append(max(image.size))
             colours.append(_has_colour(image))
     size = min(int(np.median(widths)), LARGEST_AUTO) if settings["size"] == "auto" else settings["size"]
@@ -136,9 +146,17 @@ def _has_colour(image: Image.Image) -> bool:
     return bool((values != values[..., :1]).any())
 
 
+def _opened(content: bytes) -> Image.Image:
+    """An image whose pixels are still to be decoded; raises one of DAMAGED for other kinds and for too many pixels."""
+    image = Image.open(io.BytesIO(content), formats=READ)
+    if image.width * image.height > IMAGE_PIXELS.value():
+        raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
+    return image
+
+
 def _decodes(content: bytes) -> bool:
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with _opened(content) as image:
             image.load()
     except DAMAGED:
         return False
@@ -148,8 +166,8 @@ def _decodes(content: bytes) -> bool:
 def _file_bytes(path: str) -> bytes:
     """A file's bytes; none of a file that is not there, which no decoder takes for an image."""
     try:
-        return Path(path).read_bytes()
-    except (OSError, ValueError):
+        return read_regular(Path(path), LARGEST_FILE)
+    except (OSError, ValueError, UserError):
         return b""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import csv
 import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,7 @@ import pyarrow.ipc
 import pyarrow.parquet
 
 from automl.data.files import replace_atomically
-from automl.data.formats import FORMATS, delimiter, is_table, open_text, packing, table_format
+from automl.data.formats import FORMATS, delimiter, is_table, lines_of, open_text, packing, table_format
 from automl.data.image_folder import IMAGE_FOLDER, image_files, is_image, read_image_folder
 from automl.data.remote import fetch_files, fetch_folder, find_remote, is_glob, path_of
 from automl.data.store import is_url
@@ -124,7 +125,7 @@ def reading(path: Path) -> Iterator[None]:
     """What is damaged in the file `path` that the block reads is a UserError that says so."""
     try:
         yield
-    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
         raise UserError(f"cannot read {path}: {_reason(error, path, table_format(path))}") from error
 
 
@@ -202,7 +203,7 @@ def _reason(error: Exception, path: Path, kind: str) -> str:
     if kind in ("parquet", "arrow"):
         return text
     with suppress(OSError, EOFError, zlib.error), open_text(path) as file:
-        for number, line in enumerate(file, start=1):
+        for number, line in enumerate(lines_of(file), start=1):
             if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                 return "it is UTF-16 text; convert it to UTF-8, for example with: iconv -f utf-16 -t utf-8"
             try:

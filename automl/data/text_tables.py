@@ -16,20 +16,25 @@ import pyarrow as pa
 import pyarrow.csv
 
 from automl.data.columns import mixed_column
-from automl.data.formats import delimiter, open_text, packing
+from automl.data.formats import delimiter, lines_of, open_text, packing, require_unpackable
 from automl.space import UserError
 
 BATCH_ROWS = 16_384
+BATCH_CHARACTERS = 64 * 1024 * 1024  # of JSON Lines, beside the last one
 BLOCK_BYTES = 16 * 1024 * 1024  # no CSV row may be longer
 
 
 def csv_names(path: Path) -> list[str]:
     """The columns of a CSV file; none where it has no row beside them. Raises UnicodeDecodeError for other text."""
+    csv.field_size_limit(BLOCK_BYTES)
     with io.TextIOWrapper(open_text(path), "utf-8-sig", errors="surrogateescape", newline="") as file:
-        rows = (row for row in csv.reader(file, delimiter=delimiter(path)) if row)
+        rows = (row for row in csv.reader(lines_of(file), delimiter=delimiter(path)) if row)
         names = next(rows, [])
         "".join(names).encode("utf-8", "surrogateescape").decode("utf-8")
-        return names if next(rows, None) is not None else []
+        try:
+            return names if next(rows, None) is not None else []
+        except csv.Error:  # a row that is too long is judged where rows are read
+            return names
 
 
 def read_csv(
@@ -45,8 +50,9 @@ def read_csv(
     it they are errors. Raises what pyarrow raises.
     """
     with open_text(path) as file:
-        if not any(line.strip() for line in file):
+        if not any(line.strip() for line in lines_of(file)):
             return
+    require_unpackable(path)
     # Threads do not know the numbers of rows.
     options = pa.csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=on_invalid is None, encoding=encoding)
     parse = pa.csv.ParseOptions(delimiter=delimiter(path), newlines_in_values=True)
@@ -71,7 +77,7 @@ def json_names(path: Path) -> list[str]:
     """The columns of the first rows of JSON Lines, lines that cannot be read left out."""
     names: dict[str, None] = {}
     with open_text(path) as file:
-        for line in islice(file, BATCH_ROWS):
+        for line in islice(lines_of(file), BATCH_ROWS):
             with suppress(ValueError, RecursionError):
                 row = json.loads(line.removeprefix(codecs.BOM_UTF8).decode("utf-8"))
                 names |= dict.fromkeys(row if isinstance(row, dict) else ())
@@ -82,8 +88,9 @@ def read_json_lines(path: Path, columns: Sequence[str] | None) -> Iterator[pa.Re
     """Rows of JSON Lines in batches; raises UserError for a line that is no object, UnicodeDecodeError for no UTF-8."""
     rows: list[dict[str, Any]] = []
     names: dict[str, bool] = {}
+    characters = 0
     with io.TextIOWrapper(open_text(path), encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, start=1):
+        for number, line in enumerate(lines_of(file), start=1):
             if not line.strip():
                 continue
             try:
@@ -93,9 +100,10 @@ def read_json_lines(path: Path, columns: Sequence[str] | None) -> Iterator[pa.Re
             if not isinstance(row, dict):
                 raise UserError(f"{path}:{number}: expected a JSON object, got {line.strip()[:40]}")
             rows.append(row)
-            if len(rows) == BATCH_ROWS:
+            characters += len(line)
+            if len(rows) == BATCH_ROWS or characters > BATCH_CHARACTERS:
                 yield json_batch(rows, names, columns)
-                rows = []
+                rows, characters = [], 0
     if rows:
         yield json_batch(rows, names, columns)
 

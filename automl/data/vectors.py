@@ -7,6 +7,7 @@ import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from filelock import FileLock
 
 from automl.data.files import replace_atomically
 from automl.data.fingerprint import digest_settings, file_digest
-from automl.data.formats import open_text, packing
+from automl.data.formats import lines_of, open_text, packing
 from automl.space import UserError
 
 TEXT_ENDINGS = (".txt", ".vec")
@@ -51,6 +52,8 @@ def find_vectors(vectors: Mapping[str, Any]) -> VectorFile:
                 f"vectors: {source} has {len(found)} files of vectors (.npy, .txt or .vec); name one of them"
             )
         path = found[0]
+    if not path.is_file():
+        raise UserError(f"vectors: {path} is not a regular file")
     if _is_text(path):
         return VectorFile(path, None)
     if path.suffix != ".npy":
@@ -173,7 +176,7 @@ def _read_text(path: Path, wanted: set[str]) -> dict[str, npt.NDArray[np.float32
     number = 0
     try:
         with open_text(path) as lines:
-            for number, line in enumerate(lines, start=1):  # noqa: B007  (the error names it)
+            for number, line in enumerate(lines_of(lines), start=1):  # noqa: B007  (the error names it)
                 word, _, numbers = line.partition(b" ")
                 if word not in forms or forms[word] in found:  # a word that is there twice is what it is first
                     continue
@@ -191,10 +194,12 @@ def _text_dimension(path: Path) -> int:
     """The numbers in a line of a text file, whose first line may say `words numbers` instead."""
     try:
         with open_text(path) as lines:
-            first, second = next(lines, b"").split(), next(lines, b"").split()
+            first, second = (line.split() for line in islice(chain(lines_of(lines), (b"", b"")), 2))
     except (OSError, EOFError) as error:
         raise UserError(f"vectors: cannot read {path}: {error}") from error
     if len(first) == 2 and all(part.isdigit() for part in first):
+        if len(first[1]) > 9 or (second and int(first[1]) > len(second)):
+            raise UserError(f"vectors: {path} says of more numbers a word than its lines have")
         return int(first[1])
     if len(first) < 2 or (second and len(second) != len(first)):
         raise UserError(

@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from automl.data.formats import open_text, table_format
+from automl.data.formats import lines_of, open_text, table_format
 from automl.data.image_folder import IMAGE_FOLDER
 from automl.data.modalities import LONG_TEXT, MODALITIES, NO_TEXT, Modality, is_long
 from automl.data.tables import read_batches
@@ -26,6 +26,7 @@ from automl.space import UserError
 
 WINDOW_ROWS = 8192  # enough to sort by length with little padding, few enough that memory stays flat
 WINDOW_CHARACTERS = 16 * 1024 * 1024
+TOO_LONG = ["\0too long"]  # stands for a row of more than may be
 NOT_UTF8 = re.compile("[\udc80-\udcff]")  # how bytes that are no UTF-8 are carried along (PEP 383)
 
 CsvRow = tuple[list[str], str | None, str | None]
@@ -147,7 +148,7 @@ def _csv_windows(path: Path, column: Column, modality: Modality) -> Iterator[lis
     csv.field_size_limit(BLOCK_BYTES)
     delimiter = "\t" if table_format(path) == "tsv" else ","
     with _decoded(path, newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter)
+        reader = _bounded(csv.reader(_short_lines(file), delimiter=delimiter))
         names = next((row for row in reader if row), [])
         if any(NOT_UTF8.search(name) or "\0" in name for name in names):
             raise UserError(f"cannot read {path}: its first line is not UTF-8 text; convert it, for example with iconv")
@@ -160,8 +161,25 @@ def _csv_windows(path: Path, column: Column, modality: Modality) -> Iterator[lis
         yield from _windows(rows)
 
 
+def _short_lines(file: io.TextIOWrapper) -> Iterator[str]:
+    return (line if len(line) <= BLOCK_BYTES else f"{TOO_LONG[0]}\n" for line in lines_of(file, BLOCK_BYTES))
+
+
+def _bounded(reader: Iterator[list[str]]) -> Iterator[list[str]]:
+    """The rows of a reader, `TOO_LONG` instead of one that it refuses."""
+    while True:
+        try:
+            yield next(reader)
+        except StopIteration:
+            return
+        except csv.Error:
+            yield TOO_LONG
+
+
 def _csv_row(cells: list[str], columns: int, place: int, delimiter: str) -> CsvRow:
     """A row made as wide as the header, its text and its error; what is too much goes into the last cell."""
+    if cells == TOO_LONG:
+        return [""] * columns, None, f"the row has a cell or a line of more than {BLOCK_BYTES:,} characters"
     if len(cells) != columns:
         error = f"the row has {len(cells)} cells, expected {columns}"
         padded = cells + [""] * (columns - len(cells))
@@ -174,7 +192,9 @@ def _csv_row(cells: list[str], columns: int, place: int, delimiter: str) -> CsvR
 
 def _json_windows(path: Path, column: Column, modality: Modality) -> Iterator[list[str] | Window]:
     with _decoded(path) as file:
-        windows = _windows(_json_row(line.strip(), column, modality) for line in file if line.strip())
+        windows = _windows(
+            _json_row(line.strip(), column, modality) for line in lines_of(file, BLOCK_BYTES) if line.strip()
+        )
         first = next(windows, None)
         if first is None:
             raise UserError(f"{path} has no rows")
@@ -188,6 +208,8 @@ def _json_windows(path: Path, column: Column, modality: Modality) -> Iterator[li
 
 
 def _json_row(line: str, column: Column, modality: Modality) -> tuple[str, str | None, str | None]:
+    if len(line) > BLOCK_BYTES:
+        return "{}", None, f"the line has more than {BLOCK_BYTES:,} characters"
     if NOT_UTF8.search(line):
         return line, None, "the line is not UTF-8"
     try:

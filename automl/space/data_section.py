@@ -120,8 +120,8 @@ class TextData(Data):
 class ImageData(Data):
     """Which images, and how they are prepared. Paths are relative to the current directory.
 
-    A table has a column of files' bytes (JPEG, PNG and what else Pillow reads), of paths, or of nested lists of pixels
-    from 0 to 255; a folder has a folder of image files for each class.
+    A table has a column of files' bytes (PNG, JPEG, GIF, BMP, WebP, TIFF or PPM), of paths, or of nested lists of
+    pixels from 0 to 255; a folder has a folder of image files for each class.
     """
 
     image: str = Field("image", min_length=1, description="The column with the image.")
