@@ -15,7 +15,6 @@ import pyarrow as pa
 from rich.console import Group
 from rich.padding import Padding
 from rich.table import Table
-from rich.text import Text
 
 from automl.data.class_counts import count_classes
 from automl.data.images import choose_image_encoder
@@ -34,6 +33,7 @@ from automl.space.data_section import TextData
 from automl.space.describe import searched_values
 from automl.space.grid import continuous, grid_size
 from automl.space.objectives import mode
+from automl.space.printable import Text
 from automl.space.spec import searched_sections
 from automl.training.beforehand import check_files
 

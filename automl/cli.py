@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import asdict
 from enum import StrEnum
@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from automl import data_commands, model_commands, verbs
 from automl.cluster import commands as cluster_commands
 from automl.space import UserError
+from automl.space.printable import cell, console, printable, printable_json, printable_streams, say
 
 app = typer.Typer(
     help="Search architectures and hyperparameters of CNNs and RNNs; read the leaderboard; use the best model.",
@@ -76,7 +75,7 @@ def check(
     if format is TextFormat.json:
         _print_json(checked.as_json())
     else:
-        Console().print(checked.as_text(), soft_wrap=False)
+        console().print(checked.as_text(), soft_wrap=False)
 
 
 @app.command()
@@ -179,13 +178,13 @@ def _print_comparison(runs: tuple[str, str], format: Format) -> None:
     if format is Format.json:
         _print_json(asdict(comparison))
     else:
-        Console(highlight=False).print(render_comparison(comparison))
+        console().print(render_comparison(comparison))
 
 
 @app.command()
 def report(run: Run, families: Families = None) -> None:
     """Write report.html of a run again and print where it is."""
-    print(verbs.report(run, families=families or ()))
+    print(printable(verbs.report(run, families=families or ())))
 
 
 @app.command()
@@ -194,13 +193,16 @@ def predict(
     input: Annotated[Path, typer.Argument(metavar="INPUT", help="Rows to label: CSV, Parquet or JSON Lines.")],
     output: Annotated[Path | None, typer.Option(help="Where to write, in the input's format [stdout].")] = None,
     text: Annotated[str | None, typer.Option(metavar="COLUMN", help="The text column [as in training].")] = None,
+    excel: Annotated[
+        bool, typer.Option("--excel", help="Mark cells of CSV as text that a spreadsheet would run as formulas.")
+    ] = False,
     families: Families = None,
 ) -> None:
     """Label rows: the same rows in the same order and format, with a label and probabilities, or why there is none."""
-    skipped = verbs.predict(model, input, output=output, text=text, families=families or ())
+    skipped = verbs.predict(model, input, output=output, text=text, excel=excel, families=families or ())
     if skipped:
         rows = "1 row" if skipped == 1 else f"{skipped:,} rows"
-        print(f"automl: {rows} got no label; prediction_error says why", file=sys.stderr)
+        say(f"automl: {rows} got no label; prediction_error says why")
 
 
 @app.command()
@@ -226,7 +228,7 @@ def examples(
     output: Annotated[Path | None, typer.Option(help="The folder to write [data/NAME].")] = None,
 ) -> None:
     """Write an example data set as train, validation and test Parquet files."""
-    print(verbs.examples(name, output=output))
+    print(printable(verbs.examples(name, output=output)))
 
 
 def _conclude(result: verbs.RunResult) -> None:
@@ -236,30 +238,29 @@ def _conclude(result: verbs.RunResult) -> None:
     except UserError as error:
         if result.status == "finished":
             raise
-        print(f"automl: {error}", file=sys.stderr)
-    notes = Console(stderr=True, highlight=False, soft_wrap=True)
+        say(f"automl: {error}")
     place = shlex.quote(result.place)
     if (result.path / "report.html").exists():
-        notes.print(f"\nreport      {result.place}/report.html", markup=False)
+        say(f"\nreport      {result.place}/report.html")
     if (result.path / "best_model").exists():
-        notes.print(f"best model  {result.place}/best_model", markup=False)
-        notes.print(f"try it      automl predict {place} your.csv", markup=False)
+        say(f"best model  {result.place}/best_model")
+        say(f"try it      automl predict {place} your.csv")
     if (result.path / "compressed").exists():
-        notes.print(f"smaller     {result.place}/compressed", markup=False)
+        say(f"smaller     {result.place}/compressed")
     if result.note:
-        notes.print(f"note        {result.note}", markup=False)
+        say(f"note        {result.note}")
     if result.status == "interrupted":
         why = "" if result.reason == "interrupted" else f": {result.reason}"
-        notes.print(f"stopped{why}; go on with: automl resume {place}", markup=False)
+        say(f"stopped{why}; go on with: automl resume {place}")
     if result.status == "failed":
-        notes.print(f"the search failed: {result.reason}", markup=False)
+        say(f"the search failed: {result.reason}")
     if result.status != "finished":
         raise typer.Exit(FAILED)
 
 
 def _print_evaluation(evaluation: dict[str, Any]) -> None:
     for name, value in evaluation["metrics"].items():
-        print(f"{name:<18} {value:.4f}")
+        print(f"{printable(name):<18} {value:.4f}")
     skipped = f", {evaluation['skipped']:,} without text or label left out" if evaluation["skipped"] else ""
     print(f"{'rows':<18} {evaluation['rows']:,}{skipped}")
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
@@ -268,12 +269,12 @@ def _print_evaluation(evaluation: dict[str, Any]) -> None:
         table.add_column(name, justify="right")
     for name, figures in evaluation["per_class"].items():
         shares = [f"{figures[key]:.3f}" for key in ("precision", "recall", "f1")]
-        table.add_row(Text(name), *shares, f"{figures['rows']:,}")
-    Console(highlight=False).print(table)
+        table.add_row(cell(name), *shares, f"{figures['rows']:,}")
+    console().print(table)
 
 
 def _print_json(content: object) -> None:
-    print(json.dumps(content, indent=2, ensure_ascii=False))
+    print(printable_json(content))
 
 
 data_commands.add_to(app)
@@ -284,15 +285,29 @@ cluster_commands.add_to(app)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command with `arguments`, those of the process by default.
 
-    A mistake of the user is one clear message and exit code 2, a fault of the machine 1.
+    A mistake of the user is one clear message and exit code 2, a fault of the machine 1. Nothing that is printed holds
+    a control character but the ends of lines.
     """
+    with printable_streams():
+        _run(arguments)
+
+
+def _run(arguments: Sequence[str] | None) -> None:
     try:
         app(arguments, prog_name="automl")
     except UserError as error:
-        print(f"automl: {error}", file=sys.stderr)
+        say(f"automl: {error}")
         sys.exit(WRONG_USE)
     except OSError as error:  # a full disk, a folder that may not be written
         if error.strerror is None:
-            raise
-        print(f"automl: {error.strerror}{f': {error.filename}' if error.filename else ''}", file=sys.stderr)
+            _print_traceback()
+        else:
+            say(f"automl: {error.strerror}{f': {printable(error.filename)}' if error.filename else ''}")
         sys.exit(FAILED)
+    except Exception:  # said here, while what is printed is still made printable
+        _print_traceback()
+        sys.exit(FAILED)
+
+
+def _print_traceback() -> None:
+    say(traceback.format_exc().rstrip())

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from automl import verbs
+from automl.space.printable import console, printable, printable_json, say
 
 if TYPE_CHECKING:
     from automl.profiling import Preparation
@@ -43,9 +42,9 @@ def data(space: Space, overrides: Overrides = None, format: AsFormat = Format.te
     """Profile the data: rows, classes, lengths, repeated inputs, leakage between splits, rows that cannot be used."""
     found = verbs.profile(space, overrides=overrides or ())
     if format is Format.json:
-        print(json.dumps(found.content, indent=2, ensure_ascii=False))
+        print(printable_json(found.content))
     else:
-        Console(highlight=False).print(found.as_text(), soft_wrap=False)
+        console().print(found.as_text(), soft_wrap=False)
 
 
 def prepare(
@@ -58,14 +57,14 @@ def prepare(
     tell = _tell if format is Format.text else lambda each: None
     found = verbs.prepare(space, overrides=overrides or (), most=most, tell=tell)
     if format is Format.json:
-        print(json.dumps([each.as_json() for each in found], indent=2, ensure_ascii=False))
+        print(printable_json([each.as_json() for each in found]))
     left = found[0].variants - len(found)
     if left:
-        print(f"automl: {left:,} more variants; --most prepares them too", file=sys.stderr)
+        say(f"automl: {left:,} more variants; --most prepares them too")
 
 
 def _tell(each: Preparation) -> None:
     rows = ", ".join(f"{split} {count:,}" for split, count in each.prepared.profile["rows"].items())
-    print(f"{each.prepared.path}\n  {rows} rows; {each.seconds:.1f} seconds")
+    print(f"{printable(each.prepared.path)}\n  {rows} rows; {each.seconds:.1f} seconds")
     if each.variants > 1:
-        print(f"  {json.dumps(each.settings, ensure_ascii=False)}")
+        print(f"  {printable(json.dumps(each.settings, ensure_ascii=False))}")

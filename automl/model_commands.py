@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from enum import StrEnum
@@ -11,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from automl import verbs
+from automl.space.printable import console, printable, printable_json, say
 
 if TYPE_CHECKING:
     from automl.results.compress import Variant
@@ -59,18 +57,16 @@ def compress(
     as_json: AsJson = False,
 ) -> None:
     """Make the best model smaller and faster, in several ways; show what each costs and loses."""
-    variants = verbs.compress(
-        run, output=output, tolerance=tolerance, epochs=epochs, families=families or (), tell=_tell
-    )
+    variants = verbs.compress(run, output=output, tolerance=tolerance, epochs=epochs, families=families or (), tell=say)
     if as_json:
-        print(json.dumps([asdict(variant) for variant in variants], indent=2))
+        print(printable_json([asdict(variant) for variant in variants]))
     else:
-        Console(highlight=False).print(_compressed(variants))
+        console().print(_compressed(variants))
     best = next(variant for variant in variants if variant.recommended)
     if best.path is None:
-        _tell(f"none loses {tolerance:g} or less on validation")
+        say(f"none loses {tolerance:g} or less on validation")
     else:
-        _tell(f"recommended: {best.path}")
+        say(f"recommended: {best.path}")
 
 
 def export(
@@ -92,13 +88,13 @@ def export(
     try:
         exported = verbs.export(model, format=format.value, output=output, data=data, families=families or ())
     except ExportError as error:
-        _tell(f"automl: {error}")
+        say(f"automl: {error}")
         raise typer.Exit(FAILED) from error
     if as_json:
-        print(json.dumps(asdict(exported), indent=2))
+        print(printable_json(asdict(exported)))
     else:
-        print(exported.path)
-        _tell(
+        print(printable(exported.path))
+        say(
             f"agrees with the model on {exported.rows:,} rows; "
             f"probabilities differ by {exported.largest_difference:.1g} at most"
         )
@@ -131,7 +127,7 @@ def serve(
         allow_hosts=allow_host or (),
         token=token,
         families=families or (),
-        tell=_tell,
+        tell=say,
     )
 
 
@@ -141,7 +137,7 @@ def dashboard(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8080,
 ) -> None:
     """Show a run's study in optuna-dashboard, as it is now and as it goes on."""
-    verbs.dashboard(run, host=host, port=port, tell=_tell)
+    verbs.dashboard(run, host=host, port=port, tell=say)
 
 
 def _compressed(variants: Sequence[Variant]) -> Table:
@@ -157,7 +153,3 @@ def _compressed(variants: Sequence[Variant]) -> Table:
         style = "bold" if variant.recommended else ""
         table.add_row(variant.name, f"{variant.validation:.4f}", test, *costs, style=style)
     return table
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr)

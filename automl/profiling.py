@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from rich.console import Group
 from rich.table import Table
-from rich.text import Text
 
 from automl.data.modalities import modality_of
 from automl.data.prepared import Prepared, prepare
@@ -20,6 +19,7 @@ from automl.places import shared_cache
 from automl.space import SearchSpec
 from automl.space.configurations import data_section
 from automl.space.grid import data_size
+from automl.space.printable import Text, cell
 
 SHOWN_CLASSES = 20
 RANKS = (5, 50, 95, 99)
@@ -145,7 +145,7 @@ def _classes(content: Mapping[str, Any]) -> Table:
     of_train = content["classes"]["train"]
     for name in sorted(of_train, key=lambda each: -of_train[each])[:SHOWN_CLASSES]:
         shares = [content["classes"][split][name] / content["rows"][split] for split in splits]
-        table.add_row(Text(name), *(f"{share:.1%}" for share in shares))
+        table.add_row(cell(name), *(f"{share:.1%}" for share in shares))
     if len(of_train) > SHOWN_CLASSES:
         table.add_row(Text(f"{len(of_train) - SHOWN_CLASSES:,} more"))
     return table

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import socket
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import chdir
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from automl.data.remote import cache_directory
 from automl.places import open_run, shared_cache
 from automl.space import SearchSpec, Section, UserError, load, resolved_text
 from automl.space.families import FAMILIES
+from automl.space.printable import say
 from automl.training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ def _search(
                     tolerance=spec.search.compress.tolerance,
                     epochs=spec.search.compress.epochs,
                     families=own,
-                    tell=(lambda line: None) if quiet else (lambda line: print(line, file=sys.stderr)),
+                    tell=(lambda line: None) if quiet else say,
                 )
                 summarise(directory)
     except KeyboardInterrupt:

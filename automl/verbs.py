@@ -8,12 +8,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from automl.places import model_folder, open_run
 from automl.runs import RunResult, load_space, resume, run
 from automl.space import UserError, json_schema
 from automl.space.families import FAMILIES
+from automl.space.printable import console
 from automl.training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -137,7 +136,7 @@ def print_leaderboard(run: str | Path, *, top: int, where: str | None = None, so
     from automl.results.study import read_run
     from automl.results.table import render_table
 
-    Console(highlight=False).print(render_table(read_run(open_run(run)), Selection(where, sort, top)))
+    console().print(render_table(read_run(open_run(run)), Selection(where, sort, top)))
 
 
 def compare(run: str | Path, other: str | Path) -> Comparison:
@@ -194,15 +193,19 @@ def predict(
     output: str | Path | None = None,
     text: str | None = None,
     families: Sequence[str] = (),
+    excel: bool = False,
 ) -> int:
     """Label the rows of a CSV, Parquet or JSON Lines file; writes the same format to `output` or stdout.
 
     `families` are those of `load_model`, here and below.
-    Gives the number of rows that have no text and therefore no label. Raises UserError for wrong input.
+    With `excel` CSV is written so that a spreadsheet runs no cell of it. Gives the number of rows that have no text and
+    therefore no label. Raises UserError for wrong input.
     """
     from automl.results.predict import predict_file
 
-    return predict_file(load_model(model, families), Path(input), None if output is None else Path(output), text=text)
+    return predict_file(
+        load_model(model, families), Path(input), None if output is None else Path(output), text=text, excel=excel
+    )
 
 
 def evaluate(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from automl.cluster import reading, service
 from automl.cluster.address import Cluster
 from automl.cluster.render import jobs_table, status_text
+from automl.space.printable import console, printable, printable_json, printable_log, say
 
 FAILED = 1
 
@@ -63,7 +62,7 @@ def submit(
     replaced = [*(overrides or ()), *(f"{key}={value}" for key, value in asked.items() if value is not None)]
     cluster = Cluster(address, runs)
     started = service.submit(cluster, space, name=name, owner=owner, labels=label or (), overrides=replaced)
-    print(started, flush=True)
+    print(printable(started), flush=True)
     if follow:
         _print_log(cluster, started)
     if wait or follow:
@@ -74,9 +73,9 @@ def jobs(address: Address, runs: Runs = None, as_json: AsJson = False) -> None:
     """List the runs that were submitted, the latest first."""
     found = reading.jobs(Cluster(address, runs))
     if as_json:
-        print(json.dumps([each.as_json() for each in found], indent=2))
+        print(printable_json([each.as_json() for each in found]))
     else:
-        Console(highlight=False).print(jobs_table(found))
+        console().print(jobs_table(found))
 
 
 def status(run: Name, address: Address, runs: Runs = None, as_json: AsJson = False) -> None:
@@ -84,9 +83,9 @@ def status(run: Name, address: Address, runs: Runs = None, as_json: AsJson = Fal
     cluster = Cluster(address, runs)
     found, there = reading.status(cluster, run), reading.resources(cluster)
     if as_json:
-        print(json.dumps({**found.as_json(), "cluster": there}, indent=2))
+        print(printable_json({**found.as_json(), "cluster": there}))
     else:
-        Console(highlight=False).print(status_text(found, there))
+        console().print(status_text(found, there))
 
 
 def logs(
@@ -107,7 +106,7 @@ def stop(
 ) -> None:
     """End a search in good order: what has run is ranked, the best model is packed; resume goes on with it."""
     if not service.stop(Cluster(address, runs), run, wait=wait):
-        print(f"{run} was not running")
+        print(f"{printable(run)} was not running")
 
 
 def fetch(
@@ -117,22 +116,22 @@ def fetch(
     output: Annotated[Path | None, typer.Option(metavar="FOLDER", help="The folder to make [runs/RUN].")] = None,
 ) -> None:
     """Copy a run to this machine, without its checkpoints: leaderboard, report, best model, journal, metrics."""
-    print(reading.fetch(Cluster(address, runs), run, output or Path("runs") / run))
+    print(printable(reading.fetch(Cluster(address, runs), run, output or Path("runs") / run)))
 
 
 def resume_job(run: str, address: str, runs: str | None, arguments: list[str]) -> None:
     """Go on with a run as a new job and print its name."""
-    print(service.resume(Cluster(address, runs), run, arguments))
+    print(printable(service.resume(Cluster(address, runs), run, arguments)))
 
 
 def _print_log(cluster: Cluster, run: str, *, follow: bool = True) -> None:
     for piece in service.logs(cluster, run, follow=follow):
-        print(piece, end="", flush=True)
+        print(printable_log(piece), end="", flush=True)
 
 
 def _conclude(cluster: Cluster, run: str) -> None:
     ended = service.wait(cluster, run)
     if ended.state != "finished":
         because = f": {ended.reason}" if ended.reason else ""
-        typer.echo(f"{run} is {ended.state}{because}", err=True)
+        say(f"{run} is {ended.state}{because}")
         raise typer.Exit(FAILED)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from automl.cluster.submission import Runs, Submission
 from automl.space import UserError
+from automl.space.printable import say
 from automl.training.run_directory import read_json, write_json
 
 REQUEST = "submission.json"  # in the job's working directory
@@ -40,7 +41,7 @@ def main(action: str) -> None:
             runs.write(replace(known, jobs=[*known.jobs, *asked.jobs]))
             command = _resume(asked, known, runs)
     except UserError as error:
-        print(f"automl: {error}", file=sys.stderr)
+        say(f"automl: {error}")
         sys.exit(2)
     # Ray may replace a job's files while it runs, where several nodes share a machine; so it works on a copy. A stop
     # comes to both processes, and the command answers it.

@@ -8,10 +8,10 @@ from typing import Any
 
 from rich.console import Group
 from rich.table import Table
-from rich.text import Text
 
 from automl.cluster.status import RunStatus
 from automl.space.durations import duration_text
+from automl.space.printable import Text, cell
 
 STYLES = {"finished": "green", "running": "cyan", "failed": "red", "lost": "red", "interrupted": "yellow"}
 
@@ -27,7 +27,7 @@ def jobs_table(found: Sequence[RunStatus]) -> Table | Text:
     for name in ("trials", "age"):
         table.add_column(name, justify="right")
     for each in found:
-        table.add_row(Text(each.name), Text(each.owner), _state(each), _trials(each), _age(each.submitted))
+        table.add_row(cell(each.name), cell(each.owner), _state(each), _trials(each), _age(each.submitted))
     return table
 
 
@@ -36,24 +36,25 @@ def status_text(status: RunStatus, cluster: Mapping[str, Any]) -> Group:
     lines = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     lines.add_column(style="dim", no_wrap=True)
     lines.add_column(overflow="fold")
-    lines.add_row("run", Text(status.name))
+    lines.add_row("run", cell(status.name))
     state = _state(status)
     lines.add_row("state", state.append(f"  {status.reason}") if status.reason else state)
     if status.best:
         best = status.best
         floor = "" if status.floor is None else f"; linear floor {status.floor:.4f}"
-        lines.add_row("best", f"{best['metric']} {best['score']:.4f}, trial {best['trial']}, {best['family']}{floor}")
+        words = f"{best['metric']} {best['score']:.4f}, trial {best['trial']}, {best['family']}{floor}"
+        lines.add_row("best", cell(words))
     if status.trials:
         counts = [f"{count} {name}" for name, count in status.trials.items() if name != "budget" and count]
-        lines.add_row("trials", f"{_trials(status)}: {', '.join(counts) or 'none yet'}")
+        lines.add_row("trials", cell(f"{_trials(status)}: {', '.join(counts) or 'none yet'}"))
     if status.used and status.budget:
         lines.add_row("time", _used(status.used["seconds"], status.budget.get("time_budget_seconds")))
         if status.used["gpu_hours"]:
             asked = status.budget.get("gpu_hours")
             lines.add_row("GPU hours", f"{status.used['gpu_hours']:.2f}{f' of {asked:g}' if asked else ''}")
-    lines.add_row("owner", Text(status.owner + "".join(f"  {key}={each}" for key, each in status.labels.items())))
-    lines.add_row("submitted", f"{status.submitted}, {_age(status.submitted)} ago")
-    lines.add_row("place", Text(status.place))
+    lines.add_row("owner", cell(status.owner + "".join(f"  {key}={each}" for key, each in status.labels.items())))
+    lines.add_row("submitted", cell(f"{status.submitted}, {_age(status.submitted)} ago"))
+    lines.add_row("place", cell(status.place))
     if cluster:
         lines.add_row(
             "cluster",
@@ -79,4 +80,7 @@ def _used(seconds: float, budget: float | None) -> str:
 
 
 def _age(submitted: str) -> str:
-    return duration_text((datetime.now(UTC) - datetime.fromisoformat(submitted)).total_seconds()) if submitted else "-"
+    try:
+        return duration_text((datetime.now(UTC) - datetime.fromisoformat(submitted)).total_seconds())
+    except (TypeError, ValueError):  # not known, or no time with its zone
+        return "-"

@@ -186,7 +186,7 @@ def _read_text(path: Path, wanted: set[str]) -> dict[str, npt.NDArray[np.float32
     except (OSError, EOFError) as error:
         raise UserError(f"vectors: cannot read {path}: {error}") from error
     except ValueError as error:
-        raise UserError(f"vectors: {path}:{number}: {error}") from error
+        raise UserError(f"vectors: {path}:{number}: expected a word and its numbers") from error
     return found
 
 

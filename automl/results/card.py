@@ -10,6 +10,7 @@ from automl.data.modalities import modality_of
 from automl.results.intervals import wilson_interval
 from automl.results.study import RunRecord, TrialRecord
 from automl.results.verdict import verdict
+from automl.space.markdown import markdown_code, markdown_text
 from automl.space.objectives import METRICS
 
 # What differs between models for texts, images and series.
@@ -80,7 +81,7 @@ def model_card(
     used, hardware = record.manifest["used"], record.manifest["hardware"]
     ended = [trial for trial in record.trials if trial.status != "running"]
     stopped = sum(trial.status == "stopped" for trial in ended)
-    classes = "\n".join(f"- `{name}`: {count:,} of the training rows" for name, count in counts.items())
+    classes = "\n".join(f"- {markdown_code(name)}: {count:,} of the training rows" for name, count in counts.items())
     return f"""# {record.manifest["name"]}: {f"average of {kinds}" if averaged else best.family}
 
 {config["task"].replace("_", " ").capitalize()} into {len(config["classes"])} classes from the {kind.name} alone.
@@ -92,7 +93,7 @@ def model_card(
 {chr(10).join(table)}
 
 {chr(10).join(intervals)}
-{verdict(record)}
+{markdown_text(verdict(record))}
 
 {_calibrated(config["temperature"], figures)}
 
@@ -127,7 +128,7 @@ Rows: {", ".join(f"{split} {count:,}" for split, count in rows.items())}; finger
 ## How it was found
 
 {chr(10).join(f"Trial {one.number} ({one.family}), best epoch {one.best_epoch} of {one.epochs}." for one in members)}
-Run `{record.directory.name}`: {len(ended)} trials, {stopped} of them stopped early, in
+Run {markdown_code(record.directory.name)}: {len(ended)} trials, {stopped} of them stopped early, in
 {used["seconds"] / 60:.1f} minutes on {hardware["cpus"]:g} CPUs and {hardware["gpus"]:g} GPUs with automl
 {record.manifest["automl_version"]}, seed {record.manifest["seed"]}.
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from automl.results.chance import LEVEL, Difference, differences
 from automl.results.predictions import LINEAR, SPLITS, Predictions, Probabilities, average, read_predictions
@@ -16,6 +15,7 @@ from automl.results.study import RunRecord
 from automl.results.verdict import best_figures
 from automl.space import UserError
 from automl.space.durations import duration_text
+from automl.space.printable import Text, cell
 
 Settings = Mapping[str, str]
 
@@ -136,9 +136,9 @@ def render_comparison(comparison: Comparison) -> Group:
 def _columns(sides: tuple[Side, Side] | None, lines: Mapping[str, list[str]]) -> Table:
     table = Table(box=None, show_header=sides is not None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("", *(side.run for side in sides)) if sides else ("", "", ""):
-        table.add_column(Text(title), overflow="fold")
+        table.add_column(cell(title), overflow="fold")
     for name, values in lines.items():
-        table.add_row(Text(name), *map(Text, values))
+        table.add_row(*map(cell, (name, *values)))
     return table
 
 

@@ -15,6 +15,8 @@ from automl.results.leaderboard import COLUMNS, beside, compressed_rows, ensembl
 from automl.results.selection import WHOLE, Selection, select
 from automl.results.study import RunRecord
 from automl.results.table import markdown
+from automl.space.printable import printable, printable_json
+from automl.space.spreadsheet import spreadsheet_cell
 
 SCHEMA_VERSION = 2
 
@@ -40,13 +42,13 @@ def format_leaderboard(record: RunRecord, kind: str, asked: Selection = WHOLE) -
             "compressed": compressed_rows(record),
             "floor": floor_row(record),
         }
-        return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+        return printable_json(content, allow_nan=False) + "\n"
     lines = trials + beside(record)
     if kind == "csv":
         buffer = io.StringIO()
         writer = csv.DictWriter(buffer, fieldnames=_SCHEMA.names, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(_flat(line) for line in lines)
+        writer.writerows({name: _cell(value) for name, value in _flat(line).items()} for line in lines)
         return buffer.getvalue()
     if kind == "md":
         return markdown(record, lines)
@@ -61,6 +63,11 @@ def write_leaderboard(record: RunRecord) -> None:
     lines = [_flat(line) for line in rows(record) + beside(record)]
     with replace_atomically(record.directory.leaderboard("parquet")) as temporary:
         pa.parquet.write_table(pa.Table.from_pylist(lines, schema=_SCHEMA), temporary)
+
+
+def _cell(value: Any) -> Any:
+    """What stands in a cell of leaderboard.csv, which people open in spreadsheets: never a control or a formula."""
+    return spreadsheet_cell(printable(value)) if isinstance(value, str) else value
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:

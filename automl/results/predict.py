@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,17 @@ from automl.results.input_rows import NOT_UTF8, Window, open_rows, read_inputs
 from automl.results.package import Model
 from automl.results.survivors import survivors
 from automl.space import UserError
+from automl.space.printable import printable_lines
+from automl.space.spreadsheet import spreadsheet_cell
 from automl.training.metrics import compute_metrics
+
+
+class Sink(Protocol):
+    """What bytes are written to."""
+
+    def write(self, content: bytes, /) -> object:
+        """Write all of it."""
+
 
 LABEL = "predicted_label"
 ERROR = "prediction_error"
@@ -35,14 +45,19 @@ PROBABILITY = "probability_"
 DIGITS = 6
 SHOWN_CLASSES = 10
 
+Guard = Callable[[str], str]  # from a cell to what is written of it
+
 # Rows with their labels and probabilities [rows][classes], both None for a row that has an error.
 Labelled = tuple[Window, list[str | None], list[list[float | None]]]
 
 
-def predict_file(model: Model, input: Path, output: Path | None, *, text: str | None = None) -> int:
+def predict_file(
+    model: Model, input: Path, output: Path | None, *, text: str | None = None, excel: bool = False
+) -> int:
     """Write the rows of `input` in their order, in its format, with a label and the probability of every class.
 
-    Of a folder of images they are the names of its files, as CSV.
+    Of a folder of images they are the names of its files, as CSV. With `excel` no cell of a CSV file begins what a
+    spreadsheet would run, numbers aside; without it cells are exact.
 
     A row that cannot be used (no text, another type, a line that cannot be parsed, one at which anything is raised)
     gets none, and the reason in the column `prediction_error`; the rows beside it get theirs. Every other column stays
@@ -54,13 +69,16 @@ def predict_file(model: Model, input: Path, output: Path | None, *, text: str | 
     column = text or model.column
     kind = "csv" if table_format(input) == IMAGE_FOLDER else table_format(input)
     added = [LABEL, *(f"{PROBABILITY}{name}" for name in model.classes), ERROR]
+    if excel and kind not in ("csv", "tsv"):
+        raise UserError(f"--excel is for CSV; {input.name} and what is written of it are {kind}")
+    guard = spreadsheet_cell if excel else str
     names, windows = open_rows(input, column, model.modality)
     _require_free(input, added, names)
     if output is None:
         if kind in ("parquet", "arrow") and sys.stdout.isatty():
             raise UserError(f"{input.suffix} is no text; name a file with --output, or redirect stdout")
-        skipped = _write(model, windows, kind, names, added, sys.stdout.buffer)
-        sys.stdout.buffer.flush()
+        skipped = _write(model, windows, kind, names, added, _stdout(), guard)
+        sys.stdout.flush()
         return skipped
     if output.is_dir():
         raise UserError(f"--output {output} is a folder; name a file")
@@ -71,7 +89,7 @@ def predict_file(model: Model, input: Path, output: Path | None, *, text: str | 
     if output.exists() and output.samefile(input):
         raise UserError(f"--output {output} is the input itself; name another file")
     with replace_atomically(output) as temporary, pa.output_stream(str(temporary), compression=packing(output)) as sink:
-        return _write(model, windows, kind, names, added, sink)
+        return _write(model, windows, kind, names, added, sink, guard)
 
 
 def read_texts(input: Path, column: Column) -> list[str]:
@@ -139,6 +157,20 @@ def per_class(confusion: list[list[int]], classes: list[str]) -> dict[str, dict[
     return found
 
 
+class _Terminal:
+    """Takes bytes of UTF-8 and shows them on the terminal at stdout, where control characters would be obeyed."""
+
+    def write(self, content: bytes) -> int:
+        """Write whole characters of text."""
+        sys.stdout.write(printable_lines(content.decode("utf-8", "replace").replace("\t", "    ")))
+        return len(content)
+
+
+def _stdout() -> Sink:
+    """Where predictions go without --output: a pipe or a file gets the bytes as they are."""
+    return _Terminal() if sys.stdout.isatty() else sys.stdout.buffer
+
+
 def _a(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
@@ -164,7 +196,7 @@ def _unknown_label(path: Path, name: str, classes: Sequence[str]) -> str:
 
 
 def _write(
-    model: Model, rows: Iterator[Window], kind: str, header: list[str], added: list[str], sink: IO[bytes]
+    model: Model, rows: Iterator[Window], kind: str, header: list[str], added: list[str], sink: Sink, guard: Guard
 ) -> int:
     """Write the labelled rows to `sink`; gives the number of rows without a label."""
     labelled = _labelled(model, rows)
@@ -172,7 +204,7 @@ def _write(
         return _write_json_lines(labelled, added, sink)
     if kind in ("parquet", "arrow"):
         return _write_columns(labelled, added, pa.parquet.ParquetWriter if kind == "parquet" else pa.ipc.new_file, sink)
-    return _write_csv(labelled, [*header, *added], "\t" if kind == "tsv" else ",", sink)
+    return _write_csv(labelled, [*header, *added], "\t" if kind == "tsv" else ",", sink, guard)
 
 
 def _labelled(model: Model, windows: Iterator[Window]) -> Iterator[Labelled]:
@@ -202,9 +234,9 @@ def _said(model: Model, inputs: list[Any]) -> tuple[list[npt.NDArray[np.float32]
     return found, errors
 
 
-def _write_csv(rows: Iterator[Labelled], header: list[str], delimiter: str, sink: IO[bytes]) -> int:
+def _write_csv(rows: Iterator[Labelled], header: list[str], delimiter: str, sink: Sink, guard: Guard) -> int:
     def line(cells: Sequence[str]) -> bytes:
-        text = delimiter.join(_csv_cell(cell, delimiter) for cell in cells) + "\n"
+        text = delimiter.join(_csv_cell(guard(cell), delimiter) for cell in cells) + "\n"
         return text.encode("utf-8", "surrogateescape")
 
     skipped = 0
@@ -224,7 +256,7 @@ def _csv_cell(text: str, delimiter: str) -> str:
     return text
 
 
-def _write_json_lines(rows: Iterator[Labelled], added: list[str], sink: IO[bytes]) -> int:
+def _write_json_lines(rows: Iterator[Labelled], added: list[str], sink: Sink) -> int:
     """Each line as it stands, with the added keys before its closing brace: numbers keep all their digits.
 
     A line that is no JSON object becomes one, with the line as the text of its key `line`.
@@ -241,7 +273,7 @@ def _write_json_lines(rows: Iterator[Labelled], added: list[str], sink: IO[bytes
     return skipped
 
 
-def _write_columns(rows: Iterator[Labelled], added: list[str], make_writer: Any, sink: IO[bytes]) -> int:
+def _write_columns(rows: Iterator[Labelled], added: list[str], make_writer: Any, sink: Sink) -> int:
     skipped = 0
     writer: Any = None
     for window, labels, probabilities in rows:

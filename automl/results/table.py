@@ -9,14 +9,15 @@ from typing import Any
 
 from rich.console import Group
 from rich.table import Table
-from rich.text import Text
 
 from automl.results.leaderboard import COMPRESSED, FLOOR, PAUSED, beside, rows
 from automl.results.selection import Selection, select
 from automl.results.study import ENSEMBLE, LATENCY, RunRecord
 from automl.results.verdict import verdict
 from automl.space.durations import duration_text
+from automl.space.markdown import markdown_text
 from automl.space.objectives import METRICS, mode
+from automl.space.printable import Text, cell
 
 
 def render_table(record: RunRecord, asked: Selection) -> Group:
@@ -32,10 +33,11 @@ def render_table(record: RunRecord, asked: Selection) -> Group:
     every = rows(record)
     found = select(every, asked, maximize=record.maximize)
     for row in found[: asked.top]:
-        table.add_row(*(Text(cell(row)) for cell in columns.values()), style="bold" if row["recommended"] else "")
+        shown = [cell(value(row)) for value in columns.values()]
+        table.add_row(*shown, style="bold" if row["recommended"] else "")
     for row in beside(record):
         names = {FLOOR: {"family": "linear"}, ENSEMBLE: {"family": ENSEMBLE}}.get(row["status"], {})
-        cells = [Text(names.get(name) or cell(row)) for name, cell in columns.items()]
+        cells = [cell(names.get(name) or value(row)) for name, value in columns.items()]
         table.add_row(*cells, style="cyan" if row["status"] == FLOOR else "green")
     metric = f"{record.metric}, {'more' if record.maximize else 'less'} is better; "
     metric += "test is measured for the best and each family's best"
@@ -181,12 +183,12 @@ def markdown(record: RunRecord, lines: list[dict[str, Any]]) -> str:
     """The rows `lines` as a Markdown table, and the verdict."""
     columns = _columns(record) | _FIGURES
     header = [f"validation {record.metric}" if name == "validation" else name for name in columns]
-    text = [f"# Leaderboard of {record.directory.name}", "", f"| {' | '.join(header)} |", "|" + " --- |" * len(header)]
+    title = f"# Leaderboard of {markdown_text(record.directory.name)}"
+    text = [title, "", f"| {' | '.join(header)} |", "|" + " --- |" * len(header)]
     for line in lines:
-        cells = [cell(line).replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*") for cell in columns.values()]
-        text.append(f"| {' | '.join(' '.join(cell.split()) for cell in cells)} |")
+        text.append(f"| {' | '.join(markdown_text(value(line)) for value in columns.values())} |")
     said = verdict(record)
-    return "\n".join([*text, "", said]).rstrip() + "\n"
+    return "\n".join([*text, "", markdown_text(said)]).rstrip() + "\n"
 
 
 def _short(floor: str) -> str:

@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
-from rich.text import Text
 
 from automl.search.standing import Progress
 from automl.space.durations import duration_text
+from automl.space.printable import Text, console
 
 PLAIN_SECONDS = 5.0
 
@@ -65,11 +64,11 @@ def panel(status: Status) -> Table:
     if progress.infeasible:
         table.add_row("", f"{progress.infeasible} more proposals did not meet the constraints")
     table.add_row("time", f"{duration_text(status.seconds)}{_of_time(status)}")
-    table.add_row("best", _best(status))
+    table.add_row("best", Text(_best(status)))
     floor = "being trained" if status.floor is None else f"{status.floor:.4f} {status.metric}"
-    table.add_row("linear floor", floor)
+    table.add_row("linear floor", Text(floor))
     if status.message:
-        table.add_row("", status.message)
+        table.add_row("", Text(status.message))
     return table
 
 
@@ -94,16 +93,16 @@ def show(look: Callable[[], Status], *, quiet: bool = False) -> Iterator[None]:
     if quiet:
         yield
         return
-    console = Console(stderr=True)
+    terminal = console(stderr=True)
     over = threading.Event()
-    if console.is_terminal:
-        with Live(console=console, refresh_per_second=4, get_renderable=lambda: panel(look())):
+    if terminal.is_terminal:
+        with Live(console=terminal, refresh_per_second=4, get_renderable=lambda: panel(look())):
             yield
         return
 
     def lines() -> None:
         while not over.wait(PLAIN_SECONDS):
-            console.print(plain_line(look()), soft_wrap=True, highlight=False, markup=False)
+            terminal.print(plain_line(look()), soft_wrap=True)
 
     thread = threading.Thread(target=lines, name="progress", daemon=True)
     thread.start()
@@ -112,4 +111,4 @@ def show(look: Callable[[], Status], *, quiet: bool = False) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-        console.print(plain_line(look()), soft_wrap=True, highlight=False, markup=False)
+        terminal.print(plain_line(look()), soft_wrap=True)

@@ -21,6 +21,7 @@ from automl.search.standing import Proposal
 from automl.search.tune_adapters import Book
 from automl.space import SearchSpec, UserError
 from automl.space.objectives import METRICS
+from automl.space.printable import printable
 from automl.training.run_directory import RunDirectory
 
 LOGGED = (*METRICS, "train_loss", "latency_ms")
@@ -135,7 +136,7 @@ def _tell(news: queue.Queue[Callable[[Tracker], None] | None], trackers: dict[st
             except Exception as error:  # a server that is gone raises anything
                 del trackers[name]
                 reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
-                logging.getLogger(__name__).warning("%s is not logged to any more: %s", name, reason[0])
+                logging.getLogger(__name__).warning("%s is not logged to any more: %s", name, printable(reason[0]))
 
     while (told := news.get()) is not None:
         give(told)
@@ -187,8 +188,8 @@ class MLflow:
         uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{run.path.resolve() / 'mlflow.db'}"
         try:
             self._client = MlflowClient(tracking_uri=uri)
-            known = self._client.get_experiment_by_name(run.name)
-            self._experiment = known.experiment_id if known else self._client.create_experiment(run.name)
+            known = self._client.get_experiment_by_name(printable(run.name))
+            self._experiment = known.experiment_id if known else self._client.create_experiment(printable(run.name))
         except Exception as error:  # whatever the server or the database says
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UserError(f"log_to: MLflow does not answer at {uri.rpartition('@')[2]}: {reason}") from error
@@ -208,7 +209,7 @@ class MLflow:
             self._experiment, tags=tags, run_name=f"trial {number}"
         ).info.run_id
         settings = {name: config[name] for name in ("model", "training", "data")}
-        params = [Param(name, str(value)[:LONGEST]) for name, value in _flat(settings)]
+        params = [Param(name, printable(value)[:LONGEST]) for name, value in _flat(settings)]
         self._client.log_batch(self._runs[number], params=params[:100])
 
     def log(self, number: int, epoch: int, figures: Mapping[str, float]) -> None:

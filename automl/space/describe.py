@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel
-from rich.markup import escape
+from rich.text import Text as RichText
 from rich.tree import Tree
 
 from automl.space.parameters import parameters
+from automl.space.printable import Text, printable
 from automl.space.ranges import Choice, Each, FloatRange, IntRange, Range
 from automl.space.sections import Alternatives, Section
 from automl.space.spec import SEARCHED, SearchSpec
@@ -18,27 +19,34 @@ from automl.space.spec import SEARCHED, SearchSpec
 
 def space_tree(spec: SearchSpec) -> Tree:
     """Every setting, fixed or searched, alternatives as branches; reads well at 80 columns."""
-    tree = Tree(f"[bold]{escape(spec.name)}[/bold]  {spec.task}", guide_style="dim")
+    tree = Tree(_label((spec.name, "bold"), f"  {spec.task}"), guide_style="dim")
     for name in SEARCHED:
-        _grow(tree, name, getattr(spec, name))
+        _grow(tree, Text(name), getattr(spec, name))
     return tree
 
 
-def _grow(tree: Tree, name: str, value: Any) -> None:
+def _label(*parts: RichText | str | tuple[str, str]) -> RichText:
+    """Words one after the other, with their styles."""
+    return Text.assemble(*parts)
+
+
+def _grow(tree: Tree, name: RichText, value: Any) -> None:
     if isinstance(value, Alternatives):
         named = value.named()
-        label = name if len(named) == 1 else f"{name}  [cyan]one of {len(named)}[/cyan]"
+        label = name if len(named) == 1 else _label(name, (f"  one of {len(named)}", "cyan"))
         branch = tree.add(label)
         for alternative, section in named.items():
-            _grow(branch, f"[bold]{alternative}[/bold]", section)
+            _grow(branch, Text(printable(alternative), "bold"), section)
     elif isinstance(value, Section):
         branch = tree.add(name)
         for field in type(value).model_fields:
-            _grow(branch, field, getattr(value, field))
+            _grow(branch, Text(field), getattr(value, field))
     elif isinstance(value, Range):
-        tree.add(f"{name}  [green]{escape(describe_range(value))}[/green]")
+        tree.add(_label(name, (f"  {printable(describe_range(value))}", "green")))
     else:
-        tree.add(f"[dim]{name}  {escape(json.dumps(value, ensure_ascii=False))}[/dim]")
+        label = _label(name, f"  {printable(json.dumps(value, ensure_ascii=False))}")
+        label.stylize("dim")
+        tree.add(label)
 
 
 def searched_values(value: Any, config: Any, path: str) -> Iterator[tuple[str, Any]]:

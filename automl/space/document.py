@@ -16,6 +16,7 @@ from ruamel.yaml.error import ReusedAnchorWarning, YAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
 from automl.space.errors import Problem, SpaceError, UserError, closest
+from automl.space.safe_files import read_regular
 from automl.space.yaml_faults import MAX_DEPTH, MAX_VALUES, UNREADABLE, refuse_hostile, yaml_problem
 
 MAX_BYTES = 256 * 1024
@@ -74,18 +75,19 @@ class Document:
 
 
 def read_text(path: Path) -> str:
-    """The text of a search-space file; raises UserError or SpaceError where it cannot be one."""
+    """The text of a search-space file: a regular file of bounded size; raises UserError or SpaceError for another."""
     try:
         if path.is_dir():
             raise UserError(f"{path} is a folder, not a search-space file")
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        content = read_regular(path, MAX_BYTES)
+    except UserError as error:
+        if not path.is_file():
+            raise
+        raise UserError(f"{path} is larger than {MAX_BYTES // 1024} KiB; is it a search-space file?") from error
     except FileNotFoundError:
         raise UserError(f"there is no search-space file {path}{_beside(path)}") from None
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
-    if len(content) > MAX_BYTES:
-        raise UserError(f"{path} is larger than {MAX_BYTES // 1024} KiB; is it a search-space file?")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,12 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from automl.space.document import Document, Key, parse_yaml, read_text
-from automl.space.errors import SpaceError, UserError, nearest
+from automl.space.errors import Problem, SpaceError, UserError, closest, nearest
 from automl.space.ranges import RANGES
 
+ENDINGS = {".yaml", ".yml"}
+TOP = ("name", "task", "data", "model", "training", "search", "resources", "extends")
+_OUTER = re.compile(r"^(?![#\s]|---|\.\.\.)([^:\n]*)", re.MULTILINE)  # the beginning of a line, up to a colon
 MAX_FILES = 10  # in a row, each over the next
 FORM = "extends: base.yaml, or extends: {file: base.yaml, without: [model.rnn]}"
 
@@ -20,9 +25,10 @@ def read_document(text: str, file: str, seen: tuple[Path, ...] = ()) -> Document
     """The document of `text` laid over those that it extends, each place of it known.
 
     Sections are laid over each other name by name; a value, a list or a range replaces what stands in the base.
-    What `without` lists is left out of the base. Raises SpaceError, placed in the file that is wrong.
+    What `without` lists is left out of the base. Raises SpaceError, placed in the file that is wrong. Of a file that is
+    extended and is no search space nothing is shown.
     """
-    document = parse_yaml(text, file)
+    document = _recognised(text, file) if seen else parse_yaml(text, file)
     if "extends" not in document.data:
         return document
     extends = document.data.pop("extends")
@@ -31,9 +37,15 @@ def read_document(text: str, file: str, seen: tuple[Path, ...] = ()) -> Document
     if not isinstance(name, str) or not isinstance(without, list) or set(asked) - {"file", "without"}:
         raise SpaceError([document.problem(("extends",), f"expected {FORM}")])
     path = Path(file).parent / name
+    try:
+        resolved = path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a character that no path has
+        raise SpaceError([document.problem(("extends",), f"{name!r} cannot be followed")]) from error
+    if not {path.suffix.lower(), resolved.suffix.lower()} <= ENDINGS:
+        raise SpaceError([document.problem(("extends",), f"{name} is no search-space file: expected .yaml or .yml")])
     chain = (*seen, Path(file).resolve())
-    if path.resolve() in chain or len(chain) >= MAX_FILES:
-        why = "extends itself" if path.resolve() in chain else f"is the {MAX_FILES + 1}th file in a row"
+    if resolved in chain or len(chain) >= MAX_FILES:
+        why = "extends itself" if resolved in chain else f"is the {MAX_FILES + 1}th file in a row"
         raise SpaceError([document.problem(("extends",), f"{name} {why}")])
     try:
         base = read_document(read_text(path), str(path), chain)
@@ -47,6 +59,30 @@ def read_document(text: str, file: str, seen: tuple[Path, ...] = ()) -> Document
     document.base = base
     document.data = _laid_over(base, base.data, document.data, ())
     return document
+
+
+def _recognised(text: str, file: str) -> Document:
+    """The document of a file that another extends; its lines are shown only once it looks like a search space."""
+    try:
+        document = parse_yaml(text, file)
+    except SpaceError as error:
+        if all(_is_known(name) for name in _OUTER.findall(text)) and _OUTER.search(text):
+            raise
+        raise SpaceError([_concealed(problem) for problem in error.problems]) from None
+    if not document.data or not all(_is_known(name) for name in document.data):
+        message = f"no search-space file: it has names at its top other than {', '.join(TOP)}"
+        raise SpaceError([Problem(file, 1, 1, "", message)])
+    return document
+
+
+def _is_known(name: str) -> bool:
+    return name in TOP or closest(name, TOP, cutoff=0.7) is not None
+
+
+def _concealed(problem: Problem) -> Problem:
+    """The place of a problem without words of the file."""
+    words = "not valid YAML" if problem.message.startswith("not valid YAML") else "not what a search space can be"
+    return replace(problem, source="", message=f"{words}; is it a search-space file?")
 
 
 def _leave_out(document: Document, base: Document, dotted: str, place: Key) -> None:

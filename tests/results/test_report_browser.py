@@ -304,3 +304,35 @@ def test_words_that_look_like_html_stay_words(chrome: webdriver.Chrome, hostile_
     )
     assert hover and all("<" not in words.replace("<br>", "") for words in hover)
     assert chrome.get_log("browser") == []
+
+
+POLICY = "return document.querySelector('meta[http-equiv=Content-Security-Policy]').content"
+
+
+def test_the_policy_names_what_may_run_by_its_hash(chrome: webdriver.Chrome, hostile_run: RunDirectory) -> None:
+    page = summarise(hostile_run).directory.report
+    show(chrome, page)
+    policy = chrome.execute_script(POLICY)
+    assert "unsafe-inline" not in policy and "unsafe-eval" not in policy and policy.startswith("default-src 'none'")
+    assert policy.count("sha256-") == 5
+    assert chrome.find_elements(By.CSS_SELECTOR, "main [style*=share]")  # set by script from data
+    contour = (
+        "[{type: 'contour', z: [[1, 2], [3, 4]], contours: {coloring: 'heatmap'}, colorbar: {title: {text: 'x'}}}]"
+    )
+    chrome.execute_script(f"Plotly.newPlot(document.querySelector('[data-figure=history]'), {contour})")
+    wait_for(chrome, "return document.querySelector('.contourlayer path') && document.querySelector('.cbfill')")
+    shades = "return getComputedStyle(document.querySelector('.confusion td[data-share]')).backgroundColor"
+    assert chrome.execute_script(shades) != "rgba(0, 0, 0, 0)"
+    assert chrome.get_log("browser") == []
+    # What gets into the page all the same does not run.
+    inserted = (
+        "<script>document.title = 'owned'</script><img src=x onerror=\"document.title='owned'\">"
+        "<style>body { display: none }</style><a id=go href=\"javascript:document.title='owned'\">x</a>"
+    )
+    broken = page.with_name("broken.html")
+    broken.write_text(page.read_text(encoding="utf-8").replace("<main>", f"<main>{inserted}"), encoding="utf-8")
+    show(chrome, broken)
+    chrome.execute_script("document.getElementById('go').click()")
+    assert chrome.title == hostile_run.name and chrome.find_element(By.TAG_NAME, "main").is_displayed()
+    blocked = [entry["message"] for entry in chrome.get_log("browser")]
+    assert sum("Content Security Policy" in message for message in blocked) >= 4

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import pytest
 
 from automl.models import FAMILIES
-from automl.space import SpaceError, load, resolved_text
+from automl.space import SpaceError, UserError, load, resolved_text
 
 BASE = """\
 name: base
@@ -98,3 +100,101 @@ def test_a_mistake_is_placed_in_its_own_file(mine: str, base: str, expected: lis
         load(path, FAMILIES)
     for words in expected:
         assert words in str(caught.value)
+
+
+SECRET = "hunter2"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"root:{SECRET}:0:0\nbin:x:1:1\n",
+        f"-----BEGIN KEY-----\n{SECRET}\n",
+        f"password: {SECRET}\n",
+        f"{SECRET}: 1\n",
+        f"{SECRET}: 1\n{SECRET}: 2\n",
+        f"name: app\nservices: {{db: {SECRET}}}\n",
+        f"kind: Secret\ndata: {{password: {SECRET}}}\n",
+        f"token: *{SECRET}\n",
+        f"token: !{SECRET} x\n",
+        f"token: [{SECRET}\n",
+        f"token: '{SECRET}\n",
+        f"{SECRET}\n",
+        f"- {SECRET}\n",
+        f"? [{SECRET}]\n: 1\n",
+        f"a: \t{SECRET}: x: y\n",
+        f"%YAML 1.1\n---\n{SECRET}: 1\n",
+        f"a: 1\n--- {SECRET}\n",
+        f"{{{SECRET}: [1, 2\n",
+    ],
+)
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_file_that_is_no_search_space_is_never_shown(text: str, linked: bool, tmp_path: Path) -> None:
+    path = write(tmp_path, mine="extends: base.yaml\nname: x\n", base=text)
+    if linked:
+        (tmp_path / "base.yaml").rename(tmp_path / "secret")
+        (tmp_path / "base.yaml").symlink_to("secret")
+    for read in (lambda: load(path, FAMILIES), lambda: resolved_text(path)):
+        with pytest.raises(SpaceError) as caught:
+            read()
+        assert SECRET not in str(caught.value) and "search-space file" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/passwd", "../.ssh/id_rsa", "/dev/zero", "base.json", "base", ".", "a\x00.yaml", "loop.yaml"]
+)
+def test_only_search_space_files_are_extended(name: str, tmp_path: Path) -> None:
+    path = write(tmp_path, mine=f"extends: {json.dumps(name)}\nname: x\n")
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
+    with pytest.raises(SpaceError) as caught:
+        load(path, FAMILIES)
+    assert "root:" not in str(caught.value)
+
+
+@pytest.mark.parametrize("extended", [False, True])
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "large", "binary"])
+def test_only_regular_files_of_bounded_size_are_read(kind: str, extended: bool, tmp_path: Path) -> None:
+    odd = tmp_path / "odd.yaml"
+    if kind == "pipe":
+        os.mkfifo(odd)
+    elif kind == "device":
+        odd.symlink_to("/dev/zero")
+    elif kind == "folder":
+        odd.mkdir()
+    elif kind == "large":
+        with odd.open("wb") as file:
+            file.truncate(10 * 2**30)
+    else:
+        odd.write_bytes(bytes(range(256)))
+    with pytest.raises(UserError):
+        load(write(tmp_path, mine="extends: odd.yaml\nname: x\n") if extended else odd, FAMILIES)
+
+
+LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{depth}: &a{depth} [{', '.join([f'*a{depth - 1}'] * 9)}]\n" for depth in range(1, 12)
+)
+MERGES = "a0: &a0 {k: 1}\n" + "".join(
+    f"a{depth}: &a{depth}\n  <<: [{', '.join([f'*a{depth - 1}'] * 9)}]\n  k{depth}: 1\n" for depth in range(1, 60)
+)
+
+
+@pytest.mark.parametrize("extended", [False, True])
+@pytest.mark.parametrize(
+    "text",
+    [
+        LAUGHS,
+        LAUGHS.replace("a0:", "name:", 1),
+        MERGES,
+        LAUGHS + "? [*a9, *a9]\n: 1\n",
+        "data: &d {train: *d}\n",
+        "data: " + "[" * 5000,
+        "data: " + "{a: " * 5000,
+        "\n".join(f"data{n}: &a{n} x" for n in range(12_000)),
+    ],
+    ids=["laughs", "laughs in a name", "merges", "laughs as a key", "recursion", "lists", "mappings", "many"],
+)
+def test_aliases_and_depth_are_bounded(text: str, extended: bool, tmp_path: Path) -> None:
+    path = write(tmp_path, mine="extends: base.yaml\nname: x\n", base=text)
+    with pytest.raises(SpaceError) as caught:
+        load(path if extended else tmp_path / "base.yaml", FAMILIES)
+    assert len(str(caught.value)) < 20_000

@@ -1,6 +1,10 @@
 "use strict";
 const root = document.documentElement, find = selector => [...document.querySelectorAll(selector)];
 
+// -- shares: the page's policy allows no style attributes, so they come as data
+
+for (const cell of find("[data-share]")) cell.style.setProperty("--share", cell.dataset.share);
+
 // -- colours: those of the page, which follow its light or dark scheme
 
 const probe = document.body.appendChild(document.createElement("i"));
