@@ -28,9 +28,9 @@ from automl.space.safe_files import read_json_file, validated
 SURROGATE = re.compile("[\ud800-\udfff]")  # half of a character, as truncation leaves it: no tokenizer takes it
 SHORTEST_AUTO, LONGEST_AUTO = 8, 1024
 MOST_JSON = 64 * 1024
-MOST_SIDE = 8192  # pixels of a square that a model may ask for
+MOST_SIDE = 4096  # pixels of a square that a model may ask for
 MOST_TOKENS = 10_000_000  # of a text
-MOST_STEPS = 2**26  # numbers of a series, all channels together
+MOST_STEPS = 2**24  # numbers of a series, all channels together
 
 DenseEncoder = ImageEncoder | SequenceEncoder
 
