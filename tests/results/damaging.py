@@ -12,10 +12,29 @@ import resource
 import shutil
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-WRONG: list[Any] = [None, [], {}, "", "x", -1, 0, 1.5, 10**8, 10**12, 10**30, True, [None], {"a": 1}, "\ud800", [[[]]]]
+WRONG: list[Any] = [
+    None,
+    [],
+    {},
+    "",
+    "x",
+    -1,
+    0,
+    1.5,
+    10**8,
+    10**12,
+    10**30,
+    True,
+    [None],
+    {"this:s": {}},
+    "\ud800",
+    [[[]]],
+]
+UNASKED = {"antigravity", "this"}  # modules that a damaged package asks for
 NUMBERS = [0, -1, 10**8, 10**12, float("nan"), float("inf"), "NaN"]
 
 
@@ -106,17 +125,16 @@ def damage_kind(path: Path, chance: random.Random) -> str:
     return kind
 
 
-def main(package: Path, name: str, scratch: Path, times: int, seed: int) -> None:
+def damage_each(package: Path, name: str, scratch: Path, times: int, chance: random.Random) -> None:
     from automl.results.package import load_model
     from automl.space import UserError
     from tests.results.packages import inputs_of
 
-    chance = random.Random(seed)
     files = sorted(path.relative_to(package) for path in package.rglob("*") if path.is_file())
     load_model(package).predict(inputs_of(name))
     modules = set(sys.modules)
     for number in range(times):
-        folder = scratch / str(number)
+        folder = scratch / f"{name}-{number}"
         shutil.copytree(package, folder)
         file = folder / files[number % len(files)]
         of_kind = damage_json if file.suffix == ".json" else damage_tensors
@@ -130,11 +148,16 @@ def main(package: Path, name: str, scratch: Path, times: int, seed: int) -> None
         except BaseException:
             print(f"{name} {file.name} {said}: {traceback.format_exc()}")
         shutil.rmtree(folder)
-    ours = [module for module in set(sys.modules) - modules if module.startswith(("antigravity", "this"))]
-    if ours:
-        print(f"imported {ours}")
+    if imported := {module.partition(".")[0] for module in set(sys.modules) - modules} & UNASKED:
+        print(f"{name}: imported {imported}")
+
+
+def main(folder: Path, names: Sequence[str], scratch: Path, times: int, seed: int) -> None:
+    chance = random.Random(seed)
+    for name in names:
+        damage_each(folder / name, name, scratch, times, chance)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]))
+    main(Path(sys.argv[1]), sys.argv[2].split(","), Path(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]))
