@@ -7,11 +7,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 from automl.cluster.submission import Runs, Submission
+from automl.data.private_folder import private_folder
 from automl.space import UserError
 from automl.space.printable import say
 from automl.training.run_directory import read_json, write_json
@@ -46,8 +46,8 @@ def main(action: str) -> None:
     # Ray may replace a job's files while it runs, where several nodes share a machine; so it works on a copy. A stop
     # comes to both processes, and the command answers it.
     signal.signal(signal.SIGTERM, lambda *_: None)
-    with tempfile.TemporaryDirectory(prefix="automl-job-") as scratch:
-        folder = shutil.copytree(Path.cwd(), Path(scratch) / "files")
+    with private_folder() as scratch:
+        folder = shutil.copytree(Path.cwd(), scratch / "files")
         ended = subprocess.run([sys.executable, "-m", "automl", *command], cwd=folder, check=False)
     sys.exit(ended.returncode)
 

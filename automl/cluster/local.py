@@ -10,7 +10,6 @@ import secrets
 import signal
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from automl.data.private_folder import LONGEST_WITH_RAY, private_folder
 
 LOOPBACK = "127.0.0.1"
 LEFT_SECONDS = 10.0  # that Ray's processes have to end by themselves
@@ -30,19 +31,21 @@ def local_cluster(folder: Path, *, workers: int = 2, cpus: int = 1, gpus: int = 
     At the end of the block all that it started is gone. `folder` takes the runs and the token. The environment of this
     process is the cluster's from here on.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     (folder / "runs").mkdir(exist_ok=True)
     token = folder / "token"
-    with os.fdopen(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+    # A new file, always: one that is there may be a link, or open to others.
+    token.unlink(missing_ok=True)
+    with os.fdopen(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(secrets.token_hex(32))
-    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as scratch:
+    with private_folder(longest=LONGEST_WITH_RAY) as scratch:
         for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN"):
             os.environ.pop(name, None)
         os.environ |= {
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(token),
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # else Ray takes 127.0.0.1 for the address of the network
-            "RAY_TMPDIR": scratch,  # sockets need short paths
+            "RAY_TMPDIR": str(scratch),
             "RAY_memory_monitor_refresh_ms": "0",
             "RAY_USAGE_STATS_ENABLED": "0",
             "AUTOML_RUNS": str(folder / "runs"),

@@ -18,6 +18,7 @@ from automl.cluster.archive import is_wanted, unpack, wanted
 from automl.cluster.client import ENDED, job_states, latest_state, nodes_and_resources, refusals, start_job
 from automl.cluster.names import run_name
 from automl.cluster.status import RunStatus, list_status, read_status, with_job
+from automl.data.private_folder import private_folder
 from automl.data.store import Allowance, Store, is_url
 from automl.space import UserError
 
@@ -138,8 +139,8 @@ def _client_if_up(cluster: Cluster) -> JobSubmissionClient | None:
 def _ask(client: JobSubmissionClient, cluster: Cluster, action: str, name: str = "") -> dict[str, Any]:
     """What an agent on the cluster's head answers; raises RefusedError where it cannot."""
     job = f"{AGENT}-{secrets.token_hex(6)}"
-    with tempfile.TemporaryDirectory(prefix="automl-agent-") as empty:
-        start_job(client, ["automl.cluster.agent", action, cluster.runs or "", name], Path(empty), job, {})
+    with private_folder() as empty:
+        start_job(client, ["automl.cluster.agent", action, cluster.runs or "", name], empty, job, {})
     give_up = time.monotonic() + AGENT_SECONDS
     while (state := client.get_job_status(job).value) not in ENDED:
         if time.monotonic() > give_up:

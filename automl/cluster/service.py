@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from automl.cluster.package import SPACE, pack
 from automl.cluster.reading import status, submitted_files
 from automl.cluster.status import RunStatus
 from automl.cluster.submission import Submission
+from automl.data.private_folder import private_folder
 from automl.runs import load_space
 from automl.space import UserError
 
@@ -54,14 +54,14 @@ def submit(
         jobs=[job],
     )
     client = cluster.client()
-    with tempfile.TemporaryDirectory(prefix="automl-submit-") as folder, refusals(cluster.address):
+    with private_folder() as folder, refusals(cluster.address):
         if latest_state(job_states(client.list_jobs()), name) is not None:
             raise UserError(f"the cluster has a run {name} already; give another --name")
-        pack(space, spec, Path(folder))
-        write_request(Path(folder), submission, cluster.runs)
+        pack(space, spec, folder)
+        write_request(folder, submission, cluster.runs)
         metadata = {"automl_run": name, "owner": submission.owner, "submitted": submission.submitted}
         metadata |= {f"label_{key}": value for key, value in submission.labels.items()}
-        start_job(client, ["automl.cluster.job", "run"], Path(folder), job, metadata)
+        start_job(client, ["automl.cluster.job", "run"], folder, job, metadata)
     return name
 
 
@@ -73,11 +73,11 @@ def resume(cluster: Cluster, name: str, arguments: Sequence[str] = ()) -> str:
         if latest_state(jobs, name) not in (None, *ENDED):
             raise UserError(f"{name} is running; there is nothing to go on with")
     job = f"{name}.{secrets.token_hex(3)}"
-    with tempfile.TemporaryDirectory(prefix="automl-resume-") as folder, refusals(cluster.address):
-        unpack(submitted_files(client, cluster, name), Path(folder))
+    with private_folder() as folder, refusals(cluster.address):
+        unpack(submitted_files(client, cluster, name), folder)
         asked = Submission(name, "", {}, "", SPACE, list(arguments), [job])
-        write_request(Path(folder), asked, cluster.runs)
-        start_job(client, ["automl.cluster.job", "resume"], Path(folder), job, {"automl_run": name})
+        write_request(folder, asked, cluster.runs)
+        start_job(client, ["automl.cluster.job", "resume"], folder, job, {"automl_run": name})
     return name
 
 

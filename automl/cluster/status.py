@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from automl.cluster.submission import Runs, Submission
+from automl.data.private_folder import private_folder
 from automl.data.store import Store, is_url
 from automl.space import UserError
 
@@ -94,13 +95,12 @@ def list_status(runs: Runs) -> list[RunStatus]:
 
 def _brief(runs: Runs, name: str) -> RunStatus:
     from pathlib import Path
-    from tempfile import TemporaryDirectory
 
     from automl.training.run_directory import RunDirectory, read_json
 
     found, place = _submitted(runs.record(name), runs), runs.run(name)
-    with TemporaryDirectory() as scratch:
-        path = RunDirectory(Path(scratch if is_url(place) else place)).manifest
+    with private_folder() as scratch:
+        path = RunDirectory(scratch if is_url(place) else Path(place)).manifest
         if is_url(place):
             Store(place).get(path.name, path)
         if not path.is_file():

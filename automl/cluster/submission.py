@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from automl.cluster.archive import archive
 from automl.data.files import replace_atomically
+from automl.data.private_folder import private_folder
 from automl.data.store import PATIENCE_SECONDS, Store, is_url
 from automl.space import UserError
 
@@ -78,8 +78,8 @@ class Runs:
         return self._read(name, ".tar.gz")
 
     def _write(self, name: str, ending: str, content: bytes) -> None:
-        with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch if is_url(self.place) else self._folder()) / f"{name}{ending}"
+        with private_folder() as scratch:
+            path = (scratch if is_url(self.place) else self._folder()) / f"{name}{ending}"
             path.parent.mkdir(parents=True, exist_ok=True)
             with replace_atomically(path) as temporary:
                 temporary.write_bytes(content)
@@ -87,8 +87,8 @@ class Runs:
                 self._store().put(path, path.name)
 
     def _read(self, name: str, ending: str) -> bytes:
-        with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch if is_url(self.place) else self._folder()) / f"{name}{ending}"
+        with private_folder() as scratch:
+            path = (scratch if is_url(self.place) else self._folder()) / f"{name}{ending}"
             if is_url(self.place):
                 self._store().get(path.name, path)
             if not path.is_file():

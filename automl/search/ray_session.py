@@ -212,6 +212,8 @@ def _start(address: str | None) -> None:
         try:
             _init(address)
             return
+        except UserError:
+            raise
         except Exception as error:  # which is what Ray raises where its own node does not come up
             _stop()
             if address is not None or start == STARTS:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import tempfile
 import threading
 from collections.abc import Sequence
 from contextlib import chdir
@@ -13,6 +12,7 @@ from typing import Any
 
 import ray.train
 
+from automl.data.private_folder import private_folder
 from automl.search.data_parallel import torch_trainer
 from automl.search.reasons import first_line
 from automl.search.trial import Assignment, data_of, make_family_importable, set_threads
@@ -46,9 +46,9 @@ def refit(run: RunDirectory, assignment: Assignment, *, losses: Sequence[float])
         except BaseException as error:
             failure.append(error)
 
-    with tempfile.TemporaryDirectory(prefix="automl-refit-") as scratch:
+    with private_folder() as scratch:
         # Not in this thread, where Ray Train would take over Ctrl-C: the workers look for the stop file.
-        thread = threading.Thread(target=fit, args=(scratch,), name="refit", daemon=True)
+        thread = threading.Thread(target=fit, args=(str(scratch),), name="refit", daemon=True)
         thread.start()
         thread.join()
     if assignment.stop_file().is_set():

@@ -8,10 +8,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Protocol
 
-from ray import cloudpickle
+from ray.tune.experiment import Trial
 from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -136,6 +135,10 @@ class BookScheduler(FIFOScheduler):  # type: ignore[misc]
             self._reserved[assignment.number] = now, there
         return there
 
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Let the trial keep its errors in memory."""
+        trial.__class__ = UnfiledTrial
+
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         """A trial that waits to be started; Ray's own looks through all trials there ever were, for each event."""
         if self._held and not self._workers_are_starting(tune_controller):
@@ -187,7 +190,7 @@ class BookScheduler(FIFOScheduler):  # type: ignore[misc]
         number = _number(trial)
         folder = Assignment(**json.loads(trial.config["assignment"])).directory()
         release_workers(folder)
-        said = _error(trial)
+        said = getattr(trial.temporary_state, "failure", None)
         hopeless = self.out_of_memory(said) or stall_reason(folder.stalled)
         try:
             if hopeless:
@@ -201,6 +204,23 @@ class BookScheduler(FIFOScheduler):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+
+class UnfiledTrial(Trial):  # type: ignore[misc]
+    """A trial of Ray Tune whose errors are in no file.
+
+    Ray Tune's own trials pickle an error into the session's folder and load it from there again (Ray 2.60), where on a
+    cluster's machine others can write.
+    """
+
+    def handle_error(self, exc: Any = None) -> None:
+        """Remember what ended the trial, until Ray Tune forgets the trial."""
+        self.temporary_state.failure = exc  # is in no snapshot
+        self.run_metadata.num_failures += 1
+        self.run_metadata.invalidate_cache()
+
+    def get_pickled_error(self) -> None:
+        """None, so that nothing is unpickled."""
 
 
 class Silent(TrialProgressCallback):  # type: ignore[misc]
@@ -226,15 +246,6 @@ def _forget_finished(tune_controller: Any) -> None:
     tune_controller.get_live_trials().difference_update(finished)
     for name in ("_stopped_trials", "_failed_trials", "_trials_to_cache"):
         getattr(tune_controller, name, set()).difference_update(finished)
-
-
-def _error(trial: Any) -> BaseException | None:
-    """What Ray Tune has just written down of a trial's end; its own reader looks where that will be copied later."""
-    path = trial.pickled_error_file
-    if path is None or not Path(path).exists():
-        return None
-    error: BaseException = cloudpickle.loads(Path(path).read_bytes())
-    return error
 
 
 def _number(trial: Any) -> int:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable
 from typing import Any
 
 from ray import tune
 
+from automl.data.private_folder import private_folder
 from automl.search.budget import Stop
 from automl.search.memory_watch import MemoryWatch
 from automl.search.ray_session import PENDING
@@ -43,13 +43,13 @@ def _fit(searcher: BookSearcher, scheduler: BookScheduler, stop: Stop, share: Sh
     stop.gpus_in_use = lambda: share.gpus and share.gpus * share.workers * scheduler.at_work(share.workers)
     scheduler.begin(searcher.max_concurrent)
     os.environ[PENDING] = str(searcher.max_concurrent)  # else workers start one after the other
-    with tempfile.TemporaryDirectory(prefix="automl-tune-") as scratch:
+    with private_folder() as scratch:
         tune.Tuner(
             _trainable(share, worker),
             tune_config=tune.TuneConfig(search_alg=searcher, scheduler=scheduler, num_samples=-1, reuse_actors=True),
             run_config=tune.RunConfig(
                 name="search",
-                storage_path=scratch,
+                storage_path=str(scratch),
                 verbose=0,
                 callbacks=[Silent()],
                 stop=stop,
