@@ -293,7 +293,9 @@ def _read_lines(path: Path, epochs: int) -> list[dict[str, Any]]:
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()[:epochs]]
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path.name} is damaged") from error
-    if [line.get("epoch") for line in lines] != list(range(1, epochs + 1)):
+    if not all(isinstance(line, dict) for line in lines):
+        raise CheckpointError(f"{path.name} is damaged")
+    if len(lines) != epochs or any(line.get("epoch") != epoch for epoch, line in enumerate(lines, 1)):
         raise CheckpointError(f"{path.name} lacks epochs of the checkpoint")
     return lines
 

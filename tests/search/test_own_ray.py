@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,8 @@ from ray._private import ray_constants
 
 from automl.search.ray_session import ray_session
 from automl.space import UserError
-from tests.search.test_kills import family
+from tests.data.test_private_folder import PREFIX, as_root, refused_to_strangers
+from tests.search.test_kills import alive, family
 
 pytestmark = pytest.mark.ray
 
@@ -48,6 +52,15 @@ with ray_session(None):
 over.set()
 thread.join()
 print("over")
+"""
+
+
+STAYS = """
+import os, sys, time
+from automl.search.ray_session import ray_session
+with ray_session(None):
+    print(os.environ["RAY_TMPDIR"], file=sys.__stdout__, flush=True)
+    time.sleep(600)
 """
 
 
@@ -96,6 +109,59 @@ def test_a_ray_of_our_own_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert enter(address, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token).stdout == "1 node\n"
     assert not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN"} & {*os.environ}
     assert not (tmp_path / ".ray").exists()  # the token was on no disk
+
+
+@as_root
+def test_another_user_reaches_neither_files_nor_sockets_of_our_own_ray(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / ("a temporary folder that is too long for sockets" * 2)
+    place.mkdir()
+    monkeypatch.setenv("TMPDIR", str(place))
+    with ray_session(None):
+        session = Path(ray._private.worker._global_node.get_session_dir_path())
+        folder = session.parent.parent
+        assert folder.name.startswith(PREFIX) and folder.parent != place
+        assert (stat.S_IMODE(folder.stat().st_mode), folder.stat().st_uid) == (0o700, os.geteuid())
+        assert stat.S_IMODE(session.stat().st_mode) == 0o777  # which is why it lies in there
+        sockets = [path for path in folder.rglob("*") if path.is_socket()]
+        assert len(sockets) >= 2 and max(len(os.fsencode(path)) for path in sockets) <= 107
+        refused_to_strangers([folder, session, *sockets])
+        bound = [line.split()[-1] for line in Path("/proc/net/unix").read_text().splitlines() if session.name in line]
+        assert bound and all(Path(each).is_relative_to(folder) for each in bound)
+    assert not folder.exists() and "RAY_TMPDIR" not in os.environ
+
+
+def test_the_next_ray_removes_what_a_killed_one_left_beside_one_that_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="t") as place:  # short, as sockets want it
+        monkeypatch.setenv("TMPDIR", place)
+        process = subprocess.Popen([sys.executable, "-c", STAYS], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        left = Path(process.stdout.readline().strip())
+        started = set(family(process.pid))
+        assert left.parent == Path(place) and (left / "ray").exists() and len(started) > 1
+        with ray_session(None):  # two at once
+            assert left.exists()
+            assert len(list(Path(place).iterdir())) == 2
+        process.kill()
+        process.wait()
+        deadline = time.monotonic() + 60
+        while any(alive(each) for each in started):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert left.exists()
+        with ray_session(None):
+            assert not left.exists()
+        assert list(Path(place).iterdir()) == []
+
+
+def test_no_place_for_its_files_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("automl.data.private_folder._usual", lambda: ["/nowhere"])
+    with pytest.raises(UserError, match=r"^temporary files .*set TMPDIR \(/nowhere: No such file"), ray_session(None):
+        pass
+    assert not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_TMPDIR"} & {*os.environ}
 
 
 def test_a_ray_that_dies_while_it_starts_is_started_once_more(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ray import cloudpickle
 
 import automl
 from automl.training.run_directory import RunDirectory
@@ -32,6 +34,7 @@ REASONS = {
     "sleep": f"no progress for {STALL_SECONDS} s, in before (FILE:",
     "busy": f"no progress for {STALL_SECONDS} s, in match (",
 }
+HOSTILE = b"cos\nmkdir\n(V%s\ntR."  # a pickle that makes a folder
 SOUND = ("gpu memory once", "nothing")
 
 
@@ -88,7 +91,13 @@ def test_a_worker_that_cannot_start_says_why(small_data: Path, tmp_path: Path, m
     space = write_space(tmp_path / "space.yaml", small_data, trials=1)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "faults"))
     monkeypatch.setenv("AUTOML_TEST_FAULTS", json.dumps({"start": "this node has another version"}))
+    # As somebody would who is quick enough to exchange the file that Ray Tune writes of an error and then loads.
+    monkeypatch.setattr(cloudpickle, "dump", lambda error, file: file.write(HOSTILE % str(tmp_path / "ran").encode()))
     automl.run(space, output=tmp_path / "run", quiet=True)
     (row,) = (row for row in automl.leaderboard(tmp_path / "run") if row["trial"] is not None)
     said = "its worker could not start: ImportError: this node has another version (3 times)"
     assert (row["status"], row["error"]) == ("failed", said)
+    assert not (tmp_path / "ran").exists()
+    with suppress(Exception):
+        cloudpickle.loads(HOSTILE % str(tmp_path / "ran").encode())
+    assert (tmp_path / "ran").exists()  # it does run where it is loaded
