@@ -12,18 +12,7 @@ import automl
 
 ROOT = Path(automl.__file__).parent
 
-RUN_CODE = {
-    "pickle",
-    "cloudpickle",
-    "dill",
-    "marshal",
-    "shelve",
-    "joblib",
-    "pickletools",
-    "runpy",
-    "code",
-    "jsonpickle",
-}
+RUN_CODE = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib", "runpy", "jsonpickle"}
 RUNNERS = {"eval", "exec", "compile", "__import__"}
 LOADERS = {  # by the last two parts of their names, with the argument that makes them safe
     "torch.load": ("weights_only", True),

@@ -1,3 +1,4 @@
+# ruff: noqa: F401, F811 - fixtures
 """A checkpoint that somebody else made up: it runs nothing, takes no more memory than one may, and is no error."""
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch
 from automl.data import Prepared
 from automl.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from automl.training.fit import train_epoch
-from tests.training.test_fit import begin, config, prepared  # noqa: F401
+from tests.training.test_fit import begin, config, prepared
 
 State = dict[str, Any]
 
@@ -48,14 +49,14 @@ def read(path: Path) -> State:
 
 
 @pytest.fixture
-def path(config: State, prepared: Prepared, tmp_path: Path) -> Path:  # noqa: F811
+def path(config: State, prepared: Prepared, tmp_path: Path) -> Path:
     training = begin(config, prepared)
     train_epoch(training)
     save_checkpoint(training, tmp_path / "checkpoint.pt")
     return tmp_path / "checkpoint.pt"
 
 
-def test_a_planted_pickle_does_not_run(config: State, prepared: Prepared, path: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_planted_pickle_does_not_run(config: State, prepared: Prepared, path: Path, tmp_path: Path) -> None:
     ran = tmp_path / "ran"
     state = read(path)
     for content in (
@@ -119,14 +120,14 @@ def test_what_is_made_up_is_no_checkpoint(
     config: State,
     prepared: Prepared,
     path: Path,
-    change: Callable[[State], Any],  # noqa: F811
+    change: Callable[[State], Any],
 ) -> None:
     path.write_bytes(signed(saved(change(read(path)))))
     with pytest.raises(CheckpointError):
         load_checkpoint(begin(config, prepared), path)
 
 
-def test_what_is_compressed_is_not_unpacked(config: State, prepared: Prepared, path: Path) -> None:  # noqa: F811
+def test_what_is_compressed_is_not_unpacked(config: State, prepared: Prepared, path: Path) -> None:
     content = path.read_bytes()[32:]
     bomb = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as plain, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as packed:
@@ -138,7 +139,7 @@ def test_what_is_compressed_is_not_unpacked(config: State, prepared: Prepared, p
         load_checkpoint(begin(config, prepared), path)
 
 
-def test_what_is_no_file_or_too_large_is_not_read(config: State, prepared: Prepared, path: Path) -> None:  # noqa: F811
+def test_what_is_no_file_or_too_large_is_not_read(config: State, prepared: Prepared, path: Path) -> None:
     training = begin(config, prepared)
     path.unlink()
     os.mkfifo(path)
