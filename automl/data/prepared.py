@@ -130,7 +130,7 @@ def prepare(
         write_source(data, seed, folder, workers)
 
     try:
-        cache.mkdir(parents=True, exist_ok=True)
+        cache.mkdir(parents=True, exist_ok=True, mode=0o700)  # data may be for its user only
         kind = modality_of(data)
         files = fingerprint_files(data, cache) if known is None else known
         source_key, key = _keys(data, seed, files)

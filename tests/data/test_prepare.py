@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,17 @@ def test_every_kind_of_file_gives_the_same_rows(name: str, tmp_path: Path) -> No
     assert prepared.profile["rows"] == {"train": 30, "validation": 10}
     texts = (prepared.texts("train") or []) + (prepared.texts("validation") or [])
     assert sorted(texts) == sorted(row["text"] for row in rows())
+
+
+def test_a_cache_that_is_made_is_its_users_alone(tmp_path: Path) -> None:
+    data = settings_for(write(tmp_path / "t.csv", rows()))
+    (tmp_path / "for all").mkdir()
+    (tmp_path / "for all").chmod(0o775)
+    modes = {}
+    for name in ("own", "for all"):
+        prepare(data, seed=0, cache=tmp_path / name)
+        modes[name] = stat.S_IMODE((tmp_path / name).stat().st_mode)
+    assert modes == {"own": 0o700, "for all": 0o775}
 
 
 def test_a_fraction_is_split_by_class_without_overlap(tmp_path: Path) -> None:
