@@ -133,6 +133,7 @@ def test_another_user_reaches_neither_files_nor_sockets_of_our_own_ray(
     assert not folder.exists() and "RAY_TMPDIR" not in os.environ
 
 
+@pytest.mark.slow
 def test_the_next_ray_removes_what_a_killed_one_left_beside_one_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="t") as place:  # short, as sockets want it
         monkeypatch.setenv("TMPDIR", place)
