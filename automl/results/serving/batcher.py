@@ -122,6 +122,11 @@ class Batcher:
             return "a batch does not end"
         return None
 
+    @property
+    def computing(self) -> bool:
+        """Whether a batch was being computed at the end, or a thread was given up that still runs."""
+        return self._since is not None or self._stuck > 0
+
     async def predict(self, rows: Sequence[Any]) -> list[bytes]:
         """The answers to `rows`, in their order; rows of a call that is cancelled are computed no more.
 

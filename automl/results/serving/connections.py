@@ -154,11 +154,12 @@ class HttpServer(uvicorn.Server):
         batcher.metrics.connections.set_function(lambda: len(self.server_state.connections))
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's; whoever called goes on without the watch."""
+        """As uvicorn's; whoever called goes on without the watch, unless a batch still runs that could not be ended."""
         try:
             super().run(sockets)
         finally:
-            faulthandler.cancel_dump_traceback_later()
+            if not self._batcher.computing:
+                faulthandler.cancel_dump_traceback_later()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to end; a watch that needs neither the event loop nor the interpreter's lock sees to it."""
