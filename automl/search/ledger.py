@@ -12,6 +12,7 @@ import math
 import sys
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -27,7 +28,7 @@ from automl.search.stopping import StoppingRule, stopping_rule
 from automl.space import SearchSpec, suggest
 from automl.space.grid import grid_size
 from automl.space.starting_points import start_points
-from automl.training.run_directory import INFEASIBLE, PAUSED, REACHED
+from automl.training.run_directory import INFEASIBLE, PAUSED, REACHED, STAGNATION
 
 INFEASIBLE_AT_ONCE = 50  # of them, before other trials are looked after again
 RUNNING_SEEN = 100  # the latest of the running trials, which a sampler keeps its distance from
@@ -68,8 +69,11 @@ class Ledger:
         self._history = History(spec.search.sampler)
         self._sought = spec.search.sought
         self._ranking = Ranking(self._sought)
-        for trial in journal.study.get_trials(deepcopy=False):
+        self._ends = 0  # of trials, and pauses: each is noted with its number
+        trials = journal.study.get_trials(deepcopy=False)
+        for trial in trials:
             self._recall(trial)
+        self._recall_ranking(trials)
         self.progress = self._progress()
 
     def _recall(self, trial: FrozenTrial) -> None:
@@ -87,12 +91,25 @@ class Ledger:
             self._restarts[number] = trial.user_attrs.get("restarts", 0)
             if REACHED in trial.user_attrs:
                 self._reached[number] = trial.user_attrs[REACHED]
-            self._ranking.see(number, values)
-        elif trial.state != TrialState.FAIL and values:
-            self._ranking.see(number, values)
-            self._note_end(number, values, trial.user_attrs.get(REACHED))
         reason = trial.user_attrs.get("reason", "")
         self._rule.restore(number, values, ended=trial.state.is_finished(), reason=reason)
+
+    def _recall_ranking(self, trials: Sequence[FrozenTrial]) -> None:
+        """Rank the trials of the journal in the order in which they ended, which their numbers do not tell."""
+        feasible = [trial for trial in trials if INFEASIBLE not in trial.user_attrs]
+        scored = [trial for trial in feasible if trial.state not in (TrialState.RUNNING, TrialState.FAIL)]
+        for trial in sorted(scored, key=lambda trial: trial.datetime_complete or datetime.max):
+            if trial.intermediate_values:
+                self._ranking.see(trial.number, trial.intermediate_values)
+                self._note_end(trial.number, trial.intermediate_values, trial.user_attrs.get(REACHED))
+        for number, values in self._open.items():
+            self._ranking.see(number, values)
+        noted = [(trial, trial.user_attrs[STAGNATION]) for trial in feasible if STAGNATION in trial.user_attrs]
+        # Of a trial that has not ended, how often it waited: the end itself may have been torn off.
+        counted = [note for trial, note in noted if trial.state.is_finished() or note[-1]]
+        if counted:
+            self._ends, since_best, best, _ = max(counted, key=lambda note: int(note[0]))
+            self._ranking.recall(since_best, best)
 
     # -- asking
 
@@ -239,11 +256,13 @@ class Ledger:
         """Let a trial wait at a rung, and give up those that will never go on."""
         if result is not None:
             self._note_figures(number, result)
-        self.journal.note(number, **{PAUSED: epoch})
         self._paused[number] = epoch
         self._latest.pop(number, None)
         self._streaks.succeed()
-        self._ranking.pause()
+        self.journal.note(number, **{PAUSED: epoch})
+        if self.journal.trial(number).user_attrs.get(STAGNATION, [0])[-1] != epoch:  # else it did before a resume
+            self._ranking.pause()
+            self._note_stagnation(number, waits_at=epoch)
         self._history.end(number, self._ranking.key(self._ranking.score(self._open[number])))
         self.journal.commit(durable=True)
         for other, reason in list(self._rule.hopeless()):
@@ -298,15 +317,16 @@ class Ledger:
         if reason:
             self.journal.note(number, reason=reason)
         reached = self._reached.pop(number, None)
-        self.journal.end(number, state, None if state == TrialState.FAIL else reached or self._value(values, state))
-        self.journal.commit(durable=True)
-        self._states[TrialState.RUNNING] -= 1
-        self._states[state] += 1
         if state == TrialState.FAIL:
             self._ranking.forget(number, self._open.items())
         else:
             self._streaks.succeed()
             self._note_end(number, values, reached, waited=waited)
+        self._note_stagnation(number)
+        self.journal.end(number, state, None if state == TrialState.FAIL else reached or self._value(values, state))
+        self.journal.commit(durable=True)
+        self._states[TrialState.RUNNING] -= 1
+        self._states[state] += 1
         self.progress = self._progress()
 
     def _value(self, values: Mapping[int, float], state: TrialState) -> list[float] | None:
@@ -322,6 +342,12 @@ class Ledger:
         key = self._ranking.end(number, family, values, reached or [self._ranking.score(values)], waited=waited)
         if not waited:
             self._history.end(number, key)
+
+    def _note_stagnation(self, number: int, *, waits_at: int = 0) -> None:
+        """Write with a trial that ends or waits for how many the best score has stood, which only their order tells."""
+        self._ends += 1
+        best = None if self._ranking.best is None else self._ranking.best[0]
+        self.journal.note(number, **{STAGNATION: [self._ends, self._ranking.since_best, best, waits_at]})
 
     def _note_figures(self, number: int, result: Mapping[str, Any]) -> None:
         figures = {"epochs": int(result["epoch"]), "train_seconds": float(result["train_seconds"])}

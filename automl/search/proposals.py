@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from bisect import insort
 from collections import deque
 from collections.abc import Container, Mapping, Sequence
@@ -14,7 +15,7 @@ from optuna.distributions import BaseDistribution
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from automl.search.sampler import IMPUTED, NO_HISTORY, WHOLE_HISTORY, StartSampler, make_sampler, space_of
+from automl.search.sampler import IMPUTED, NO_HISTORY, OF_GENERATIONS, StartSampler, make_sampler, space_of
 from automl.space import SearchSpec, suggest
 from automl.space.configurations import middle
 from automl.training.database import study_directions
@@ -22,19 +23,27 @@ from automl.training.run_directory import INFEASIBLE
 from automl.training.study_file import reached_by
 
 BEST, LATEST = 25, 100  # ended trials that a sampler learns from: its cost for a proposal grows with their number
-WHOLE = 2000  # the same of samplers that need all generations
+GENERATIONS = 2000  # the same of nsga2, whose parents are the best of the generations before
 REJECTED = 50  # the latest proposals that did not meet the constraints
+
+
+def _remembered(sampler: str) -> int:
+    """How many of the latest ended trials a sampler learns from."""
+    if sampler in NO_HISTORY:
+        return 0
+    if sampler == "cmaes":
+        return sys.maxsize  # each generation is drawn from what those before have made of the Gaussian
+    return GENERATIONS if sampler in OF_GENERATIONS else LATEST
 
 
 class History:
     """The numbers of the trials that a sampler learns from: the best and the latest of those that have ended."""
 
     def __init__(self, sampler: str = "tpe") -> None:
-        whole = sampler in WHOLE_HISTORY
-        self._latest = 0 if sampler in NO_HISTORY else WHOLE if whole else LATEST
+        self._latest = _remembered(sampler)
         self._best: list[tuple[float, int]] = []
         self._ended: set[int] = set()
-        self._rejected: deque[int] = deque(maxlen=WHOLE if whole else REJECTED)
+        self._rejected: deque[int] = deque(maxlen=self._latest if sampler in OF_GENERATIONS else REJECTED)
 
     def reject(self, number: int) -> None:
         """A proposal did not meet the constraints."""

@@ -40,6 +40,11 @@ class Ranking:
             self.best = (key, number)
             self.since_best = 0
 
+    def recall(self, since_best: int, best: float | None) -> None:
+        """Go on counting where `since_best` was counted, unless the key of the `best` score has been beaten since."""
+        beaten = self.best is not None and (best is None or self.best[0] < best)
+        self.since_best = 0 if beaten else since_best
+
     def pause(self) -> None:
         """A trial waits, which counts as an end for `since_best`."""
         self.since_best += 1

@@ -22,7 +22,7 @@ from automl.space.search_section import Search
 # `group` models each branch of a conditional space jointly.
 TPE: dict[str, Any] = {"multivariate": True, "group": True, "constant_liar": True}
 STARTUP_TRIALS = 10  # of tpe and gp, drawn at random before a model of the scores is worth something
-WHOLE_HISTORY = ("cmaes", "nsga2")  # they learn from generations, and these from those before
+OF_GENERATIONS = ("cmaes", "nsga2")  # they learn from generations, and these from those before
 NO_HISTORY = ("qmc", "random", "grid")
 IMPUTED = ("gp", "nsga2")  # they compare trials by all parameters: one that a trial lacks counts as its middle
 

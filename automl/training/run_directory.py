@@ -16,6 +16,8 @@ WEIGHTS = "model.safetensors"
 TRIALS = "trials"  # the folder with a folder for each trial
 REACHED = "objectives"  # the attribute of a trial with several objectives: their values at its best epoch
 PAUSED = "paused"  # the attribute of a trial that waits at a rung: its epoch; 0 once it goes on
+STAGNATION = "stagnation"  # the attribute of a trial that ended or waits: how many have, how many since the best score,
+# the key of that score, and the rung at which the trial waits (0 where it has ended)
 INFEASIBLE = "infeasible"  # the attribute of a proposal that was never run: which condition it did not meet
 
 

@@ -16,10 +16,13 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 
 from automl.models import FAMILIES
+from automl.search.cma import GENERATION
 from automl.search.journal import Journal, cut_torn_tail, open_journal
 from automl.search.ledger import MAX_RESTARTS, Ledger
+from automl.search.proposals import History
 from automl.search.standing import Proposal
 from automl.space import SearchSpec, UserError, parse
+from automl.training.run_directory import STAGNATION
 
 SPACE = """
 name: x
@@ -316,3 +319,83 @@ def test_of_the_trials_that_wait_the_best_go_on_and_the_hopeless_end(tmp_path: P
     reached = [trial.number for trial in trials if max(trial.intermediate_values) >= 2]
     assert len(reached) <= 7 and set(reached) <= set(taken_up)
     assert sorted(ledger.take_ended()) == list(range(12))
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 1000), workers=st.integers(2, 5), calls=st.integers(0, 45))
+def test_a_resumed_plateau_counts_on_whatever_the_order_in_which_trials_ended(
+    seed: int, workers: int, calls: int, spec: SearchSpec, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Several trials run at once and end in another order than that of their numbers."""
+    path = tmp_path_factory.mktemp("plateau") / "study.journal"
+    ledger, generator = Ledger(open_journal(path, mode="max"), spec), random.Random(seed)
+    running: dict[int, int] = {}
+    for _ in range(calls):
+        if len(running) < workers and (proposal := ledger.next()) is not None:
+            running[proposal.number] = proposal.epochs
+        elif running:
+            number = generator.choice(sorted(running))
+            running[number] += 1
+            if not ledger.record(number, result(running[number], curve(number)[running[number] - 1])):
+                del running[number]
+    again = Ledger(open_journal(path, mode="max"), spec)
+    assert again.since_best() == ledger.since_best()
+    again = Ledger(open_journal(path, mode="max"), spec)
+    play(again)
+    assert again.since_best() == Ledger(open_journal(path, mode="max"), spec).since_best()
+
+
+def test_a_journal_of_before_is_ranked_by_the_time_at_which_trials_ended(tmp_path: Path) -> None:
+    """The first trial runs longest and is the best: four have ended since the best score, not twelve."""
+    path = tmp_path / "study.journal"
+    spec = parse(SPACE.replace("SAMPLER", "random").replace("trials: 12", "trials: 30"), FAMILIES)
+    ledger = Ledger(open_journal(path, mode="max"), spec)
+    first, *others = [proposal.number for _ in range(17) if (proposal := ledger.next())]
+    for number in others[:12]:
+        ledger.record(number, result(4, 0.5))
+    ledger.record(first, result(4, 0.9))
+    for number in others[12:]:
+        ledger.record(number, result(4, 0.5))
+    assert ledger.since_best() == 5 == Ledger(open_journal(path, mode="max"), spec).since_best()
+    lines = [line for line in path.read_text().splitlines(keepends=True) if STAGNATION not in line]
+    path.write_text("".join(lines))
+    assert Ledger(open_journal(path, mode="max"), spec).since_best() == 5
+
+
+CMAES = """
+name: x
+data: {train: t.csv}
+model: {cnn: {dropout: {float: [0.0, 0.5]}, activation: relu, kernel_sizes: [3], pooling: max}}
+training: {optimizer: {adamw: {learning_rate: {float: [0.001, 0.1], log: true}}}}
+search: {trials: 100000, sampler: cmaes, early_stopping: {none: {max_epochs: 1}}}
+"""
+
+
+def test_cmaes_never_forgets_a_generation() -> None:
+    """With the oldest of them gone it would begin anew."""
+    history = History("cmaes")
+    for number in range(0, 6000, 2):
+        history.end(number, 0.0)
+        history.reject(number + 1)
+    assert history.numbers() == list(range(6000))
+
+
+def test_cmaes_goes_on_with_its_generations_when_resumed(tmp_path: Path) -> None:
+    path = tmp_path / "study.journal"
+    spec = parse(CMAES, FAMILIES)
+    ledger, generations = Ledger(open_journal(path, mode="max"), spec), []
+    for _ in range(80):
+        proposal = ledger.next()
+        assert proposal is not None
+        ledger.record(proposal.number, result(1, -abs(proposal.config["model"]["cnn"]["dropout"] - 0.3)))
+        generations.append(ledger.journal.trial(proposal.number).system_attrs[GENERATION])
+    assert generations == sorted(generations) and generations[-1] >= 8
+    at_80 = ledger.next()
+    other = Ledger(open_journal(tmp_path / "other.journal", mode="max"), spec)  # which the process is told of between
+    assert other.next() is not None
+    again = Ledger(open_journal(path, mode="max"), spec)
+    assert at_80 is not None
+    taken_up = again.next()
+    assert taken_up is not None and taken_up.config == at_80.config
+    following = again.next(), ledger.next()
+    assert following[0] is not None and following[1] is not None and following[0].config == following[1].config
