@@ -16,6 +16,7 @@ from rich.table import Table
 
 from automl import data_commands, model_commands, verbs
 from automl.cluster import commands as cluster_commands
+from automl.model_commands import Families, FetchData, Study
 from automl.space import UserError
 from automl.space.printable import cell, console, printable, printable_json, printable_streams, say
 
@@ -113,7 +114,7 @@ def run(
         study=study,
         quiet=quiet,
     )
-    _conclude(result)
+    _conclude(result, study)
 
 
 @app.command()
@@ -131,6 +132,7 @@ def resume(
     runs: Annotated[
         str | None, typer.Option(metavar="PLACE", envvar="AUTOML_RUNS", help="Where submitted runs lie.")
     ] = None,
+    study: Study = None,
     quiet: Quiet = False,
 ) -> None:
     """Go on with an interrupted run; --trials or --time-budget give a finished one more budget."""
@@ -140,7 +142,8 @@ def resume(
             run, address, runs, [str(each) for pair in asked.items() if pair[1] is not None for each in pair]
         )
         return
-    _conclude(verbs.resume(run, trials=trials, time_budget=time_budget, address=address, quiet=quiet))
+    result = verbs.resume(run, trials=trials, time_budget=time_budget, address=address, study=study, quiet=quiet)
+    _conclude(result, study)
 
 
 @app.command()
@@ -157,24 +160,25 @@ def leaderboard(
         tuple[str, str] | None, typer.Option(metavar="RUN RUN", help="Two runs side by side, as a table or as JSON.")
     ] = None,
     format: Annotated[Format, typer.Option(help="Output format.")] = Format.table,
+    study: Study = None,
 ) -> None:
     """Print the trials of a run, best first, and the linear floor; or compare two runs."""
     if run is None and compare is not None:
-        _print_comparison(compare, format)
+        _print_comparison(compare, format, study)
     elif run is None or compare is not None:
         raise UserError("name two runs behind --compare, or one run without it")
     elif format is Format.table:
-        verbs.print_leaderboard(run, top=top or SHOWN_TRIALS, where=where, sort=sort)
+        verbs.print_leaderboard(run, top=top or SHOWN_TRIALS, where=where, sort=sort, study=study)
     else:
-        sys.stdout.write(verbs.format_leaderboard(run, format.value, top=top, where=where, sort=sort))
+        sys.stdout.write(verbs.format_leaderboard(run, format.value, top=top, where=where, sort=sort, study=study))
 
 
-def _print_comparison(runs: tuple[str, str], format: Format) -> None:
+def _print_comparison(runs: tuple[str, str], format: Format, study: str | None) -> None:
     from automl.results.comparison import render_comparison
 
     if format not in (Format.table, Format.json):
         raise UserError("--compare is shown as a table or as JSON")
-    comparison = verbs.compare(*runs)
+    comparison = verbs.compare(*runs, study=study)
     if format is Format.json:
         _print_json(asdict(comparison))
     else:
@@ -182,9 +186,11 @@ def _print_comparison(runs: tuple[str, str], format: Format) -> None:
 
 
 @app.command()
-def report(run: Run, families: Families = None) -> None:
+def report(
+    run: Run, fetch_data: FetchData = False, study: Study = None, families: Families = None
+) -> None:
     """Write report.html of a run again and print where it is."""
-    print(printable(verbs.report(run, families=families or ())))
+    print(printable(verbs.report(run, fetch_data=fetch_data, study=study, families=families or ())))
 
 
 @app.command()
@@ -231,10 +237,10 @@ def examples(
     print(printable(verbs.examples(name, output=output)))
 
 
-def _conclude(result: verbs.RunResult) -> None:
+def _conclude(result: verbs.RunResult, study: str | None) -> None:
     """Print the leaderboard, say where everything is and what to do next; exit 1 unless the run finished."""
     try:
-        verbs.print_leaderboard(result.path, top=10)
+        verbs.print_leaderboard(result.path, top=10, study=study)
     except UserError as error:
         if result.status == "finished":
             raise

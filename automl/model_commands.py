@@ -28,6 +28,13 @@ Families = Annotated[
     ),
 ]
 FAILED = 1
+Study = Annotated[
+    str | None,
+    typer.Option(metavar="URL", envvar="AUTOML_STUDY", help="The database that the run's study lies in, if it does."),
+]
+FetchData = Annotated[
+    bool, typer.Option("--fetch-data", help="Take the run's data from wherever the run says that it lies, also a URL.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -54,10 +61,21 @@ def compress(
     ] = 0.005,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs that pruned models are trained on.")] = 5,
     families: Families = None,
+    fetch_data: FetchData = False,
+    study: Study = None,
     as_json: AsJson = False,
 ) -> None:
     """Make the best model smaller and faster, in several ways; show what each costs and loses."""
-    variants = verbs.compress(run, output=output, tolerance=tolerance, epochs=epochs, families=families or (), tell=say)
+    variants = verbs.compress(
+        run,
+        output=output,
+        tolerance=tolerance,
+        epochs=epochs,
+        fetch_data=fetch_data,
+        study=study,
+        families=families or (),
+        tell=say,
+    )
     if as_json:
         print(printable_json([asdict(variant) for variant in variants]))
     else:
@@ -80,13 +98,23 @@ def export(
         typer.Option(help="Rows to compare with: CSV, Parquet or JSON Lines [the run's test or validation rows]."),
     ] = None,
     families: Families = None,
+    fetch_data: FetchData = False,
+    study: Study = None,
     as_json: AsJson = False,
 ) -> None:
     """Write the model for other programs, after it has been compared with the original on real rows."""
     from automl.results.export import ExportError
 
     try:
-        exported = verbs.export(model, format=format.value, output=output, data=data, families=families or ())
+        exported = verbs.export(
+            model,
+            format=format.value,
+            output=output,
+            data=data,
+            fetch_data=fetch_data,
+            study=study,
+            families=families or (),
+        )
     except ExportError as error:
         say(f"automl: {error}")
         raise typer.Exit(FAILED) from error
@@ -135,9 +163,10 @@ def dashboard(
     run: Run,
     host: Annotated[str, typer.Option(help="The address to listen on; whoever reaches it may look.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8080,
+    study: Study = None,
 ) -> None:
     """Show a run's study in optuna-dashboard, as it is now and as it goes on."""
-    verbs.dashboard(run, host=host, port=port, tell=say)
+    verbs.dashboard(run, host=host, port=port, study=study, tell=say)
 
 
 def _compressed(variants: Sequence[Variant]) -> Table:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from automl.data.remote import private_folder
 from automl.data.store import Allowance, Store, is_url
 from automl.space import UserError
 from automl.space.urls import redacted
-from automl.training.run_directory import RunDirectory
+from automl.training.run_directory import Allowed, RunDirectory
+
+NOTHING = Allowed()
 
 
 def shared_cache() -> str | None:
@@ -25,11 +28,13 @@ def run_directory(place: str | Path) -> RunDirectory:
     return _copied("driven", str(place)) if is_url(str(place)) else RunDirectory(Path(place))
 
 
-def open_run(place: str | Path, *, models: bool = False, drive: bool = False) -> RunDirectory:
+def open_run(
+    place: str | Path, *, models: bool = False, drive: bool = False, allowed: Allowed = NOTHING
+) -> RunDirectory:
     """The run that lies at `place`, a path or a URL; raises UserError where there is none.
 
     Of a URL it is a copy brought up to date, weights and packages only with `models`: the driver's with `drive`, else
-    one for reading.
+    one for reading. `allowed` is what the user has named beside it: nothing else that the run names is reached for.
     """
     if is_url(str(place)):
         from automl.search.publishing import fetch_run
@@ -43,7 +48,7 @@ def open_run(place: str | Path, *, models: bool = False, drive: bool = False) ->
     if not directory.manifest.is_file() or not directory.space.is_file():
         lacks = f"it has no {directory.manifest.name} or no {directory.space.name}"
         raise UserError(f"{redacted(str(place))} is no run directory: {lacks}")
-    return directory
+    return replace(directory, allowed=allowed)
 
 
 def model_folder(place: str | Path) -> Path:

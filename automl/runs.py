@@ -7,7 +7,7 @@ import re
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import chdir
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -17,9 +17,11 @@ from automl.data.fingerprint import changed_data
 from automl.data.remote import cache_directory
 from automl.places import open_run, shared_cache
 from automl.space import SearchSpec, Section, UserError, load, resolved_text
+from automl.space.document import MAX_BYTES
 from automl.space.families import FAMILIES
 from automl.space.printable import say
-from automl.training.run_directory import RunDirectory
+from automl.space.safe_files import read_regular
+from automl.training.run_directory import Allowed, RunDirectory
 
 if TYPE_CHECKING:
     from automl.data import Prepared
@@ -117,21 +119,26 @@ def resume(
     trials: int | None = None,
     time_budget: str | None = None,
     address: str | None = None,
+    study: str | None = None,
     quiet: bool = False,
 ) -> RunResult:
     """Go on with a run that was interrupted or killed, or, with a larger budget, with one that is finished.
 
-    Trials that have ended are kept and not run again. Raises UserError where `run` is no run directory, where another
-    process drives it, or where its file or its data has changed since it began.
+    Trials that have ended are kept and not run again. It runs what the run's file asks for, as `run` does, but connects
+    to no database that neither `study` nor the environment names. Raises UserError where `run` is no run directory,
+    where another process drives it, or where its file or its data has changed since it began.
     """
     from automl.results import read_manifest
 
-    directory = open_run(run, drive=True)
+    directory = open_run(run, drive=True, allowed=Allowed(study, data=True))
     manifest = read_manifest(directory)
     _require_cluster(address)
     if _hash(directory.space) != manifest["space_hash"]:
         raise UserError(f"{directory.space} has been edited since the run began; run it as a new search instead")
 
+    from automl.training.database import database_of
+
+    database_of(directory)  # raises where it is not named, before any data is prepared
     from automl.search.manifest import budget, update_manifest
     from automl.search.publishing import driving
     from automl.search.ray_session import ray_beside, require_no_ray
@@ -172,7 +179,8 @@ def _begin(
     from automl.search.manifest import create_manifest, update_manifest
     from automl.search.warm_start import gather
 
-    directory = begun.directory
+    url = begun.database.url if begun.database else None
+    directory = replace(begun.directory, allowed=Allowed(url, data=True))
     directory.space.write_text(resolved_text(space), encoding="utf-8")
     create_manifest(
         directory,
@@ -298,7 +306,7 @@ def _budget_overrides(trials: int | None, time_budget: str | None, seed: int | N
 
 
 def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(read_regular(path, MAX_BYTES)).hexdigest()
 
 
 def _working_directory(manifest: dict[str, Any]) -> Path:

@@ -13,7 +13,7 @@ from automl.runs import RunResult, load_space, resume, run
 from automl.space import UserError, json_schema
 from automl.space.families import FAMILIES
 from automl.space.printable import console
-from automl.training.run_directory import RunDirectory
+from automl.training.run_directory import Allowed, RunDirectory
 
 if TYPE_CHECKING:
     from automl.checking import Checked
@@ -105,41 +105,53 @@ def schema() -> dict[str, Any]:
     return json_schema(FAMILIES)
 
 
-def leaderboard(run: str | Path, *, where: str | None = None, sort: str | None = None) -> list[dict[str, Any]]:
+def leaderboard(
+    run: str | Path, *, where: str | None = None, sort: str | None = None, study: str | None = None
+) -> list[dict[str, Any]]:
     """The rows of a run's leaderboard, best first, then what is no trial; `pandas.DataFrame(rows)` is a table.
 
     `where` is a condition that trials have to meet, as `family == "rnn" and parameters < 50000`, `sort` a column or
-    setting to sort them by (`-` before it: turned round). Raises UserError where they name what there is not.
+    setting to sort them by (`-` before it: turned round). `study` is the URL of the database with the run's study,
+    where it lies in one: none is connected to that neither it nor AUTOML_STUDY names. Raises UserError where they name
+    what there is not.
     """
     from automl.results.leaderboard import beside, rows
     from automl.results.selection import Selection, select
     from automl.results.study import read_run
 
-    record = read_run(open_run(run))
+    record = read_run(open_run(run, allowed=Allowed(study)))
     return select(rows(record), Selection(where, sort), maximize=record.maximize) + beside(record)
 
 
 def format_leaderboard(
-    run: str | Path, kind: str, *, top: int | None = None, where: str | None = None, sort: str | None = None
+    run: str | Path,
+    kind: str,
+    *,
+    top: int | None = None,
+    where: str | None = None,
+    sort: str | None = None,
+    study: str | None = None,
 ) -> str:
     """The leaderboard as `csv`, `json` or `md`, of the first `top` trials that meet `where`, by `sort`."""
     from automl.results.formats import format_leaderboard as formatted
     from automl.results.selection import Selection
     from automl.results.study import read_run
 
-    return formatted(read_run(open_run(run)), kind, Selection(where, sort, top))
+    return formatted(read_run(open_run(run, allowed=Allowed(study))), kind, Selection(where, sort, top))
 
 
-def print_leaderboard(run: str | Path, *, top: int, where: str | None = None, sort: str | None = None) -> None:
+def print_leaderboard(
+    run: str | Path, *, top: int, where: str | None = None, sort: str | None = None, study: str | None = None
+) -> None:
     """Print the first `top` trials of the leaderboard that meet `where`, by `sort`, for people."""
     from automl.results.selection import Selection
     from automl.results.study import read_run
     from automl.results.table import render_table
 
-    console().print(render_table(read_run(open_run(run)), Selection(where, sort, top)))
+    console().print(render_table(read_run(open_run(run, allowed=Allowed(study))), Selection(where, sort, top)))
 
 
-def compare(run: str | Path, other: str | Path) -> Comparison:
+def compare(run: str | Path, other: str | Path, *, study: str | None = None) -> Comparison:
     """Two runs side by side: their best models on the same rows, and the settings that their files ask for differently.
 
     Raises UserError where one of them is no run, or where they looked for different metrics.
@@ -147,27 +159,31 @@ def compare(run: str | Path, other: str | Path) -> Comparison:
     from automl.results.comparison import compare as compared
     from automl.results.study import read_run
     from automl.space.describe import settings
+    from automl.space.reading import load_alone
 
-    runs = open_run(run), open_run(other)
+    runs = (open_run(each, allowed=Allowed(study)) for each in (run, other))
     one, two = (read_run(directory) for directory in runs)
     first, second = (
-        settings(load_space(record.directory.space, record.manifest["overrides"], beside=record.manifest["space_file"]))
-        for record in (one, two)
+        settings(load_alone(record.directory.space, FAMILIES, record.manifest["overrides"])) for record in (one, two)
     )
     return compared(one, two, (first, second))
 
 
-def report(run: str | Path, *, families: Sequence[str] = ()) -> Path:
+def report(
+    run: str | Path, *, fetch_data: bool = False, study: str | None = None, families: Sequence[str] = ()
+) -> Path:
     """Write a run's leaderboard, best model and report again; gives the report's path.
 
-    Of families of a user's own (`my_module:my_net`) only those of `families` are imported, to measure their models.
+    Where that takes the run's data, it is that of this machine's cache, or local files that still hold what they held
+    when the run began; with `fetch_data` whatever lies where the run says, at URLs too. Of families of a user's own
+    (`my_module:my_net`) only those of `families` are imported, to measure their models.
 
     While another process drives the run, the leaderboard and the report show how far it is, and no model is measured.
     """
     from automl.results import finish, summarise
     from automl.search.publishing import BeingDrivenError, driving
 
-    directory = open_run(run, models=True)
+    directory = open_run(run, models=True, allowed=Allowed(study, fetch_data))
     try:
         with driving(directory):
             return finish(directory, families).directory.report
@@ -229,19 +245,23 @@ def compress(
     tolerance: float = 0.005,
     epochs: int = 5,
     families: Sequence[str] = (),
+    fetch_data: bool = False,
+    study: str | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> list[Variant]:
     """Make a run's best model smaller and faster, in several ways; gives what each costs and loses, the original first.
 
     The models are written into folders of `output` (default `RUN/compressed`, which the leaderboard then shows), whole
-    or not at all. The recommended one loses at most `tolerance` of the metric on validation. `tell` hears of the
-    progress.
+    or not at all. The recommended one loses at most `tolerance` of the metric on validation. The data is found as for
+    `report`. `tell` hears of the progress.
     """
+    from automl.data.files import require_no_links_out
     from automl.results import summarise
     from automl.results.compress import compress as compressed
     from automl.results.study import read_run
 
-    directory = open_run(run, models=True)
+    directory = open_run(run, models=True, allowed=Allowed(study, fetch_data))
+    require_no_links_out(directory.path)
     folder = directory.compressed if output is None else Path(output)
     record = read_run(directory, families)
     variants = compressed(record, folder, tolerance=tolerance, epochs=epochs, families=families, tell=tell)
@@ -256,18 +276,23 @@ def export(
     output: str | Path | None = None,
     data: str | Path | None = None,
     families: Sequence[str] = (),
+    fetch_data: bool = False,
+    study: str | None = None,
 ) -> Exported:
     """Write a model as `onnx` or `torch` (torch.export) into a folder, default `MODEL/exported/FORMAT`.
 
     It is compared with the original on the texts of `data`, or else on the test rows of the run (validation rows where
     it has no test set). Raises UserError for wrong input, ExportError where it cannot be exported or does not agree.
     """
+    from automl.data.files import require_no_links_out
     from automl.results.export import export as exported
     from automl.results.predict import read_texts
 
     folder = model_folder(model)
     loaded = _of_texts(load_model(model, families), "exported")
-    texts = _own_texts(folder) if data is None else read_texts(Path(data), loaded.column)
+    if output is None:
+        require_no_links_out(folder)
+    texts = _own_texts(folder, Allowed(study, fetch_data)) if data is None else read_texts(Path(data), loaded.column)
     return exported(loaded, format, folder / "exported" / format if output is None else Path(output), texts)
 
 
@@ -278,14 +303,16 @@ def _of_texts(model: Model, done: str) -> Model:
     return model
 
 
-def _own_texts(folder: Path) -> list[str]:
+def _own_texts(folder: Path, allowed: Allowed) -> list[str]:
     """The test rows of the run, or else its validation rows; raises UserError where it is a model without its run."""
     from automl.results.finalists import prepared_data
     from automl.results.study import read_run
 
     if not RunDirectory(folder).manifest.is_file():
         raise UserError(f"{folder} has no rows to compare the export with; name some with --data")
-    record = read_run(RunDirectory(folder))
+    record = read_run(RunDirectory(folder, allowed=allowed))
+    if not record.ranked:
+        raise UserError(f"{folder} has no trial that has ended; name rows with --data")
     prepared = prepared_data(record, record.ranked[0].config)
     return prepared.texts("test") or prepared.texts("validation") or []
 
@@ -314,13 +341,18 @@ def serve(
 
 
 def dashboard(
-    run: str | Path, *, host: str = "127.0.0.1", port: int = 8080, tell: Callable[[str], None] = lambda line: None
+    run: str | Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    study: str | None = None,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Serve optuna-dashboard on a run's study until interrupted; `tell` hears where."""
     _require("dashboard", "optuna_dashboard")
     from automl.results.dashboard import serve_dashboard
 
-    serve_dashboard(open_run(run), host, port, tell)
+    serve_dashboard(open_run(run, allowed=Allowed(study)), host, port, tell)
 
 
 def _require(extra: str, *packages: str) -> None:

@@ -20,7 +20,8 @@ ALIVE = ("PENDING", "RUNNING")
 
 @dataclass(frozen=True)
 class RunStatus:
-    """A submitted run; `state` is pending, running, finished, interrupted, failed, or lost (its driver is gone)."""
+    """A submitted run; `state` is pending, running, finished, interrupted, failed, damaged (its files)
+    or lost (its driver is gone)."""
 
     name: str
     owner: str
@@ -51,8 +52,8 @@ def read_status(runs: Runs, name: str) -> RunStatus:
     place = runs.run(name)
     try:
         record = read_run(open_run(place))
-    except UserError:  # not begun
-        return found
+    except UserError:  # not begun, damaged, or a study in a database that is not named here
+        return _brief(runs, name)
     manifest = record.manifest
     counts = Counter(trial.status for trial in record.trials)
     return replace(
@@ -66,7 +67,7 @@ def read_status(runs: Runs, name: str) -> RunStatus:
         },
         best=_best(record),
         floor=record.floor["validation"][record.metric] if record.floor else None,
-        used={key: manifest["used"][key] for key in ("seconds", "gpu_hours")},
+        used={key: manifest["used"].get(key, 0.0) for key in ("seconds", "gpu_hours")},
         budget=manifest["budget"],
     )
 
@@ -96,23 +97,27 @@ def list_status(runs: Runs) -> list[RunStatus]:
 def _brief(runs: Runs, name: str) -> RunStatus:
     from pathlib import Path
 
-    from automl.training.run_directory import RunDirectory, read_json
+    from automl.training.run_directory import RunDirectory
+    from automl.training.run_files import read_manifest
 
     found, place = _submitted(runs.record(name), runs), runs.run(name)
     with private_folder() as scratch:
-        path = RunDirectory(scratch if is_url(place) else Path(place)).manifest
+        run = RunDirectory(scratch if is_url(place) else Path(place))
         if is_url(place):
-            Store(place).get(path.name, path)
-        if not path.is_file():
+            Store(place).get(run.manifest.name, run.manifest)
+        if not run.manifest.exists():
             return found
-        manifest = read_json(path)
+        try:
+            manifest = read_manifest(run)
+        except UserError as error:  # the others are listed all the same
+            return replace(found, state="damaged", reason=str(error))
     used = manifest["used"]
     return replace(
         found,
         state=manifest["status"],
         reason=manifest.get("reason", ""),
         trials={"budget": manifest["budget"]["trials"], "ended": used["trials"]},
-        used={key: used[key] for key in ("seconds", "gpu_hours")},
+        used={key: used.get(key, 0.0) for key in ("seconds", "gpu_hours")},
         budget=manifest["budget"],
     )
 

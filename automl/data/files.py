@@ -67,6 +67,34 @@ def require_replaceable(path: Path, *marks: str) -> None:
     if not path.is_dir() or any(path.iterdir()):
         raise UserError(f"{path} exists already and is none of what is written there; name another --output")
 
+def require_no_links_out(folder: Path) -> None:
+    """Raise UserError where a link anywhere in `folder` leads out of it: what is written there would land elsewhere.
+
+    This decides about every write into a folder that came from someone else.
+    """
+    inside = folder.resolve()
+    waiting = [inside]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                path = Path(entry.path)
+                if entry.is_symlink():
+                    if not _leads_to(path).is_relative_to(inside):
+                        name = path.relative_to(inside)
+                        raise UserError(
+                            f"{name} in {folder} is a link that leads out of it, to {path.readlink()}; nothing is "
+                            "written there: remove the link"
+                        )
+                elif entry.is_dir(follow_symlinks=False):
+                    waiting.append(path)
+
+
+def _leads_to(link: Path) -> Path:
+    try:
+        return link.resolve()
+    except (OSError, RuntimeError):  # links in a circle
+        return Path(os.sep)
+
 
 @contextmanager
 def replace_atomically(path: Path) -> Iterator[Path]:

@@ -17,17 +17,21 @@ from automl.data.dense import DenseRows, open_dense
 from automl.data.encode import DenseEncoder, Encoder, Rows, load_encoder
 from automl.data.files import remove_leftovers, replace_folder
 from automl.data.fingerprint import changed_data, digest_settings, file_digest, fingerprint_files
+from automl.data.formats import table_format
+from automl.data.image_folder import IMAGE_FOLDER
 from automl.data.images import choose_image_encoder, write_images
 from automl.data.modalities import modality_of
 from automl.data.parts import map_split, open_split, read_inputs
 from automl.data.sequences import choose_sequence_encoder, write_series
 from automl.data.source import SETTINGS as SOURCE_SETTINGS
 from automl.data.source import write_source
-from automl.data.store import Store
+from automl.data.store import Store, is_url
+from automl.data.tables import find_files
 from automl.data.text_rows import write_text_rows
 from automl.data.vocabulary import token_texts
 from automl.data.workers import Workers, workers
 from automl.space import UserError
+from automl.space.urls import redacted
 
 FORMAT = 5  # raise it when what is written changes, so that old preparations are not taken for new ones
 WHOLE = "files.json"
@@ -113,6 +117,7 @@ def prepare(
     shared: str | None = None,
     workers: Workers = workers,
     known: str | None = None,
+    fetch: bool = True,
 ) -> Prepared:
     """Prepare the data of a configuration's `data` section, or find it prepared.
 
@@ -120,13 +125,13 @@ def prepare(
     prepares, the others wait. Machines that share no file system share it through `shared`, a URL: what is there is
     brought from there, what is not is put there. `workers` do the work on parts of large data; whoever they
     are, the result is the same. Where the digest of the files' content is `known`, what is prepared already is found
-    without looking at them, and files of other content are refused. Raises UserError where files are missing or the
-    data cannot be learned from; then nothing is left in `cache`.
+    without looking at them, and files of other content are refused; without `fetch` none at a URL is fetched. Raises
+    UserError where files are missing or the data cannot be learned from; then nothing is left in `cache`.
     """
 
     def write(folder: Path) -> None:
-        if known is not None and (now := fingerprint_files(data, cache)) != known:
-            raise changed_data(data, known, now)
+        if known is not None:
+            _require_known(data, cache, known, fetch=fetch)
         write_source(data, seed, folder, workers)
 
     try:
@@ -165,6 +170,19 @@ def known_files(data: Mapping[str, Any], *, seed: int, cache: Path, fingerprint:
     cache.mkdir(parents=True, exist_ok=True)
     files = fingerprint_files(data, cache)
     return files if _keys(data, seed, files)[1] == fingerprint else None
+
+
+def _require_known(data: Mapping[str, Any], cache: Path, known: str, *, fetch: bool) -> None:
+    """Raise UserError where files may not be fetched, or do not hold what they held."""
+    named = [each for split in ("train", "validation", "test") if isinstance(data[split], list) for each in data[split]]
+    at_url = next((each for each in named if is_url(each)), None)
+    if at_url is not None and not fetch:
+        raise UserError(f"the data lies at {redacted(at_url)} and not in this machine's cache any more")
+    local = find_files([each for each in named if not is_url(each)])
+    if modality_of(data).name == "image" and not fetch and any(table_format(each) != IMAGE_FOLDER for each in local):
+        raise UserError(f"images may be named by paths in {local[0]}, which are not followed")
+    if (now := fingerprint_files(data, cache)) != known:
+        raise changed_data(data, known, now)
 
 
 def _once(path: Path, write: Callable[[Path], None], shared: str | None) -> None:

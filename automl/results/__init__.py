@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from automl.results.study import RunRecord, read_manifest, read_run
+from automl.results.study import RunRecord, read_run
 from automl.training.run_directory import RunDirectory
+from automl.training.run_files import read_manifest
 
 __all__ = ["RunRecord", "finish", "read_manifest", "read_run", "summarise"]
 

@@ -1,34 +1,56 @@
-"""optuna-dashboard on a run's study."""
+"""optuna-dashboard on a run's study: read-only, and for those who ask for it by its own address."""
 
 from __future__ import annotations
 
+import ipaddress
+import socket
 import socketserver
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import optuna_dashboard
-from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from automl.space import UserError
 from automl.training.database import database_of
+from automl.training.read_only import ReadOnly, ReadOnlyError
 from automl.training.run_directory import RunDirectory
+from automl.training.study_file import load_study
+
+LOOKING = ("GET", "HEAD")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+Environment = dict[str, Any]
+Start = Callable[..., Any]
+Application = Callable[[Environment, Start], Iterable[bytes]]
 
 
-class _ReadOnly(JournalFileBackend):
+class _ReadOnlyFile(JournalFileBackend):
     """A journal that is followed as it grows; only the run itself writes it."""
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Refuse."""
-        raise PermissionError("a run's study is shown and not changed")
+        raise ReadOnlyError("a run's study is shown and not changed")
 
 
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
+    def server_bind(self) -> None:
+        """As its base does, without asking a name server what this machine is called."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+        self.setup_environ()
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
 
 class _Quiet(WSGIRequestHandler):
+    timeout = 30  # seconds that a client may take to send its request
+
     def log_message(self, format: str, *arguments: object) -> None:
         """Requests are not worth a line."""
 
@@ -36,17 +58,59 @@ class _Quiet(WSGIRequestHandler):
 def serve_dashboard(run: RunDirectory, host: str, port: int, tell: Callable[[str], None]) -> None:
     """Serve until interrupted; `tell` hears where. Raises UserError where there is no study, OSError without the port.
 
-    Nothing can be changed there in a journal file: a run has one writer.
+    Nothing can be changed there, wherever the study lies: a run has one writer.
     """
-    application = optuna_dashboard.wsgi(_storage(run))
-    with make_server(host, port, application, _Server, _Quiet) as server:
-        tell(f"dashboard on http://{host}:{server.server_port}")
+    application = guarded(optuna_dashboard.wsgi(_storage(run)), host)
+    with make_server(host, port, application, _Server6 if ":" in host else _Server, _Quiet) as server:
+        tell(f"dashboard on http://{f'[{host}]' if ':' in host else host}:{server.server_port}")
         server.serve_forever()
 
 
-def _storage(run: RunDirectory) -> BaseStorage:
+def guarded(application: Application, host: str) -> Application:
+    """The application for those only who look, and who ask for it by a name of its own.
+
+    Whoever listens at `host` is asked for that, for this machine's own address, or for a number, where it listens on
+    all of them. A page elsewhere whose name has been made to lead here (DNS rebinding) asks for its own name and gets
+    403; what would change something gets 405.
+    """
+    names = {host.lower(), *LOOPBACK, socket.gethostname().lower()}
+
+    def answer(environment: Environment, start: Start) -> Iterable[bytes]:
+        asked = _host(environment.get("HTTP_HOST", ""))
+        if not (asked in names or (host in ("0.0.0.0", "::") and _is_number(asked))):
+            return _refuse(start, "403 Forbidden", "this is not the address of the dashboard")
+        if environment.get("REQUEST_METHOD") not in LOOKING:
+            allow = ("Allow", ", ".join(LOOKING))
+            return _refuse(start, "405 Method Not Allowed", "a run's study is shown and not changed", allow)
+        return application(environment, start)
+
+    return answer
+
+
+def _host(asked: str) -> str:
+    """The name in a `Host` header, without its port; empty where it is none."""
+    if asked.startswith("["):
+        return asked[1:].partition("]")[0].lower()
+    name, colon, port = asked.partition(":")
+    return name.lower() if not colon or port.isdigit() else ""
+
+
+def _is_number(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _refuse(start: Start, status: str, why: str, *headers: tuple[str, str]) -> list[bytes]:
+    content = f"{why}\n".encode()
+    start(status, [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(content))), *headers])
+    return [content]
+
+
+def _storage(run: RunDirectory) -> ReadOnly:
+    load_study(run)  # raises where there is none or it is damaged
     if database := database_of(run):
-        return database.connect()
-    if not run.journal.is_file():
-        raise UserError(f"{run.path} has no {run.journal.name}: the run ended before its first trial")
-    return JournalStorage(_ReadOnly(str(run.journal)))
+        return ReadOnly(database.connect(make_tables=False))
+    return ReadOnly(JournalStorage(_ReadOnlyFile(str(run.journal))))

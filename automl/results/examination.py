@@ -27,7 +27,8 @@ from automl.results.predictions import LINEAR, average, read_predictions
 from automl.results.study import RunRecord
 from automl.space import UserError
 from automl.space.objectives import BINS
-from automl.training.run_directory import read_json, write_json
+from automl.training.run_directory import write_json
+from automl.training.run_files import Examination, read_part
 
 HARDEST = 12
 MOST_CHARACTERS = 400
@@ -54,7 +55,7 @@ def examine(record: RunRecord) -> None:
         best = next(trial for trial in record.ranked if str(trial.number) == members[0])
         prepared = prepared_data(record, best.config)
     except UserError:
-        if run.examination.exists() and read_json(run.examination)["model"] != members:
+        if run.examination.exists() and read_examination(record) is None:
             run.examination.unlink()
         return
     networks = [said[name] for name in members if name != LINEAR]
@@ -74,8 +75,7 @@ def examine(record: RunRecord) -> None:
 
 def read_examination(record: RunRecord) -> Mapping[str, Any] | None:
     """What `examine` wrote of the model that is best now; else None."""
-    path = record.directory.examination
-    found = read_json(path) if path.exists() else None
+    found = read_part(record.directory.examination, Examination)
     return found if found and found["model"] == _members(record) else None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from contextlib import chdir
+from contextlib import chdir, nullcontext
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
@@ -15,19 +15,23 @@ import numpy.typing as npt
 from torch import nn
 
 from automl.data import Prepared, prepare
-from automl.data.fingerprint import changed_data, fingerprint_files
+from automl.data.fingerprint import ChangedDataError, changed_data, fingerprint_files
 from automl.data.prepared import known_files
+from automl.data.remote import cache_directory
+from automl.data.store import is_url
 from automl.results.calibration import calibrate, fit_temperature
 from automl.results.chance import Difference, differences, groups, holm, with_seeds
 from automl.results.intervals import metric_interval
 from automl.results.predictions import LINEAR, SPLITS, Predictions, average, read_predictions, write_predictions
 from automl.results.study import ENSEMBLE, RunRecord, TrialRecord
+from automl.space import UserError
 from automl.training.floor import load_linear
 from automl.training.inference import default_device, load_weights, one_thread, predict_probabilities
 from automl.training.latency import latencies
 from automl.training.metrics import DIGITS, compute_metrics
 from automl.training.run_directory import TrialDirectory, write_json
 
+DATA_SPLITS = ("train", "validation", "test")
 LATENCY_BATCHES = (1, 32)
 FINALISTS = 3  # of a run that does not say how many
 
@@ -301,24 +305,54 @@ def confusion_matrix(labels: Any, predicted: Any, classes: int) -> list[list[int
 
 
 def prepared_data(record: RunRecord, config: Mapping[str, Any]) -> Prepared:
-    """The data that a trial was trained on, as the run's cache has it, else prepared from files that still hold it.
+    """The data that a trial was trained on, as this machine's cache has it, else prepared again from local files.
 
-    Raises ChangedDataError where they do not.
+    The run may come from someone else, so files are only used where they hold what the run was made of, as its manifest
+    says by a digest which nobody knows who does not have them; at URLs only where the user allows it (`Allowed`).
+    Raises UserError where the data is not there.
     """
-    manifest = record.manifest
-    there, cache, seed = Path(manifest["working_directory"]), Path(manifest["prepared"]).parent, manifest["seed"]
-    with chdir(there if there.is_dir() else Path.cwd()):
-        known = manifest["data"].get("files") or _files_of_earlier(record, config, cache)
-        return prepare(config["data"], seed=seed, cache=cache, known=known)
+    manifest, fetch, cache = record.manifest, record.directory.allowed.data, cache_directory()
+    there = Path(manifest["working_directory"])
+    data, seed = _from(there, config["data"]), manifest["seed"]
+    try:
+        known = manifest["data"]["files"] or _known_files(record, data, fetch=fetch)
+        with chdir(there) if fetch and there.is_dir() else nullcontext():  # from where a table names its images
+            return prepare(data, seed=seed, cache=cache, known=known, fetch=fetch)
+    except ChangedDataError as error:
+        raise ChangedDataError(f"this needs the data of {record.directory.path}: {error}") from error
+    except UserError as error:
+        how = "" if fetch else "; --fetch-data takes it from wherever the run says that it lies"
+        raise UserError(f"this needs the data of {record.directory.path}: {error}{how}") from error
+    except (LookupError, TypeError, ValueError, AttributeError) as error:  # a trial's `data`, which nobody has checked
+        raise UserError(f"{record.directory.path} is damaged: no data is asked for so: {error}") from error
 
 
-def _files_of_earlier(record: RunRecord, config: Mapping[str, Any], cache: Path) -> str:
-    """The digest of the data's files, for a run of a version that wrote only that of what was made of them."""
-    sections = [config["data"], *(trial.config["data"] for trial in record.trials if trial.config)]
+def _known_files(record: RunRecord, data: Mapping[str, Any], *, fetch: bool) -> str | None:
+    """The digest of the data's files, for a run of an earlier version, which has only that of what was made of them.
+
+    None where any will do, as the user allows it; else raises UserError.
+    """
+    if fetch:
+        return None
+    folder = Path(record.manifest["working_directory"])
+    sections = [data, *(_from(folder, trial.config["data"]) for trial in record.trials)]
     for section in {json.dumps(each, sort_keys=True): each for each in sections}.values():
-        files = known_files(
-            section, seed=record.manifest["seed"], cache=cache, fingerprint=record.manifest["data"]["fingerprint"]
-        )
+        if any(is_url(each) for split in DATA_SPLITS if isinstance(section[split], list) for each in section[split]):
+            raise UserError("it lies at a URL")
+        fingerprint = record.manifest["data"]["fingerprint"]
+        files = known_files(section, seed=record.manifest["seed"], cache=cache_directory(), fingerprint=fingerprint)
         if files is not None:
             return files
-    raise changed_data(config["data"], "", fingerprint_files(config["data"], cache))
+    raise changed_data(data, "", fingerprint_files(data, cache_directory()))
+
+
+def _from(folder: Path, data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A section `data` whose files are named from `folder`, where the run was started."""
+    try:
+        named = {split: data[split] for split in DATA_SPLITS if isinstance(data[split], list)}
+        there = {
+            split: [each if is_url(each) else str(folder / each) for each in files] for split, files in named.items()
+        }
+    except (LookupError, TypeError) as error:
+        raise UserError(f"a trial is damaged: it names no data files: {error}") from error
+    return {**data, **there}

@@ -73,4 +73,7 @@ def _shares(trials: list[FrozenTrial], record: RunRecord, leave_out: set[str]) -
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=TREES, seed=0)
-        return optuna.importance.get_param_importances(study, evaluator=evaluator, params=varied)
+        try:
+            return optuna.importance.get_param_importances(study, evaluator=evaluator, params=varied)
+        except (ValueError, TypeError, OverflowError):  # ranges that no search has, in a study that was made up
+            return {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from safetensors.numpy import save
 from automl.data.files import replace_atomically
 from automl.space import UserError
 from automl.training.run_directory import RunDirectory
+from automl.training.run_files import read_manifest
 
 Probabilities = npt.NDArray[np.float32]
 LABELS = "labels"
@@ -33,22 +35,46 @@ class Predictions:
 
 
 def read_predictions(run: RunDirectory) -> Predictions:
-    """What `write_predictions` wrote, empty where that has not been; raises UserError where it is damaged."""
-    if not run.predictions.exists():
+    """What `write_predictions` wrote, empty where that has not been; raises UserError where it is damaged.
+
+    Whatever the file holds, there are labels for each split, of the classes that the manifest names, and as many rows
+    of as many probabilities; no more memory is taken than the file has bytes.
+    """
+    path = run.predictions
+    if not path.exists():
         return Predictions()
+    if not path.is_file():
+        raise UserError(f"{path} is not a regular file")
     try:
-        with safe_open(run.predictions, framework="numpy") as file:
+        with safe_open(path, framework="numpy") as file:
             found = Predictions(rows=dict(file.metadata() or {}))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise UserError(f"{run.predictions} is damaged: {error}") from error
-    for name, values in tensors.items():
-        split, _, what = name.partition("/")
-        if what == LABELS:
-            found.labels[split] = values.astype(np.int64)
-        else:
-            found.said.setdefault(split, {})[what] = values
+            for name in file.keys():  # noqa: SIM118
+                split, _, what = name.partition("/")
+                part, kind = file.get_slice(name), "I64" if what == LABELS else "F32"
+                if split not in SPLITS or part.get_dtype() != kind:
+                    raise UserError(f"{path} is damaged: {name} is no {kind} of validation or test")
+                if what == LABELS:
+                    found.labels[split] = file.get_tensor(name)
+                else:
+                    found.said.setdefault(split, {})[what] = file.get_tensor(name)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged: {error}") from error
+    _check(found, len(read_manifest(run)["data"]["classes"]), path)
     return found
+
+
+def _check(found: Predictions, classes: int, path: Path) -> None:
+    for split, said in found.said.items():
+        labels = found.labels.get(split)
+        if labels is None or labels.ndim != 1 or not len(labels) or split not in found.rows:
+            raise UserError(f"{path} is damaged: {split} has no labels")
+        if labels.min() < 0 or labels.max() >= classes:
+            raise UserError(f"{path} is damaged: a label of {split} is none of {classes} classes")
+        for name, values in said.items():
+            if values.shape != (len(labels), classes):
+                raise UserError(f"{path} is damaged: {split}/{name} has the shape {[*values.shape]}")
+            if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1.001):
+                raise UserError(f"{path} is damaged: {split}/{name} are no probabilities")
 
 
 def write_predictions(run: RunDirectory, predictions: Predictions) -> None:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -15,10 +14,18 @@ from optuna.trial import FrozenTrial, TrialState
 from automl.results.chance import LEVEL
 from automl.space import UserError
 from automl.space.objectives import mode, pareto_front, point
-from automl.training.run_directory import INFEASIBLE, PAUSED, REACHED, RunDirectory, read_json
+from automl.training.run_directory import INFEASIBLE, PAUSED, REACHED, RunDirectory
+from automl.training.run_files import (
+    Compressed,
+    Confirmed,
+    Finalists,
+    Floor,
+    Refit,
+    read_manifest,
+    read_part,
+)
 from automl.training.study_file import load_study, objectives_of, reached_by
 
-MANIFEST_VERSION = 1
 ENSEMBLE = "ensemble"
 LATENCY = "latency_ms"
 
@@ -121,8 +128,8 @@ class RunRecord:
         found = (self.finalists or {}).get("ensemble")
         if not found or not self.ranked or found["members"][0] != self.ranked[0].number:
             return None
-        ahead = found["best_ahead"]
-        alone = ahead["p"] < LEVEL and (ahead["value"] > 0) == self.maximize
+        ahead = found.get("best_ahead")
+        alone = ahead is not None and ahead["p"] < LEVEL and (ahead["value"] > 0) == self.maximize
         return None if alone else found
 
     @property
@@ -140,22 +147,27 @@ def read_run(directory: RunDirectory, families: Sequence[str] = ()) -> RunRecord
     manifest = read_manifest(directory)
     study = load_study(directory)
     proposed = study.get_trials(deepcopy=False)
-    finalists = _read(directory.finalists) if directory.finalists.exists() else None
+    objectives = objectives_of(manifest)
+    if any(len(reached_by(trial, manifest["mode"])) not in (0, len(objectives)) for trial in proposed):
+        raise UserError(f"the study of {directory.path} is damaged: its trials have not {len(objectives)} objectives")
+    finalists = read_part(directory.finalists, Finalists, manifest["metric"])
+    _require_same_classes(directory, finalists, manifest)
     trials = [
-        _record(trial, objectives_of(manifest), (finalists or {}).get("trials", {}))
+        _record(trial, objectives, (finalists or {}).get("trials", {}))
         for trial in proposed
         if INFEASIBLE not in trial.user_attrs
     ]
+    _require_known(directory, finalists, {trial.number for trial in trials})
     front = _front(proposed, trials, objectives_of(manifest))
     return RunRecord(
         directory=directory,
         manifest=manifest,
         trials=tuple(sorted(trials, key=lambda trial: _rank_key(trial, objectives_of(manifest), front))),
         study=study,
-        floor=_read(directory.floor) if directory.floor.exists() else None,
+        floor=read_part(directory.floor, Floor, manifest["metric"]),
         finalists=finalists,
         confirmed=_confirmed(directory),
-        refit=_read(directory.refit_record) if directory.refit_record.exists() else None,
+        refit=read_part(directory.refit_record, Refit),
         infeasible=Counter(trial.user_attrs[INFEASIBLE] for trial in proposed if INFEASIBLE in trial.user_attrs),
         compressed=_compressed(directory),
         front=front,
@@ -164,39 +176,33 @@ def read_run(directory: RunDirectory, families: Sequence[str] = ()) -> RunRecord
 
 
 def _compressed(directory: RunDirectory) -> tuple[Mapping[str, Any], ...]:
-    path = directory.compressed_record
-    return tuple(_read(path)["variants"]) if path.exists() else ()
+    return tuple((read_part(directory.compressed_record, Compressed) or {"variants": ()})["variants"])
 
 
 def _confirmed(directory: RunDirectory) -> dict[int, tuple[float, ...]]:
-    trials = _read(directory.confirmed)["trials"] if directory.confirmed.exists() else {}
+    trials = (read_part(directory.confirmed, Confirmed) or {"trials": {}})["trials"]
     return {
         int(number): tuple(rerun["score"] for rerun in reruns.values() if "score" in rerun)
         for number, reruns in trials.items()
     }
 
 
-def read_manifest(directory: RunDirectory) -> dict[str, Any]:
-    """A run's manifest; raises UserError where there is none, or it is damaged or of a later version."""
-    if not directory.manifest.is_file():
-        raise UserError(f"{directory.path} is no run directory: it has no {directory.manifest.name}")
-    manifest = _read(directory.manifest)
-    version = manifest.get("schema_version")
-    if not isinstance(version, int) or "metric" not in manifest:
-        raise UserError(f"{directory.manifest} is not the manifest of a run")
-    if version > MANIFEST_VERSION:
-        raise UserError(f"{directory.path} was written by a later version of automl; upgrade to read it")
-    return manifest
+def _require_same_classes(
+    directory: RunDirectory, finalists: Mapping[str, Any] | None, manifest: Mapping[str, Any]
+) -> None:
+    matrix = (finalists or {}).get("confusion")
+    if matrix and len(matrix) != len(manifest["data"]["classes"]):
+        raise UserError(f"{directory.finalists} is damaged: its confusion matrix is not of the run's classes")
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = read_json(path)
-    except ValueError as error:
-        raise UserError(f"{path} is damaged: {error}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is damaged: expected a JSON object")
-    return content
+def _require_known(directory: RunDirectory, finalists: Mapping[str, Any] | None, numbers: set[int]) -> None:
+    """Raise UserError where the finalists are no trials of the study."""
+    found = finalists or {}
+    named = {*map(int, found.get("trials", {})), *(found.get("ensemble") or {"members": ()})["members"]}
+    if isinstance(found.get("confusion_of"), int):
+        named.add(found["confusion_of"])
+    if unknown := named - numbers:
+        raise UserError(f"{directory.finalists} is damaged: the study has no trial {min(unknown)}")
 
 
 def _record(trial: FrozenTrial, objectives: Sequence[str], measured: Mapping[str, Any]) -> TrialRecord:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import heapq
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from automl.results.study import RunRecord, TrialRecord
+from automl.space import UserError
+from automl.space.safe_files import parse_json, read_regular, validated
+from automl.training.run_files import EpochTimes
 
+MOST_BYTES = 16 * 1024 * 1024  # of the metrics of a trial
 MOST_TRIALS = 1000  # the latest, that are read and drawn
 
 
@@ -75,8 +78,6 @@ def _spans(record: RunRecord, trial: TrialRecord) -> list[Span]:
     """The times of a trial: of epochs that one worker trained without a pause, one."""
     found: list[Span] = []
     for line in _lines(record, trial):
-        if {"started", "seconds", "worker"} - line.keys():
-            continue
         end = line["started"] + line["seconds"]
         last = found[-1] if found else None
         if last and last.worker == line["worker"] and line["started"] - last.end < line["seconds"]:
@@ -92,9 +93,12 @@ def _spans(record: RunRecord, trial: TrialRecord) -> list[Span]:
 
 def _lines(record: RunRecord, trial: TrialRecord) -> list[dict[str, Any]]:
     try:
-        text = record.directory.trial(trial.number).metrics.read_text(encoding="utf-8")
-        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
-    except (OSError, ValueError):
+        path = record.directory.trial(trial.number).metrics
+        content = read_regular(path, MOST_BYTES)
+        lines = [parse_json(line, path) for line in content.splitlines(keepends=True) if line.endswith(b"\n")]
+        timed = [line for line in lines if isinstance(line, dict) and {"started", "seconds", "worker"} <= line.keys()]
+        return [validated(line, EpochTimes, path).model_dump() for line in timed]
+    except (OSError, UserError):
         return []
 
 

@@ -11,7 +11,8 @@ from typing import Any
 from automl.search.ledger import MAX_RESTARTS
 from automl.search.standing import Proposal
 from automl.space import SearchSpec
-from automl.training.run_directory import RunDirectory, read_json, write_json
+from automl.training.run_directory import RunDirectory, write_json
+from automl.training.run_files import Confirmed, read_part
 
 
 @dataclass(frozen=True)
@@ -96,5 +97,5 @@ class Confirmation:
 
 def read_confirmed(run: RunDirectory) -> dict[str, dict[str, Any]]:
     """What `confirmed.json` holds: by trial and repetition a `score` with its `values`, or an `error`."""
-    trials: dict[str, dict[str, Any]] = read_json(run.confirmed)["trials"] if run.confirmed.exists() else {}
+    trials: dict[str, dict[str, Any]] = (read_part(run.confirmed, Confirmed) or {"trials": {}})["trials"]
     return trials

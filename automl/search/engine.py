@@ -28,7 +28,8 @@ from automl.search.stop_file import StopFile
 from automl.search.trainable import TrialWorker
 from automl.search.warm_start import read_beginning
 from automl.space import SearchSpec, UserError
-from automl.training.run_directory import RunDirectory, read_json
+from automl.training.run_directory import RunDirectory
+from automl.training.run_files import Floor, read_manifest, read_part
 
 MAX_SESSIONS = 3  # Ray and Tune are started afresh from the journal so often, should they die
 SAVE_USAGE_SECONDS = 5.0
@@ -70,14 +71,15 @@ def search(
     beginning = read_beginning(spec, run.warm_start)
     journal = open_study(run, modes=spec.search.modes)
     ledger = Ledger(journal, spec, judge_of(spec, costs), beginning)
-    usage = Usage.resumed(read_json(run.manifest)["used"])
+    usage = Usage.resumed(read_manifest(run)["used"])
     stop = Stop(spec, ledger, usage, StopFile(run.path, run.url))
     stop.stop_file.clear()
     save_usage = _usage_saver(run, ledger, usage, stop)
 
     def look() -> Status:
         save_usage()
-        floor = read_json(run.floor)["validation"].get(spec.search.metric) if run.floor.exists() else None
+        there = read_part(run.floor, Floor)
+        floor = there["validation"].get(spec.search.metric) if there else None
         confirming = stop.search_ended is not None and spec.search.confirm is not None
         message = f"stopping: {stop.reason}" if stop.reason else "confirming the best" if confirming else ""
         seconds = usage.seconds()

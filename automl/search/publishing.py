@@ -13,6 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from automl.data.files import require_no_links_out
 from automl.data.store import Allowance, Store
 from automl.search.stop_file import NAME as STOP_FILE
 from automl.space import UserError
@@ -75,8 +76,11 @@ class Publisher:
 def driving(run: RunDirectory) -> Iterator[Publisher]:
     """Hold the run for the time of the block; raises UserError where another process drives it.
 
+    Also where something in it would be written through a link to a place outside.
+
     At the end of the block, however it ends, everything the driver wrote is in the run's store.
     """
+    require_no_links_out(run.path)
     lock, publisher, ended = FileLock(run.lock), Publisher(run), threading.Event()
     try:
         lock.acquire(timeout=0)

@@ -20,7 +20,8 @@ from automl.search.watchdog import PREPARING, watch
 from automl.training.checkpoint import save_weights
 from automl.training.fit import train_epoch
 from automl.training.named_files import require_unchanged
-from automl.training.run_directory import RunDirectory, TrialDirectory, read_json, write_json
+from automl.training.run_directory import RunDirectory, TrialDirectory, write_json
+from automl.training.run_files import Refit, read_part
 from automl.training.shard import Shard
 from automl.training.start import start
 
@@ -36,7 +37,7 @@ def refit(run: RunDirectory, assignment: Assignment, *, losses: Sequence[float])
     """
     record = run.refit_record
     wanted = {"trial": assignment.number, "epochs": len(losses)}
-    if record.exists() and wanted.items() <= read_json(record).items():
+    if wanted.items() <= (read_part(record, Refit) or {}).items():
         return
     failure: list[BaseException] = []
 

@@ -16,7 +16,8 @@ from automl.search.proposals import Beginning
 from automl.search.sampler import space_of
 from automl.space import Alternatives, SearchSpec, Section, suggest
 from automl.space.objectives import pareto_front, point
-from automl.training.run_directory import INFEASIBLE, RunDirectory, read_json, write_json
+from automl.training.run_directory import INFEASIBLE, RunDirectory, write_json
+from automl.training.run_files import WarmStart, read_manifest, read_part
 from automl.training.study_file import load_study, objectives_of, reached_by
 
 BEST = 3  # configurations of a run with other data or other objectives that are tried first
@@ -42,7 +43,7 @@ def gather(spec: SearchSpec, fingerprint: str, path: Path) -> list[str]:
     said = []
     for name in spec.search.warm_start:
         run = RunDirectory(Path(name))
-        manifest = read_json(run.manifest)
+        manifest = read_manifest(run)
         sought = objectives_of(manifest)
         ended = [trial for trial in load_study(run).trials if _values(trial, manifest["mode"])]
         inside = [trial for trial in ended if _lies_in(spec, trial)]
@@ -72,9 +73,9 @@ def gather(spec: SearchSpec, fingerprint: str, path: Path) -> list[str]:
 
 def read_beginning(spec: SearchSpec, path: Path) -> Beginning:
     """What `gather` wrote at `path`; nothing where there is no such file."""
-    if not path.is_file():
+    content, space = read_part(path, WarmStart), space_of(spec)
+    if content is None:
         return Beginning()
-    content, space = read_json(path), space_of(spec)
     trials = []
     for position, found in enumerate(content["trials"], start=1):
         trial = create_trial(
@@ -108,7 +109,7 @@ def _lies_in(spec: SearchSpec, trial: FrozenTrial) -> bool:
     recorder = _Recorder(trial.params)
     try:
         config = suggest(spec, recorder)
-    except ValueError:  # a parameter that the trial does not have, or a value outside its range
+    except (ValueError, TypeError, OverflowError):  # a parameter that the trial does not have, or outside its range
         return False
     other = trial.user_attrs.get("config")
     return recorder.asked == set(trial.params) and other is not None and _trained_alike(spec, config, other)

@@ -115,6 +115,8 @@ def _settings(value: Any, path: str) -> Iterator[tuple[str, str]]:
     elif isinstance(value, BaseModel) and not isinstance(value, Range):
         for name in type(value).model_fields:
             yield from _settings(getattr(value, name), f"{path}.{name}" if path else name)
+        for name, extra in (value.model_extra or {}).items():  # of a family that is not known here
+            yield f"{path}.{name}", json.dumps(extra, ensure_ascii=False, default=str)
     elif isinstance(value, Range):
         yield path, describe_range(value)
     else:

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, ValidationError
 
 from automl.space.constraints import constraint_faults
 from automl.space.data_section import TASKS
-from automl.space.document import Document, apply_overrides, read_text
+from automl.space.document import Document, apply_overrides, parse_yaml, read_text
 from automl.space.errors import Problem, SpaceError, UserError
 from automl.space.extends import read_document
 from automl.space.findings import problems_of
@@ -21,8 +21,8 @@ from automl.space.starting_points import start_faults
 from automl.space.training_section import AUGMENTS
 
 
-class _Unfound(Section):
-    """Takes any settings, of a family that is reported as not found already."""
+class Unknown(Section):
+    """Takes any settings, of a family that is not looked for, or reported as not found already."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -37,6 +37,19 @@ def load(
     be read and SpaceError, with all problems at once, where it is wrong.
     """
     return parse(read_text(path), families, file=str(path), overrides=overrides, find_family=find_family)
+
+
+def load_alone(path: Path, families: Families, overrides: Sequence[str] = ()) -> SearchSpec:
+    """The same of the file of a run, which may come from someone else: nothing that it names is read or imported.
+
+    A run's file is whole, so one with `extends` is refused.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} is not a regular file")
+    text = read_text(path)
+    if "extends" in parse_yaml(text, str(path)).data:
+        raise UserError(f"{path} is damaged: the file of a run extends no other")
+    return parse(text, families, file=str(path), overrides=overrides, find_family=lambda name: Unknown)
 
 
 def parse(
@@ -101,5 +114,5 @@ def _own_families(document: Document, find_family: FindFamily, problems: list[Pr
                 found[name] = find_family(name)
             except UserError as error:
                 problems.append(document.problem(("model", name), str(error), at_key=True))
-                found[name] = _Unfound
+                found[name] = Unknown
     return found

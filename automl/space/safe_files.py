@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import stat
 from pathlib import Path
@@ -16,6 +17,9 @@ T = TypeVar("T")
 Model = TypeVar("Model", bound=BaseModel)
 
 MAX_JSON_BYTES = 64 * 1024 * 1024
+MAX_VALUES = 1_500_000  # of a file: empty lists of two bytes each take thirty times their size in memory
+MAX_DEPTH = 100  # of lists and mappings in each other
+MAX_WHOLE = 2**63  # what tables and sums hold
 SHOWN_CHARACTERS = 200
 
 
@@ -41,11 +45,53 @@ def read_regular(path: Path, max_bytes: int) -> bytes:
 
 def read_json_file(path: Path, max_bytes: int = MAX_JSON_BYTES) -> Any:
     """What a JSON file holds. Raises UserError where it is not one; OSError as `read_regular` does."""
-    content = read_regular(path, max_bytes)
+    return parse_json(read_regular(path, max_bytes), path)
+
+
+def parse_json(content: bytes, path: Path, *, line: int | None = None) -> Any:
+    """The JSON value in `content`, which stands in `path` (in this `line` of it).
+
+    Raises UserError where it is none, has more than `MAX_VALUES` values, is nested deeper than `MAX_DEPTH`, or holds a
+    number or a text that no file of this package holds: NaN, infinity, beyond 64 bits, half of a surrogate pair.
+    """
+    where = f"{path} is damaged" if line is None else f"{path} is damaged in line {line}"
+    if sum(map(content.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        raise UserError(f"{where}: it has more than {MAX_VALUES:,} values")
     try:
-        return json.loads(content)
+        found = json.loads(content)
     except (ValueError, RecursionError) as error:  # ValueError: no JSON, no UTF-8, a number of too many digits
-        raise UserError(f"{path} is damaged: {_first_line(error)}") from error
+        raise UserError(f"{where}: {_first_line(error)}") from error
+    if wrong := _unsound(found, surrogates=b"\\ud" in content or b"\\uD" in content):
+        raise UserError(f"{where}: {wrong}")
+    return found
+
+
+def _unsound(content: Any, *, surrogates: bool) -> str:
+    """Why what a file holds cannot be used; empty where it can."""
+    waiting = [(content, 0)]
+    while waiting:
+        value, depth = waiting.pop()
+        if isinstance(value, dict | list):
+            if depth == MAX_DEPTH:
+                return f"it is nested deeper than {MAX_DEPTH} levels"
+            waiting += [(each, depth + 1) for each in (value.values() if isinstance(value, dict) else value)]
+            if surrogates and isinstance(value, dict):
+                waiting += [(each, depth) for each in value]
+        elif isinstance(value, float) and not math.isfinite(value):
+            return f"{value} is no number"
+        elif isinstance(value, int) and abs(value) >= MAX_WHOLE:
+            return "a whole number is too large"
+        elif surrogates and isinstance(value, str) and not _is_text(value):
+            return "a text is no Unicode"
+    return ""
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read_as(path: Path, kind: type[Model], max_bytes: int = MAX_JSON_BYTES) -> Model:
@@ -56,6 +102,8 @@ def read_as(path: Path, kind: type[Model], max_bytes: int = MAX_JSON_BYTES) -> M
 def validated(content: Any, kind: type[T], path: Path) -> T:
     """What a file holds, as `kind`. Raises UserError that names the first field which is wrong."""
     try:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind.model_validate(content)  # an adapter takes longer to make than most files to check
         return TypeAdapter(kind).validate_python(content)
     except (ValidationError, RecursionError) as error:
         if isinstance(error, RecursionError):

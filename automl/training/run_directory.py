@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,18 @@ INFEASIBLE = "infeasible"  # the attribute of a proposal that was never run: whi
 
 
 @dataclass(frozen=True)
+class Allowed:
+    """What outside of a run the user has named in this command: what the run itself names is not reached for.
+
+    `study` is the URL of the database with its study, `data` whether its data may be read and fetched from wherever the
+    run says that it lies.
+    """
+
+    study: str | None = field(default=None, repr=False)
+    data: bool = False
+
+
+@dataclass(frozen=True)
 class RunDirectory:
     """A run's folder, `runs/<name>-<time>`; its properties are the paths of its files, which need not exist.
 
@@ -30,6 +42,7 @@ class RunDirectory:
 
     path: Path
     url: str | None = None
+    allowed: Allowed = Allowed()
 
     @property
     def name(self) -> str:
@@ -139,7 +152,7 @@ class RunDirectory:
     def trials(self) -> Iterator[tuple[int, TrialDirectory]]:
         """Every trial folder there is, as (number, folder)."""
         for folder in sorted((self.path / TRIALS).glob("[0-9]*")):
-            if folder.name.isdigit():
+            if folder.name.isascii() and folder.name.isdigit():
                 yield int(folder.name), self.trial(int(folder.name))
 
     def has_begun(self) -> bool:
@@ -156,7 +169,7 @@ class RunDirectory:
         """Numbers of the trials whose weights are kept, here or in the store."""
         names = Store(self.url).names(TRIALS) if self.url else []
         there = {name.split("/")[1] for name in names if name.count("/") == 2 and name.endswith(WEIGHTS)}
-        return {int(number) for number in there if number.isdigit()} | {
+        return {int(number) for number in there if number.isascii() and number.isdigit()} | {
             number for number, folder in self.trials() if folder.weights.exists()
         }
 
