@@ -131,7 +131,7 @@ def prepare(
 
     def write(folder: Path) -> None:
         if known is not None:
-            _require_known(data, cache, known, fetch=fetch)
+            require_known(data, cache, known, fetch=fetch)
         write_source(data, seed, folder, workers)
 
     try:
@@ -172,7 +172,7 @@ def known_files(data: Mapping[str, Any], *, seed: int, cache: Path, fingerprint:
     return files if _keys(data, seed, files)[1] == fingerprint else None
 
 
-def _require_known(data: Mapping[str, Any], cache: Path, known: str, *, fetch: bool) -> None:
+def require_known(data: Mapping[str, Any], cache: Path, known: str, *, fetch: bool) -> None:
     """Raise UserError where files may not be fetched, or do not hold what they held."""
     named = [each for split in ("train", "validation", "test") if isinstance(data[split], list) for each in data[split]]
     at_url = next((each for each in named if is_url(each)), None)

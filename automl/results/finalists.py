@@ -16,7 +16,7 @@ from torch import nn
 
 from automl.data import Prepared, prepare
 from automl.data.fingerprint import ChangedDataError, changed_data, fingerprint_files
-from automl.data.prepared import known_files
+from automl.data.prepared import known_files, require_known
 from automl.data.remote import cache_directory
 from automl.data.store import is_url
 from automl.results.calibration import calibrate, fit_temperature
@@ -305,7 +305,7 @@ def confusion_matrix(labels: Any, predicted: Any, classes: int) -> list[list[int
 
 
 def prepared_data(record: RunRecord, config: Mapping[str, Any]) -> Prepared:
-    """The data that a trial was trained on, as this machine's cache has it, else prepared again from local files.
+    """The data that a trial was trained on, as the cache has it where the run was made, else prepared from local files.
 
     The run may come from someone else, so files are only used where they hold what the run was made of, as its manifest
     says by a digest which nobody knows who does not have them; at URLs only where the user allows it (`Allowed`).
@@ -315,7 +315,9 @@ def prepared_data(record: RunRecord, config: Mapping[str, Any]) -> Prepared:
     there = Path(manifest["working_directory"])
     data, seed = _from(there, config["data"]), manifest["seed"]
     try:
-        known = manifest["data"]["files"] or _known_files(record, data, fetch=fetch)
+        known = manifest["data"].get("files") or _known_files(record, data, fetch=fetch)
+        if known is not None and (there / manifest["prepared"]).parent.resolve() != cache.resolve():
+            require_known(data, cache, known, fetch=fetch)  # it was made with another cache, so this one does not count
         with chdir(there) if fetch and there.is_dir() else nullcontext():  # from where a table names its images
             return prepare(data, seed=seed, cache=cache, known=known, fetch=fetch)
     except ChangedDataError as error:

@@ -136,7 +136,7 @@ def write_best_model(record: RunRecord) -> Path | None:
     figures = dict(record.ensemble or record.finalists["trials"][str(best.number)])
     linear = figures.pop("linear", False)
     figures.pop("members", None)
-    if record.refitted(best.number):
+    if record.refitted(best.number) and figures.get("refit"):
         figures |= {"test": figures["refit"]["test"], "test_before_refit": figures["test"]}
     for name in ("refit", "latency", "test_interval", "best_ahead"):
         figures.pop(name, None)

@@ -17,7 +17,7 @@ from automl.search.sampler import space_of
 from automl.space import Alternatives, SearchSpec, Section, suggest
 from automl.space.objectives import pareto_front, point
 from automl.training.run_directory import INFEASIBLE, RunDirectory, write_json
-from automl.training.run_files import WarmStart, read_manifest, read_part
+from automl.training.run_files import Sought, WarmStart, read_manifest, read_part
 from automl.training.study_file import load_study, objectives_of, reached_by
 
 BEST = 3  # configurations of a run with other data or other objectives that are tried first
@@ -43,7 +43,7 @@ def gather(spec: SearchSpec, fingerprint: str, path: Path) -> list[str]:
     said = []
     for name in spec.search.warm_start:
         run = RunDirectory(Path(name))
-        manifest = read_manifest(run)
+        manifest = read_manifest(run, Sought)
         sought = objectives_of(manifest)
         ended = [trial for trial in load_study(run).trials if _values(trial, manifest["mode"])]
         inside = [trial for trial in ended if _lies_in(spec, trial)]

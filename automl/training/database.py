@@ -17,7 +17,7 @@ from automl.data.files import TakenError
 from automl.space import UserError
 from automl.space.urls import redacted, redacted_text
 from automl.training.run_directory import RunDirectory
-from automl.training.run_files import read_manifest
+from automl.training.run_files import Placed, read_manifest
 
 VARIABLE = "AUTOML_STUDY"  # the database's URL; with a password, for that is not written down with the run
 DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql", "mariadb": "mariadb+pymysql"}
@@ -108,7 +108,7 @@ def database_of(run: RunDirectory) -> Database | None:
     The run's manifest may come from someone else, so no database is used but one that the user names, by `--study` or
     in the environment. Raises UserError where there is none, which says how.
     """
-    described = read_manifest(run)["study"] if run.manifest.exists() else None
+    described = read_manifest(run, Placed).get("study") if run.manifest.exists() else None
     if described is None:
         return None
     url = run.allowed.study or os.environ.get(VARIABLE)
@@ -135,6 +135,6 @@ def _parsed(url: str) -> sqlalchemy.URL:
             f"a study's database: its URL may not have the option {refused[0]}; it may have "
             f"{', '.join(sorted(allowed))}, and its password before the @"
         )
-    if (parsed.host or "").startswith(("/", "@", ".")) or any(sign in (parsed.database or "") for sign in "=/?"):
+    if set(parsed.host or "") & {*"/@%"} or set(parsed.database or "") & {*"=/?"}:  # a socket; a string of settings
         raise UserError("a study's database: its URL names no host and database, as in postgresql://host/name")
     return parsed

@@ -165,6 +165,27 @@ class Manifest(_Part):
         return self
 
 
+class Placed(_Part):
+    """Of a manifest, where the study lies."""
+
+    study: Study | None = None
+
+
+class Fingerprinted(_Part):
+    """Of a manifest's data, what tells it from other data."""
+
+    fingerprint: str
+
+
+class Sought(_Part):
+    """Of a manifest, what was looked for, on which data."""
+
+    metric: Metric
+    mode: Literal["max", "min"]
+    objectives: Annotated[list[Objective], Field(min_length=1)] | None = None
+    data: Fingerprinted
+
+
 class Floor(_Part):
     """floor.json."""
 
@@ -434,8 +455,11 @@ class WarmStart(_Part):
     trials: list[BeginningTrial]
 
 
-def read_manifest(directory: RunDirectory) -> dict[str, Any]:
-    """A run's manifest; raises UserError where there is none, or it is damaged or of a later version."""
+def read_manifest(directory: RunDirectory, kind: type[BaseModel] = Manifest) -> dict[str, Any]:
+    """A run's manifest, or the parts of it that `kind` names.
+
+    Raises UserError where there is none, or it is damaged or of a later version.
+    """
     if not directory.manifest.is_file():
         raise UserError(f"{directory.path} is no run directory: it has no {directory.manifest.name}")
     content = read_json_file(directory.manifest)
@@ -444,7 +468,7 @@ def read_manifest(directory: RunDirectory) -> dict[str, Any]:
         raise UserError(f"{directory.manifest} is not the manifest of a run")
     if version > MANIFEST_VERSION:
         raise UserError(f"{directory.path} was written by a later version of automl; upgrade to read it")
-    manifest: dict[str, Any] = validated(content, Manifest, directory.manifest).model_dump(exclude_unset=True)
+    manifest: dict[str, Any] = validated(content, kind, directory.manifest).model_dump(exclude_unset=True)
     return manifest
 
 
@@ -466,7 +490,8 @@ def read_part(path: Path, kind: type[BaseModel], *needed: str) -> dict[str, Any]
 
 def _measured(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The figures of models on validation and test that a file holds."""
-    trials = [each for each in (content.get("trials") or {}).values() if isinstance(each, dict)]
+    found = content.get("trials")
+    trials = [each for each in found.values() if isinstance(each, dict)] if isinstance(found, dict) else []
     models = [content, content.get("ensemble"), *trials, *(each.get("refit") for each in trials)]
     splits = [each.get(split) for each in models if isinstance(each, dict) for split in ("validation", "test")]
     return [figures for figures in splits if isinstance(figures, dict)]
