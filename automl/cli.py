@@ -60,7 +60,6 @@ Address = Annotated[
     str | None,
     typer.Option(metavar="ADDRESS", help="A Ray cluster; without it a local Ray is started and stopped."),
 ]
-Families = model_commands.Families
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 Top = Annotated[int | None, typer.Option(min=1, help="How many trials to list [20 in the table, else all].")]
 

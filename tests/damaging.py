@@ -1,6 +1,6 @@
 """Runs and models damaged in every way that a file can be, opened with every command that reads them.
 
-`python -m tests.damaging RUN COUNT SEED` prints, as JSON, what went wrong and the most memory that the process took.
+`python -m tests.damaging RUN FIRST COUNT SEED` prints, as JSON, what went wrong and the most memory that it took.
 """
 
 from __future__ import annotations
@@ -256,22 +256,25 @@ def _content(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def main(original: Path, count: int, seed: int, only: str = "") -> None:
-    """Open `count` damaged copies and print what went wrong."""
+def main(original: Path, first: int, count: int, seed: int, only: str = "") -> None:
+    """Open `count` damaged copies, from the `first` on, and print what went wrong."""
     warnings.simplefilter("ignore")
     os.environ.setdefault("MPLCONFIGDIR", tempfile.mkdtemp())  # torchmetrics imports Matplotlib, which makes its folder
     with tempfile.TemporaryDirectory() as scratch:  # so that what libraries do once is done
         rows, run = Path(scratch) / "rows.jsonl", Path(shutil.copytree(original, Path(scratch) / "run"))
         rows.write_text('{"text": "a good day", "label": "positive"}\n')
         wrong = [f"undamaged: {each}" for words in commands(run, original, rows) for each in opened(words, [Path("/")])]
-    for number in range(count):
+    for number in range(first, first + count):
         with tempfile.TemporaryDirectory() as scratch:
             found = Case(original, number, seed, only).open(Path(scratch))
         wrong += [f"{number}: {each}" for each in found]
+        if os.environ.get("AUTOML_FUZZ_TELL"):
+            took = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+            print(number, took, "MiB", Case(original, number, seed, only).name, file=sys.stderr)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     imported = sorted(name for name in sys.modules if name.startswith("evil"))
     print(json.dumps({"wrong": wrong, "peak": peak, "imported": imported}))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:5])
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:5]), *sys.argv[5:6])

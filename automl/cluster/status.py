@@ -66,7 +66,7 @@ def read_status(runs: Runs, name: str) -> RunStatus:
             "infeasible": sum(record.infeasible.values()),
         },
         best=_best(record),
-        floor=record.floor["validation"][record.metric] if record.floor else None,
+        floor=record.floor["validation"].get(record.metric) if record.floor else None,
         used={key: manifest["used"].get(key, 0.0) for key in ("seconds", "gpu_hours")},
         budget=manifest["budget"],
     )
@@ -91,7 +91,14 @@ def with_job(status: RunStatus, job: str | None) -> RunStatus:
 
 def list_status(runs: Runs) -> list[RunStatus]:
     """All runs, with what a manifest alone says of each."""
-    return [_brief(runs, name) for name in runs.names()]
+    found = []
+    for name in runs.names():
+        try:
+            found.append(_brief(runs, name))
+        except UserError as error:  # the others are listed all the same
+            place = runs.run(name)
+            found.append(RunStatus(name, "", {}, "", place, state="damaged", reason=str(error)))
+    return found
 
 
 def _brief(runs: Runs, name: str) -> RunStatus:

@@ -13,6 +13,7 @@ from automl.data.files import replace_atomically
 from automl.data.private_folder import private_folder
 from automl.data.store import PATIENCE_SECONDS, Store, is_url
 from automl.space import UserError
+from automl.space.safe_files import MAX_JSON_BYTES, parse_json, read_regular, validated
 
 FOLDER = ".submissions"  # beside the runs: a record and the packed files of each
 
@@ -59,10 +60,9 @@ class Runs:
         return self._store().has(record) if is_url(self.place) else (self._folder() / record).is_file()
 
     def record(self, name: str) -> Submission:
-        """What is known of a run; raises UserError where nothing is."""
-        content = json.loads(self._read(name, ".json"))
-        known = Submission.__dataclass_fields__
-        return Submission(**{key: value for key, value in content.items() if key in known})
+        """What is known of a run; raises UserError where nothing is, or it is damaged."""
+        path = Path(f"{self.run(FOLDER)}/{name}.json")
+        return validated(parse_json(self._read(name, ".json"), path), Submission, path)
 
     def write(self, submission: Submission) -> None:
         """Keep the record."""
@@ -93,7 +93,7 @@ class Runs:
                 self._store().get(path.name, path)
             if not path.is_file():
                 raise UserError(f"no run {name} was submitted to {self.place}")
-            return path.read_bytes()
+            return read_regular(path, MAX_JSON_BYTES) if ending == ".json" else path.read_bytes()
 
     def _folder(self) -> Path:
         return Path(self.place) / FOLDER

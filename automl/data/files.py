@@ -67,6 +67,7 @@ def require_replaceable(path: Path, *marks: str) -> None:
     if not path.is_dir() or any(path.iterdir()):
         raise UserError(f"{path} exists already and is none of what is written there; name another --output")
 
+
 def require_no_links_out(folder: Path) -> None:
     """Raise UserError where a link anywhere in `folder` leads out of it: what is written there would land elsewhere.
 

@@ -40,8 +40,8 @@ def learning_curves(record: RunRecord) -> dict[str, Any]:
         {"x": rung, "y": 1, "yref": "paper", "yanchor": "bottom", "text": f"rung {rung}", "showarrow": False}
         for rung in record.manifest["rungs"]
     ]
-    if record.floor:
-        level = record.floor["validation"][record.metric]
+    level = record.floor["validation"].get(record.metric) if record.floor else None
+    if level is not None:
         shapes.append(
             {
                 "type": "line",

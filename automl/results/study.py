@@ -150,7 +150,7 @@ def read_run(directory: RunDirectory, families: Sequence[str] = ()) -> RunRecord
     objectives = objectives_of(manifest)
     if any(len(reached_by(trial, manifest["mode"])) not in (0, len(objectives)) for trial in proposed):
         raise UserError(f"the study of {directory.path} is damaged: its trials have not {len(objectives)} objectives")
-    finalists = read_part(directory.finalists, Finalists, manifest["metric"])
+    finalists = read_part(directory.finalists, Finalists)
     _require_same_classes(directory, finalists, manifest)
     trials = [
         _record(trial, objectives, (finalists or {}).get("trials", {}))
@@ -164,7 +164,7 @@ def read_run(directory: RunDirectory, families: Sequence[str] = ()) -> RunRecord
         manifest=manifest,
         trials=tuple(sorted(trials, key=lambda trial: _rank_key(trial, objectives_of(manifest), front))),
         study=study,
-        floor=read_part(directory.floor, Floor, manifest["metric"]),
+        floor=read_part(directory.floor, Floor),
         finalists=finalists,
         confirmed=_confirmed(directory),
         refit=read_part(directory.refit_record, Refit),

@@ -140,7 +140,8 @@ def _refit_text(record: RunRecord) -> list[str]:
     if "error" in record.refit:
         return [f"trial {trial} could not be trained on train and validation rows: {record.refit['error']}"]
     figures = (record.finalists or {"trials": {}})["trials"].get(str(trial), {}).get("refit") or {}
-    test = f": test {figures['test'][record.metric]:.4f}" if figures.get("test") else ""
+    reached = (figures.get("test") or {}).get(record.metric)
+    test = "" if reached is None else f": test {reached:.4f}"
     return [f"trial {trial} trained on train and validation rows{test}"]
 
 

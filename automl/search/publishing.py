@@ -12,17 +12,27 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from pydantic import BaseModel, Field
 
 from automl.data.files import require_no_links_out
 from automl.data.store import Allowance, Store
 from automl.search.stop_file import NAME as STOP_FILE
 from automl.space import UserError
-from automl.training.run_directory import TRIALS, WEIGHTS, RunDirectory, TrialDirectory, read_json, write_json
+from automl.space.safe_files import read_as
+from automl.training.run_directory import TRIALS, WEIGHTS, RunDirectory, TrialDirectory, write_json
 
 PUBLISH_SECONDS = 5.0
 MOST_OF_THE_TIME = 0.05  # that publishing may take: a journal is copied whole
 LEASE = "driver.json"
 LEASE_SECONDS = 60.0  # after so long without a sign of life a driver is taken for dead
+
+
+class Lease(BaseModel):
+    """What a driver says in the store: where it is, and when it last was alive."""
+
+    host: str
+    pid: int = Field(ge=1, lt=2**31)
+    time: float
 
 
 class BeingDrivenError(UserError):
@@ -140,13 +150,16 @@ def _take_lease(run: RunDirectory) -> None:
     """Say in the store that this process drives the run; raises UserError where another one does."""
     path = run.path / LEASE
     if Store(str(run.url)).get(LEASE, path):
-        with suppress(ValueError, KeyError):
-            lease = read_json(path)
-            here = lease["host"] == platform.node()
-            alive = _is_alive(lease["pid"]) if here else time.time() - lease["time"] < LEASE_SECONDS
+        try:
+            lease = read_as(path, Lease)
+        except UserError:  # half of one
+            lease = None
+        if lease is not None:
+            here = lease.host == platform.node()
+            alive = _is_alive(lease.pid) if here else time.time() - lease.time < LEASE_SECONDS
             if alive:
                 raise BeingDrivenError(
-                    f"another process is driving {run.url}: process {lease['pid']} on {lease['host']}; "
+                    f"another process is driving {run.url}: process {lease.pid} on {lease.host}; "
                     f"had it been killed, it would be given up after {LEASE_SECONDS:.0f} seconds"
                 )
     _renew_lease(run)

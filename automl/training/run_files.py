@@ -5,7 +5,6 @@ Only what is used is described; further entries stay as they are. A file that do
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from automl.space import UserError
-from automl.space.objectives import METRICS, Metric, Objective
+from automl.space.objectives import Metric, Objective
 from automl.space.safe_files import read_json_file, validated
 from automl.training.run_directory import RunDirectory
 
@@ -472,26 +471,10 @@ def read_manifest(directory: RunDirectory, kind: type[BaseModel] = Manifest) -> 
     return manifest
 
 
-def read_part(path: Path, kind: type[BaseModel], *needed: str) -> dict[str, Any] | None:
-    """A JSON file of a run that is as `kind` says; None where there is none.
-
-    Of its figures by split, each has what is `needed`, such as the run's metric. Raises UserError where it is damaged.
-    """
+def read_part(path: Path, kind: type[BaseModel]) -> dict[str, Any] | None:
+    """A JSON file of a run that is as `kind` says; None where there is none. Raises UserError where it is damaged."""
     if not path.exists():
         return None
     content: dict[str, Any] = read_json_file(path)
     validated(content, kind, path)
-    for figures in _measured(content):
-        for name in needed:
-            if name in METRICS and name not in figures:
-                raise UserError(f"{path} is damaged: figures without {name}")
     return content
-
-
-def _measured(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The figures of models on validation and test that a file holds."""
-    found = content.get("trials")
-    trials = [each for each in found.values() if isinstance(each, dict)] if isinstance(found, dict) else []
-    models = [content, content.get("ensemble"), *trials, *(each.get("refit") for each in trials)]
-    splits = [each.get(split) for each in models if isinstance(each, dict) for split in ("validation", "test")]
-    return [figures for figures in splits if isinstance(figures, dict)]

@@ -22,7 +22,7 @@ from automl.training.run_directory import INFEASIBLE, REACHED, STUDY_NAME, RunDi
 from automl.training.run_files import MOST_TRIALS, JournalLine, TrialNotes
 
 MAX_BYTES = 512 * 1024 * 1024
-MAX_NOTED = 12_000_000  # values in the notes of all trials together
+MAX_NOTED = 24_000_000  # values in the notes of all trials together
 MAX_LINES = 20_000  # of one trial: Optuna copies what it knows of a trial for each
 CREATE_TRIAL, NOTES = 4, (4, 8, 9)  # operations of Optuna's journal
 
