@@ -316,7 +316,7 @@ def prepared_data(record: RunRecord, config: Mapping[str, Any]) -> Prepared:
     data, seed = _from(there, config["data"]), manifest["seed"]
     try:
         known = manifest["data"].get("files") or _known_files(record, data, fetch=fetch)
-        if known is not None and (there / manifest["prepared"]).parent.resolve() != cache.resolve():
+        if (there / manifest["prepared"]).parent.resolve() != cache.resolve():
             require_known(data, cache, known, fetch=fetch)  # it was made with another cache, so this one does not count
         with chdir(there) if fetch and there.is_dir() else nullcontext():  # from where a table names its images
             return prepare(data, seed=seed, cache=cache, known=known, fetch=fetch)
@@ -329,17 +329,17 @@ def prepared_data(record: RunRecord, config: Mapping[str, Any]) -> Prepared:
         raise UserError(f"{record.directory.path} is damaged: no data is asked for so: {error}") from error
 
 
-def _known_files(record: RunRecord, data: Mapping[str, Any], *, fetch: bool) -> str | None:
+def _known_files(record: RunRecord, data: Mapping[str, Any], *, fetch: bool) -> str:
     """The digest of the data's files, for a run of an earlier version, which has only that of what was made of them.
 
-    None where any will do, as the user allows it; else raises UserError.
+    Raises UserError where they lie at a URL and may not be fetched, or hold something else now.
     """
-    if fetch:
-        return None
     folder = Path(record.manifest["working_directory"])
     sections = [data, *(_from(folder, trial.config["data"]) for trial in record.trials)]
     for section in {json.dumps(each, sort_keys=True): each for each in sections}.values():
-        if any(is_url(each) for split in DATA_SPLITS if isinstance(section[split], list) for each in section[split]):
+        if not fetch and any(
+            is_url(each) for split in DATA_SPLITS if isinstance(section[split], list) for each in section[split]
+        ):
             raise UserError("it lies at a URL")
         fingerprint = record.manifest["data"]["fingerprint"]
         files = known_files(section, seed=record.manifest["seed"], cache=cache_directory(), fingerprint=fingerprint)

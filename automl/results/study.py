@@ -199,8 +199,6 @@ def _require_known(directory: RunDirectory, finalists: Mapping[str, Any] | None,
     """Raise UserError where the finalists are no trials of the study."""
     found = finalists or {}
     named = {*map(int, found.get("trials", {})), *(found.get("ensemble") or {"members": ()})["members"]}
-    if isinstance(found.get("confusion_of"), int):
-        named.add(found["confusion_of"])
     if unknown := named - numbers:
         raise UserError(f"{directory.finalists} is damaged: the study has no trial {min(unknown)}")
 
