@@ -185,9 +185,7 @@ def _print_comparison(runs: tuple[str, str], format: Format, study: str | None) 
 
 
 @app.command()
-def report(
-    run: Run, fetch_data: FetchData = False, study: Study = None, families: Families = None
-) -> None:
+def report(run: Run, fetch_data: FetchData = False, study: Study = None, families: Families = None) -> None:
     """Write report.html of a run again and print where it is."""
     print(printable(verbs.report(run, fetch_data=fetch_data, study=study, families=families or ())))
 

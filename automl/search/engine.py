@@ -104,7 +104,7 @@ def search(
                             worker,
                             memory,
                             prepared.files or None,
-                            read_json(run.manifest).get("named_files", {}),
+                            read_manifest(run).get("named_files", {}),
                         )
                         floor = None if run.floor.exists() else start_floor(spec, run, prepared, prepared_from)
                         if stop.search_ended is None:

@@ -156,6 +156,7 @@ class Manifest(_Part):
     used: Used
     floor_error: str = ""
     warm_start: list[str] = []
+    named_files: dict[str, str] = {}
 
     @model_validator(mode="after")
     def _first(self) -> Manifest:
