@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import asdict
 from enum import StrEnum
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +22,6 @@ from automl.space import UserError
 from automl.space.printable import cell, console, printable, printable_json, printable_streams, say
 
 app = typer.Typer(
-    help="Search architectures and hyperparameters of CNNs and RNNs; read the leaderboard; use the best model.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -64,13 +64,31 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 Top = Annotated[int | None, typer.Option(min=1, help="How many trials to list [20 in the table, else all].")]
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"automl {version('automl')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    show_version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Search architectures and hyperparameters of CNNs and RNNs; read the leaderboard; use the best model."""
+
+
 @app.command()
 def check(
     space: Space,
     overrides: Overrides = None,
     format: Annotated[TextFormat, typer.Option(help="Output format.")] = TextFormat.text,
 ) -> None:
-    """Validate a search-space file and its data; show its parameters and sample configurations."""
+    """Validate a search-space file and its data.
+
+    Shows the parameters, sample configurations, and what to mend.
+    """
     checked = verbs.check(space, overrides=overrides or ())
     if format is TextFormat.json:
         _print_json(checked.as_json())
@@ -101,7 +119,7 @@ def run(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Prepare the data, search, write the run directory, print the leaderboard."""
+    """Search: prepare the data, run trials, print the leaderboard."""
     result = verbs.run(
         space,
         output=output,
@@ -134,7 +152,10 @@ def resume(
     study: Study = None,
     quiet: Quiet = False,
 ) -> None:
-    """Go on with an interrupted run; --trials or --time-budget give a finished one more budget."""
+    """Go on with a run that was interrupted.
+
+    --trials or --time-budget give a finished one more budget.
+    """
     if address is not None and address.startswith(("http://", "https://")):
         asked = {"--trials": trials, "--time-budget": time_budget}
         cluster_commands.resume_job(
@@ -161,7 +182,7 @@ def leaderboard(
     format: Annotated[Format, typer.Option(help="Output format.")] = Format.table,
     study: Study = None,
 ) -> None:
-    """Print the trials of a run, best first, and the linear floor; or compare two runs."""
+    """Print the trials of a run, best first, or compare two runs."""
     if run is None and compare is not None:
         _print_comparison(compare, format, study)
     elif run is None or compare is not None:
@@ -201,7 +222,10 @@ def predict(
     ] = False,
     families: Families = None,
 ) -> None:
-    """Label rows: the same rows in the same order and format, with a label and probabilities, or why there is none."""
+    """Label the rows of a file.
+
+    The same rows come out in the same order and format, with a label and probabilities, or why there is none.
+    """
     skipped = verbs.predict(model, input, output=output, text=text, excel=excel, families=families or ())
     if skipped:
         rows = "1 row" if skipped == 1 else f"{skipped:,} rows"
@@ -230,7 +254,7 @@ def examples(
     name: Annotated[verbs.Example, typer.Argument(metavar="NAME", help="tweets")],
     output: Annotated[Path | None, typer.Option(help="The folder to write [data/NAME].")] = None,
 ) -> None:
-    """Write an example data set as train, validation and test Parquet files."""
+    """Write an example data set as Parquet files."""
     print(printable(verbs.examples(name, output=output)))
 
 

@@ -39,7 +39,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def data(space: Space, overrides: Overrides = None, format: AsFormat = Format.text) -> None:
-    """Profile the data: rows, classes, lengths, repeated inputs, leakage between splits, rows that cannot be used."""
+    """Profile the data: rows, classes, lengths, repeats, leakage.
+
+    Leakage is a row of one split that is in another, too; rows that cannot be used are counted with examples.
+    """
     found = verbs.profile(space, overrides=overrides or ())
     if format is Format.json:
         print(printable_json(found.content))
@@ -53,7 +56,10 @@ def prepare(
     most: Annotated[int, typer.Option(min=1, help="Prepare at most so many variants.")] = 20,
     format: AsFormat = Format.text,
 ) -> None:
-    """Prepare the data, each variant of searched preparation settings; a search that follows finds it there."""
+    """Prepare the data only.
+
+    Each variant of searched preparation settings; a search that follows finds it there.
+    """
     tell = _tell if format is Format.text else lambda each: None
     found = verbs.prepare(space, overrides=overrides or (), most=most, tell=tell)
     if format is Format.json:

@@ -65,7 +65,10 @@ def compress(
     study: Study = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make the best model smaller and faster, in several ways; show what each costs and loses."""
+    """Make the best model smaller and faster.
+
+    In several ways; shows what each costs and loses.
+    """
     variants = verbs.compress(
         run,
         output=output,
@@ -102,7 +105,10 @@ def export(
     study: Study = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the model for other programs, after it has been compared with the original on real rows."""
+    """Write the model as ONNX or a torch.export program.
+
+    It is compared with the original on real rows first.
+    """
     from automl.results.export import ExportError
 
     try:
@@ -147,7 +153,10 @@ def serve(
     ] = None,
     families: Families = None,
 ) -> None:
-    """Answer requests over HTTP: POST /predict with {"texts": ["..."]}, /health, /metrics for Prometheus."""
+    """Serve the model over HTTP.
+
+    POST /predict with {"texts": ["..."]}; /health; /metrics for Prometheus.
+    """
     verbs.serve(
         model,
         host=host,
@@ -165,7 +174,7 @@ def dashboard(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8080,
     study: Study = None,
 ) -> None:
-    """Show a run's study in optuna-dashboard, as it is now and as it goes on."""
+    """Show a run's study in optuna-dashboard."""
     verbs.dashboard(run, host=host, port=port, study=study, tell=say)
 
 

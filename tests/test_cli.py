@@ -10,13 +10,15 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 import automl
-from automl.cli import main
+from automl.cli import app, main
 from automl.training.run_directory import RunDirectory, read_json, write_json
 from tests.conftest import copy_run
 
@@ -392,3 +394,22 @@ def test_a_full_disk_is_said_in_one_line(finished: RunDirectory, tmp_path: Path)
 
 def test_the_command_is_installed() -> None:
     assert shutil.which("automl", path=str(Path(sys.executable).parent)) is not None
+
+
+def test_help_is_not_cut_at_80_columns(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    names = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
+    assert len(names) > 20
+    for arguments in ([], *[[name] for name in names]):
+        with suppress(SystemExit):
+            main([*arguments, "--help"])
+        shown = capsys.readouterr().out
+        assert "Usage: automl" in shown
+        assert max(map(len, shown.splitlines())) <= 80, arguments
+        assert arguments or not [line for line in shown.splitlines()[1:] if line.endswith("...")], shown
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0 and capsys.readouterr().out == f"automl {version('automl')}\n"

@@ -57,7 +57,10 @@ def submit(
     wait: Annotated[bool, typer.Option("--wait", help="Come back when the search has ended.")] = False,
     follow: Annotated[bool, typer.Option("--follow", help="The same, with what its driver writes.")] = False,
 ) -> None:
-    """Start a search on a Ray cluster and print its name; the file and your own modules travel, data does not."""
+    """Start a search on a Ray cluster and print its name.
+
+    The file and your own modules travel, data does not.
+    """
     asked = {"search.trials": trials, "search.time_budget": time_budget, "search.seed": seed}
     replaced = [*(overrides or ()), *(f"{key}={value}" for key, value in asked.items() if value is not None)]
     cluster = Cluster(address, runs)
@@ -79,7 +82,10 @@ def jobs(address: Address, runs: Runs = None, as_json: AsJson = False) -> None:
 
 
 def status(run: Name, address: Address, runs: Runs = None, as_json: AsJson = False) -> None:
-    """Show how far a run is: trials, the best so far, the budget, and what of the cluster is in use."""
+    """Show how far a submitted run is.
+
+    Its trials, the best so far, the budget, and what of the cluster is in use.
+    """
     cluster = Cluster(address, runs)
     found, there = reading.status(cluster, run), reading.resources(cluster)
     if as_json:
@@ -104,7 +110,10 @@ def stop(
     runs: Runs = None,
     wait: Annotated[bool, typer.Option("--wait", help="Come back when the driver has ended.")] = False,
 ) -> None:
-    """End a search in good order: what has run is ranked, the best model is packed; resume goes on with it."""
+    """End a submitted search in good order.
+
+    What has run is ranked, and the best model is packed; resume goes on with it.
+    """
     if not service.stop(Cluster(address, runs), run, wait=wait):
         print(f"{printable(run)} was not running")
 
@@ -115,7 +124,10 @@ def fetch(
     runs: Runs = None,
     output: Annotated[Path | None, typer.Option(metavar="FOLDER", help="The folder to make [runs/RUN].")] = None,
 ) -> None:
-    """Copy a run to this machine, without its checkpoints: leaderboard, report, best model, journal, metrics."""
+    """Copy a submitted run to this machine.
+
+    Leaderboard, report, best model, journal and metrics, without its checkpoints.
+    """
     print(printable(reading.fetch(Cluster(address, runs), run, output or Path("runs") / run)))
 
 
