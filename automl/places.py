@@ -8,7 +8,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from automl.data.remote import private_folder
+from automl.data.remote import user_cache
 from automl.data.store import Allowance, Store, is_url
 from automl.space import UserError
 from automl.space.urls import redacted
@@ -74,6 +74,6 @@ def _copied(purpose: str, url: str) -> RunDirectory:
 
 def _copy(purpose: str, url: str) -> Path:
     digest = hashlib.blake2b(url.encode(), digest_size=8).hexdigest()
-    folder = private_folder(purpose) / digest
+    folder = user_cache(purpose) / digest
     name = url.rpartition("/")[2]
     return folder / (name if re.fullmatch(r"[\w-][\w.-]{0,99}", name) else "copy")

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from automl.data.fingerprint import changed_data
 from automl.data.remote import cache_directory
 from automl.places import open_run, shared_cache
 from automl.space import SearchSpec, Section, UserError, load, resolved_text
@@ -139,6 +138,7 @@ def resume(
     from automl.training.database import database_of
 
     database_of(directory)  # raises where it is not named, before any data is prepared
+    from automl.data.fingerprint import changed_data
     from automl.search.manifest import budget, update_manifest
     from automl.search.publishing import driving
     from automl.search.ray_session import ray_beside, require_no_ray

@@ -27,7 +27,7 @@ def loaded_by(words: list[str], modules: set[str], folder: Path) -> tuple[str, s
 
 def test_a_mistake_is_said_without_loading_pytorch_optuna_or_ray(tmp_path: Path) -> None:
     (tmp_path / "movies.yaml").write_text("name: movies\ndata: {train: t.csv}\nmodel: {ccn: {}}\n")
-    unwanted = {"torch", "ray", "optuna", "pandas", "pyarrow.dataset"}
+    unwanted = {"torch", "ray", "optuna", "pandas", "pyarrow.dataset", "pyarrow.compute"}
     _, done = loaded_by(["check", "movies.yaml"], unwanted, tmp_path)
     assert done.returncode == 2 and "unknown family 'ccn'; did you mean" in done.stderr
     assert done.stdout == "[]\n"

@@ -16,23 +16,23 @@ import automl
 SOURCE = Path(automl.__file__).parent
 ROOT = SOURCE.parent
 
-SOUND = {  # the first version without a known hole that matters here, and which hole the one before has
-    "aiohttp": "3.13.4",  # requests smuggled, memory exhausted: Ray's dashboard
-    "filelock": "3.20.3",  # CVE-2025-68146, CVE-2026-22701: locks through links
-    "flask": "3.1.3",  # CVE-2026-27205
-    "flask-cors": "6.0",  # CVE-2024-6839, -6844, -6866
-    "h11": "0.16",  # CVE-2025-43859: requests smuggled
-    "jinja2": "3.1.6",  # CVE-2025-27516: out of the sandbox
+SOUND = {  # no earlier version is allowed, and what the bound is for
+    "aiohttp": "3.13.4",  # Ray's dashboard: requests and their sizes
+    "filelock": "3.20.3",  # locks are not made through links
+    "flask": "3.1.3",
+    "flask-cors": "6.0",
+    "h11": "0.16",  # where one request ends and the next begins
+    "jinja2": "3.1.6",  # templates
     "mlflow-skinny": "3.9",
-    "onnx": "1.21",  # CVE-2025-51480 and those of 2026: files written elsewhere
-    "pillow": "12.1.1",  # CVE-2026-25990: out of bounds
-    "pyarrow": "23.0.1",  # CVE-2026-25087: freed memory used when IPC files are read
-    "pymysql": "1.1.1",  # CVE-2024-36039: SQL injected
-    "pytest": "9.0.3",  # CVE-2025-71176: its temporary folder
+    "onnx": "1.21",  # external data stays in the model's folder
+    "pillow": "12.1.1",  # damaged images
+    "pyarrow": "23.0.1",  # damaged IPC files
+    "pymysql": "1.1.1",  # how parameters are quoted
+    "pytest": "9.0.3",
     "ray": "2.60",  # token authentication, with which our own is private
-    "sentencepiece": "0.2.1",  # CVE-2026-1260: a model's file
-    "starlette": "0.49.1",  # CVE-2025-62727: quadratic time for a header
-    "torch": "2.10",  # CVE-2025-32434, CVE-2026-24747: code run in spite of weights_only
+    "sentencepiece": "0.2.1",  # damaged models
+    "starlette": "0.49.1",  # headers that take long to parse
+    "torch": "2.10",  # weights_only
 }
 
 

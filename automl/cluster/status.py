@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,10 @@ ALIVE = ("PENDING", "RUNNING")
 
 @dataclass(frozen=True)
 class RunStatus:
-    """A submitted run; `state` is pending, running, finished, interrupted, failed, damaged (its files)
-    or lost (its driver is gone)."""
+    """A submitted run.
+
+    `state` is pending, running, finished, interrupted, failed, lost (its driver is gone), or damaged (its files are).
+    """
 
     name: str
     owner: str
@@ -108,8 +111,8 @@ def _brief(runs: Runs, name: str) -> RunStatus:
     from automl.training.run_files import read_manifest
 
     found, place = _submitted(runs.record(name), runs), runs.run(name)
-    with private_folder() as scratch:
-        run = RunDirectory(scratch if is_url(place) else Path(place))
+    with private_folder() if is_url(place) else nullcontext(Path(place)) as folder:
+        run = RunDirectory(folder)
         if is_url(place):
             Store(place).get(run.manifest.name, run.manifest)
         if not run.manifest.exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,8 +79,8 @@ class Runs:
         return self._read(name, ".tar.gz")
 
     def _write(self, name: str, ending: str, content: bytes) -> None:
-        with private_folder() as scratch:
-            path = (scratch if is_url(self.place) else self._folder()) / f"{name}{ending}"
+        with self._working_folder() as folder:
+            path = folder / f"{name}{ending}"
             path.parent.mkdir(parents=True, exist_ok=True)
             with replace_atomically(path) as temporary:
                 temporary.write_bytes(content)
@@ -87,13 +88,17 @@ class Runs:
                 self._store().put(path, path.name)
 
     def _read(self, name: str, ending: str) -> bytes:
-        with private_folder() as scratch:
-            path = (scratch if is_url(self.place) else self._folder()) / f"{name}{ending}"
+        with self._working_folder() as folder:
+            path = folder / f"{name}{ending}"
             if is_url(self.place):
                 self._store().get(path.name, path)
             if not path.is_file():
                 raise UserError(f"no run {name} was submitted to {self.place}")
             return read_regular(path, MAX_JSON_BYTES) if ending == ".json" else path.read_bytes()
+
+    def _working_folder(self) -> AbstractContextManager[Path]:
+        """Where files of the records are read and written: the folder itself, or one for copies from the store."""
+        return private_folder() if is_url(self.place) else nullcontext(self._folder())
 
     def _folder(self) -> Path:
         return Path(self.place) / FOLDER

@@ -17,8 +17,10 @@ METADATA = frozenset(
         ("fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "100.100.100.200", "192.0.0.192", "168.63.129.16"),
     )
 )
-METADATA_NAMES = frozenset(("metadata", "metadata.google.internal", "metadata.goog", "instance-data"))
-METADATA_ENDINGS = (".metadata.google.internal", ".metadata.goog", ".ec2.internal")
+METADATA_NAMES = frozenset(
+    ("metadata", "metadata.google.internal", "metadata.goog", "instance-data", "instance-data.ec2.internal")
+)
+METADATA_ENDINGS = (".metadata.google.internal", ".metadata.goog")
 NAT64 = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
 MOST_ADDRESSES = 8  # of a name that are tried
 

@@ -29,9 +29,10 @@ def count_classes(paths: Sequence[Path], label: str) -> Counter[str] | None:
                 continue
             for batch in read_batches(path, [label]):
                 labels = label_column(batch.column(0), str(path))
-                counts.update({str(each["values"]): each["counts"] for each in pc.value_counts(labels).to_pylist()})
+                found = {each["values"]: each["counts"] for each in pc.value_counts(labels).to_pylist()}
+                counts.update({name: count for name, count in found.items() if name is not None})
                 if counts.total() > MOST_ROWS:
                     return None
     except UserError:
         return None
-    return Counter({name: count for name, count in counts.items() if name.strip() and name != "None"})
+    return Counter({name: count for name, count in counts.items() if name.strip()})

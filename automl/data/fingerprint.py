@@ -50,12 +50,18 @@ def fingerprint_files(data: Mapping[str, Any], cache: Path) -> str:
 def changed_data(data: Mapping[str, Any], known: str, now: str) -> ChangedDataError:
     """The error that says which of the files that the `data` section names have changed, and what to do.
 
-    `known` is what `fingerprint_files` gave when the run began, `now` what it gives now.
+    `known` is what `fingerprint_files` gave when the run began (empty: its version did not note it), `now` what it
+    gives now.
     """
     before, after = (dict(each.partition(":")[::2] for each in digests.split()) for digests in (known, now))
     changed = [split for split in after if before.get(split) != after[split]]
     named = [f"{split} ({', '.join(redacted(str(each)) for each in data[split])})" for split in changed]
     what = f"the data of {' and '.join(named)} has" if named else "the data has"
+    if not before:
+        return ChangedDataError(
+            f"{what} changed since the run began, or the run is of a version of automl that prepared data otherwise; "
+            "run it as a new search"
+        )
     return ChangedDataError(
         f"{what} changed since the run began, and what was prepared of it is not in the cache any more; put the old "
         "files back, or run it as a new search"

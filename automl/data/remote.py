@@ -32,7 +32,7 @@ def cache_directory() -> Path:
     return Path(asked) if asked and not is_url(asked) else platformdirs.user_cache_path("automl")
 
 
-def private_folder(purpose: str) -> Path:
+def user_cache(purpose: str) -> Path:
     """A folder of this machine's cache that only its user can enter.
 
     Raises UserError where someone else made it.
@@ -103,12 +103,12 @@ def find_remote(url: str) -> dict[str, str]:
 def fetch_files(url: str, files: Mapping[str, str]) -> list[Path]:
     """Copies of files, URLs with their states, that `url` names together; fetched where this machine has none."""
     allowance = Allowance(url)
-    return [_fetched(each, state, private_folder("sources"), allowance) for each, state in files.items()]
+    return [_fetched(each, state, user_cache("sources"), allowance) for each, state in files.items()]
 
 
 def fetch_folder(url: str, files: Mapping[str, str]) -> Path:
     """A copy of the folder at a URL with some of its files, URLs with their states; fetched where there is none."""
-    path = private_folder("sources") / _digest(url, json.dumps(files))
+    path = user_cache("sources") / _digest(url, json.dumps(files))
     with FileLock(path.with_name(f"{path.name}.lock")):
         if not path.exists():
             allowance = Allowance(url)

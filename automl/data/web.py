@@ -191,8 +191,8 @@ class _Https(http.client.HTTPSConnection):
     used: socket.socket | None = None
 
     def connect(self) -> None:
-        plain = connect(self.host, self.port, CONNECT_SECONDS)
         context = ssl.create_default_context()
+        plain = connect(self.host, self.port, CONNECT_SECONDS)
         self.used = self.sock = context.wrap_socket(plain, server_hostname=self.host, do_handshake_on_connect=False)
         self.sock.settimeout(READ_SECONDS)
         self.sock.do_handshake()

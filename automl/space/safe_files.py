@@ -6,8 +6,10 @@ import json
 import math
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -21,13 +23,15 @@ MAX_VALUES = 1_500_000  # of a file: empty lists of two bytes each take thirty t
 MAX_DEPTH = 100  # of lists and mappings in each other
 MAX_WHOLE = 2**63  # what tables and sums hold
 SHOWN_CHARACTERS = 200
+BLOCK_BYTES = 1 << 20
 
 
-def read_regular(path: Path, max_bytes: int) -> bytes:
-    """The content of a regular file; a link is followed.
+@contextmanager
+def open_regular(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """A regular file, open for reading, and its size in bytes; a link is followed.
 
-    Raises UserError for a pipe, a device or a folder (opening it never blocks) and for more than `max_bytes`,
-    FileNotFoundError where there is nothing, another OSError where it cannot be read.
+    Raises UserError for a pipe, a device or a folder (opening it never blocks), FileNotFoundError where there is
+    nothing, another OSError where it cannot be read.
     """
     if path.is_dir():
         raise UserError(f"{path} is not a regular file")
@@ -35,9 +39,21 @@ def read_regular(path: Path, max_bytes: int) -> bytes:
         state = os.fstat(file.fileno())
         if not stat.S_ISREG(state.st_mode):
             raise UserError(f"{path} is not a regular file")
-        if state.st_size > max_bytes:
-            raise UserError(f"{path} is too large: {state.st_size:,} bytes, at most {max_bytes:,} are read")
-        content = file.read(max_bytes + 1)
+        yield file, state.st_size
+
+
+def read_regular(path: Path, max_bytes: int) -> bytes:
+    """The content of a regular file, in about the memory that it takes on disk.
+
+    Raises UserError for more than `max_bytes`, and what `open_regular` raises.
+    """
+    with open_regular(path) as (file, size):
+        if size > max_bytes:
+            raise UserError(f"{path} is too large: {size:,} bytes, at most {max_bytes:,} are read")
+        # Python takes the memory for as many bytes as are asked for before it reads, so never ask for `max_bytes`.
+        content = file.read(size)
+        while len(content) <= max_bytes and (block := file.read(min(BLOCK_BYTES, max_bytes + 1 - len(content)))):
+            content += block  # files in /proc say that they have no bytes; others may have grown
     if len(content) > max_bytes:
         raise UserError(f"{path} is too large: at most {max_bytes:,} bytes are read")
     return content

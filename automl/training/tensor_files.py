@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, BinaryIO
@@ -16,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from automl.space import UserError
-from automl.space.safe_files import read_regular, validated
+from automl.space.safe_files import open_regular, read_regular, validated
 
 MOST_BYTES = 16 * 1024**3
 MOST_HEADER = 16 * 1024 * 1024
@@ -51,10 +49,8 @@ def read_header(path: Path) -> dict[str, Tensor]:
     Raises UserError where the file is not regular, or its header does not say exactly where in it each tensor lies;
     OSError where it cannot be read.
     """
-    if path.is_dir():
-        raise UserError(f"{path} is not a regular file")
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-        return _header(file, path)
+    with open_regular(path) as (file, size):
+        return _header(file, size, path)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -73,12 +69,9 @@ def read_some(path: Path, prefix: str) -> dict[str, Tensor]:
         return {name: file.get_tensor(name).clone() for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118
 
 
-def _header(file: BinaryIO, path: Path) -> dict[str, Tensor]:
-    state = os.fstat(file.fileno())
-    if not stat.S_ISREG(state.st_mode):
-        raise UserError(f"{path} is not a regular file")
+def _header(file: BinaryIO, size: int, path: Path) -> dict[str, Tensor]:
     length = int.from_bytes(file.read(LENGTH_BYTES), "little")
-    if length > min(MOST_HEADER, state.st_size - LENGTH_BYTES):
+    if length > min(MOST_HEADER, size - LENGTH_BYTES):
         raise UserError(f"{path} is damaged: its header is longer than it may be")
     try:
         content = json.loads(file.read(length))
@@ -95,8 +88,8 @@ def _header(file: BinaryIO, path: Path) -> dict[str, Tensor]:
         if entry.data_offsets != [end, end + math.prod(entry.shape) * dtype.itemsize]:
             raise UserError(f"{path} is damaged: {name[:80]} does not lie where its header says, or has another size")
         end = entry.data_offsets[1]
-    if LENGTH_BYTES + length + end != state.st_size:
-        raise UserError(f"{path} is damaged: it has {state.st_size:,} bytes, not those that its header says")
+    if LENGTH_BYTES + length + end != size:
+        raise UserError(f"{path} is damaged: it has {size:,} bytes, not those that its header says")
     try:
         return {
             name: torch.empty(each.shape, dtype=DTYPES[each.dtype], device="meta") for name, each in entries.items()

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from automl.cluster.archive import unpack
 from automl.data import addresses, store
-from automl.data.addresses import is_forbidden
+from automl.data.addresses import is_forbidden, require_allowed_host
 from automl.data.names import leads_out
 from automl.data.store import Store
 from automl.data.tables import find_files
@@ -243,6 +243,7 @@ def test_addresses_of_metadata_are_known_however_they_are_written() -> None:
         "metadata.google.internal",
         "METADATA.google.internal.",
         "metadata",
+        "instance-data.ec2.internal",
     ],
 )
 def test_metadata_is_never_asked(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,6 +251,11 @@ def test_metadata_is_never_asked(host: str, monkeypatch: pytest.MonkeyPatch) -> 
     for scheme in ("http", "https"):
         with pytest.raises(UserError, match="never fetched from there"):
             find_files([f"{scheme}://{host}/latest/x.csv"])
+
+
+def test_other_machines_of_a_cloud_are_asked() -> None:
+    require_allowed_host("ip-10-0-0-12.ec2.internal")
+    require_allowed_host("data.compute.internal")
 
 
 def test_the_address_that_is_checked_is_the_one_connected_to(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:

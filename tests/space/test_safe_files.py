@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,17 @@ def test_a_pipe_a_device_and_a_folder_are_refused_at_once(tmp_path: Path) -> Non
     for path in (pipe, link, Path("/dev/zero"), tmp_path):
         with pytest.raises(UserError, match="not a regular file"):
             read_regular(path, 100)
+
+
+def test_a_small_file_takes_little_memory_however_much_may_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "small"
+    path.write_bytes(b"abc")
+    tracemalloc.start()
+    try:
+        assert read_regular(path, 16 * 1024**3) == b"abc"
+        assert tracemalloc.get_traced_memory()[1] < 4 * 1024**2
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_file_in_proc_has_no_size_and_is_bounded_all_the_same() -> None:
