@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+from automl.data.copies import DRIVEN, remove_missing, use_copy
 from automl.data.remote import user_cache
 from automl.data.store import Allowance, Store, is_url
 from automl.space import UserError
@@ -25,7 +27,7 @@ def shared_cache() -> str | None:
 
 def run_directory(place: str | Path) -> RunDirectory:
     """The directory of a run to be driven, which need not exist; of a URL, the copy that its driver works on."""
-    return _copied("driven", str(place)) if is_url(str(place)) else RunDirectory(Path(place))
+    return _copied(DRIVEN, str(place)) if is_url(str(place)) else RunDirectory(Path(place))
 
 
 def open_run(
@@ -37,10 +39,11 @@ def open_run(
     one for reading. `allowed` is what the user has named beside it: nothing else that the run names is reached for.
     """
     if is_url(str(place)):
-        from automl.search.publishing import fetch_run
+        from automl.search.publishing import fetch_run, not_driven_here
 
-        directory = _copied("driven" if drive else "read", str(place))
-        fetch_run(directory, models=models)
+        directory = _copied(DRIVEN if drive else "read", str(place))
+        with not_driven_here(directory) if drive else nullcontext():
+            fetch_run(directory, models=models)
     else:
         directory = RunDirectory(Path(place).resolve())
         if not directory.path.is_dir():
@@ -62,6 +65,7 @@ def model_folder(place: str | Path) -> Path:
     if not names:
         raise UserError(f"there is no model at {redacted(str(place))}")
     allowance = Allowance(store.url)
+    remove_missing(folder, {name.removeprefix(best) for name in names})
     for name in names:
         store.get(name, folder / name.removeprefix(best), allowance)
     return folder
@@ -74,6 +78,6 @@ def _copied(purpose: str, url: str) -> RunDirectory:
 
 def _copy(purpose: str, url: str) -> Path:
     digest = hashlib.blake2b(url.encode(), digest_size=8).hexdigest()
-    folder = user_cache(purpose) / digest
+    folder = use_copy(user_cache(purpose) / digest)
     name = url.rpartition("/")[2]
     return folder / (name if re.fullmatch(r"[\w-][\w.-]{0,99}", name) else "copy")

@@ -140,13 +140,15 @@ def resume(
     database_of(directory)  # raises where it is not named, before any data is prepared
     from automl.data.fingerprint import changed_data
     from automl.search.manifest import budget, update_manifest
-    from automl.search.publishing import driving
+    from automl.search.publishing import driving, fetch_run
     from automl.search.ray_session import ray_beside, require_no_ray
     from automl.training.named_files import require_unchanged
 
     require_no_ray()
     overrides = (*manifest["overrides"], *_budget_overrides(trials, time_budget, None))
     with driving(directory) as publisher, chdir(_working_directory(manifest)):
+        fetch_run(directory, models=False)  # another driver may have gone on with it until a moment ago
+        manifest = read_manifest(directory)
         spec = load_space(directory.space, overrides, beside=manifest["space_file"])
         with ray_beside(lambda: _prepare(spec, address), address) as prepared:
             known = manifest["data"].get("files", "")  # runs of earlier versions do not have it

@@ -116,7 +116,7 @@ def compress(
     milliseconds is recommended. Of an ensemble it is the first member that is made smaller. Raises UserError where the
     run has no weights, its data has gone, or its model is of a user's own family that `families` does not name.
     """
-    best = next((trial for trial in record.ranked if record.directory.trial(trial.number).weights.exists()), None)
+    best = next((trial for trial in record.ranked if record.has_weights(trial)), None)
     if best is None or not record.directory.best_model.is_dir():
         raise UserError(f"the run {record.directory.path} has no best model yet: no trial has ended")
     require_replaceable(output, record.directory.compressed_record.name)

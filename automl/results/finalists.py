@@ -107,7 +107,7 @@ def measure_finalists(record: RunRecord) -> dict[str, Any]:
 
 def _leaders(record: RunRecord) -> list[TrialRecord]:
     """The best trials whose weights are kept, as many as the search says, and the best of each family, best first."""
-    kept = [trial for trial in record.ranked if record.directory.trial(trial.number).weights.exists()]
+    kept = [trial for trial in record.ranked if record.has_weights(trial)]
     count = max(record.manifest.get("finalists", FINALISTS), len(record.front))
     of_families = {trial.family: trial for trial in reversed(kept)}
     return kept[:count] + [trial for trial in kept[count:] if trial is of_families[trial.family]]

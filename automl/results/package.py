@@ -122,7 +122,7 @@ def write_best_model(record: RunRecord) -> Path | None:
     None, and nothing written, where no trial has weights. Where the data has gone, the package stays that was written
     for the same trials; else raises UserError.
     """
-    best = next((trial for trial in record.ranked if record.directory.trial(trial.number).weights.exists()), None)
+    best = next((trial for trial in record.ranked if record.has_weights(trial)), None)
     if best is None or record.finalists is None:
         return None
     numbers = record.ensemble["members"] if record.ensemble else [best.number]

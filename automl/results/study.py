@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from automl.results.chance import LEVEL
 from automl.space import UserError
 from automl.space.objectives import mode, pareto_front, point
+from automl.training.identity import has_own_weights
 from automl.training.run_directory import INFEASIBLE, PAUSED, REACHED, RunDirectory
 from automl.training.run_files import (
     Compressed,
@@ -116,7 +117,19 @@ class RunRecord:
 
     def refitted(self, trial: int) -> bool:
         """Whether this trial has weights that were trained on train and validation rows together."""
-        return self.refit is not None and self.refit["trial"] == trial and "error" not in self.refit
+        if self.refit is None or self.refit["trial"] != trial or "error" in self.refit:
+            return False
+        path = self.directory.refitted().weights  # which whoever reads no models does not have
+        return not path.exists() or has_own_weights(path, self.run_id)
+
+    @property
+    def run_id(self) -> str:
+        """The run's id; none of a run of an earlier version."""
+        return str(self.manifest.get("id", ""))
+
+    def has_weights(self, trial: TrialRecord) -> bool:
+        """Whether weights of this trial are kept that are of this run, and not of another one in the same place."""
+        return has_own_weights(self.directory.trial(trial.number).weights, self.run_id)
 
     @property
     def ensemble(self) -> Mapping[str, Any] | None:

@@ -19,7 +19,7 @@ import torch
 from ray import tune
 
 from automl.search.reasons import result_of
-from automl.search.trial import Assignment, RunningTrial, begin, set_threads
+from automl.search.trial import Assignment, RunningTrial, begin, hold_folder, let_go, set_threads
 from automl.search.watchdog import stall_reason, watch
 from automl.training.run_directory import TrialDirectory
 from automl.training.shard import Shard
@@ -196,6 +196,7 @@ def _train(config: dict[str, Any]) -> None:
     folder = assignment.directory()
     stalled = _stalled(folder, shard.rank)
     trial: RunningTrial | None = None
+    lock = hold_folder(assignment)
     try:
         if shard.rank == 0:
             folder.path.mkdir(parents=True, exist_ok=True)
@@ -217,6 +218,8 @@ def _train(config: dict[str, Any]) -> None:
         ray.get(exchange.report.remote(result))
         # The first report counts; what others raise because this one ends comes later.
         raise RuntimeError("a trial ended with an error") from None
+    finally:
+        let_go(assignment, lock)
 
 
 def _stalled(folder: TrialDirectory, rank: int) -> Path:

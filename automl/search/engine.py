@@ -105,6 +105,7 @@ def search(
                             memory,
                             prepared.files or None,
                             read_manifest(run).get("named_files", {}),
+                            read_manifest(run).get("id", ""),
                         )
                         floor = None if run.floor.exists() else start_floor(spec, run, prepared, prepared_from)
                         if stop.search_ended is None:

@@ -15,6 +15,7 @@ from automl.data.machine import memory_limit
 from automl.search.resources import Capacity
 from automl.space import SearchSpec
 from automl.training.database import Database
+from automl.training.identity import new_run_id
 from automl.training.named_files import digest_named_files
 from automl.training.run_directory import RunDirectory, read_json, write_json
 
@@ -37,6 +38,7 @@ def create_manifest(
     content: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "run": run.name,
+        "id": new_run_id(),
         "name": spec.name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "status": "running",

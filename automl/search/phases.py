@@ -39,6 +39,8 @@ class Drive:
     """The digest of the data files that the run began with."""
     named_files: Mapping[str, str]
     """Those of other files that trials take weights from."""
+    run_id: str
+    """That of the manifest; none in a run of an earlier version."""
 
 
 def search_trials(drive: Drive) -> None:
@@ -117,6 +119,7 @@ def _assignment(drive: Drive, proposal: Proposal, folder: TrialDirectory, traini
         url=folder.url,
         run_folder=str(drive.run.path.resolve()),
         run_url=drive.run.url,
+        run_id=drive.run_id,
         cache=str(drive.cache.resolve()),
         shared_cache=drive.shared_cache,
         working_directory=str(Path.cwd()),

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, Field
 
+from automl.data.copies import remove_missing
 from automl.data.files import require_no_links_out
 from automl.data.store import Allowance, Store
 from automl.search.stop_file import NAME as STOP_FILE
 from automl.space import UserError
-from automl.space.safe_files import read_as
+from automl.space.safe_files import MAX_JSON_BYTES, read_as, read_regular
 from automl.training.run_directory import TRIALS, WEIGHTS, RunDirectory, TrialDirectory, write_json
 
 PUBLISH_SECONDS = 5.0
 MOST_OF_THE_TIME = 0.05  # that publishing may take: a journal is copied whole
+MANIFEST = "manifest.json"
 LEASE = "driver.json"
 LEASE_SECONDS = 60.0  # after so long without a sign of life a driver is taken for dead
 
@@ -111,26 +114,66 @@ def driving(run: RunDirectory) -> Iterator[Publisher]:
         lock.release()
 
 
+@contextmanager
+def not_driven_here(run: RunDirectory) -> Iterator[None]:
+    """For the time of the block no process of this machine drives the run; raises BeingDrivenError where one does."""
+    run.path.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(run.lock).acquire(timeout=0):
+            yield
+    except Timeout as error:
+        raise BeingDrivenError(f"another process is driving {run.url or run.path}") from error
+
+
 def fetch_run(run: RunDirectory, *, models: bool, top: bool = True) -> None:
     """Bring the run's files from its store: those of its top, and with `models` the weights and packages too.
 
     The driver, whose own files at the top are newer than their copies, asks without `top`.
+    What the store lacks is removed here, and all of it where another run lay at this place before.
     A journal that is longer here was not copied any more before its driver was killed on this machine; it stays.
     """
     if run.url is None:
         return
     store = Store(run.url)
     allowance = Allowance(store.url)
-    for name in store.names():
+    names = [name for name in store.names() if not _is_own(name)]
+
+    def wanted(name: str) -> bool:
         inside = name.split("/")
-        read = len(inside) == 1 or run.path / name == run.compressed_record
-        wanted = top if read else (models and (inside[0] != TRIALS or inside[-1] == WEIGHTS))
-        if not wanted or name in (LEASE, STOP_FILE):
-            continue
+        if len(inside) == 1 or run.path / name == run.compressed_record:
+            return top
+        return models and (inside[0] != TRIALS or inside[-1] == WEIGHTS)
+
+    if top:
+        if run.manifest.exists() and _begun(read_regular(run.manifest, MAX_JSON_BYTES)) != _begun_there(store, names):
+            remove_missing(run.path, set(), lambda name: not _is_own(name))
+        remove_missing(run.path, {run.journal.name, *names}, lambda name: wanted(name) and not _is_own(name))
+    elif models:  # the driver's own files, but for trials, may be newer than their copies
+        remove_missing(run.path, {*names}, lambda name: name.startswith(f"{TRIALS}/") and wanted(name))
+    for name in filter(wanted, names):
         path = run.path / name
         if path == run.journal and path.exists() and store.size(name) <= path.stat().st_size:
             continue
         store.get(name, path, allowance)
+
+
+def _is_own(name: str) -> bool:
+    """Whether a file at the top of a run says what a process of this machine does, and is none of the run's."""
+    hidden = name.startswith(".") and "/" not in name
+    return hidden or name == STOP_FILE or name.startswith(LEASE) or name.endswith(".lock")
+
+
+def _begun(manifest: bytes) -> tuple[object, object]:
+    """What tells a run from another one in the same place, of its manifest."""
+    try:
+        content = json.loads(manifest)
+    except (ValueError, RecursionError):
+        return None, None
+    return (content.get("id"), content.get("created")) if isinstance(content, dict) else (None, None)
+
+
+def _begun_there(store: Store, names: Sequence[str]) -> tuple[object, object]:
+    return _begun(store.read(MANIFEST, lambda file: file.read(MAX_JSON_BYTES))) if MANIFEST in names else (None, None)
 
 
 def _own_files(run: RunDirectory) -> Iterator[Path]:

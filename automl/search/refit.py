@@ -19,6 +19,7 @@ from automl.search.trial import Assignment, data_of, make_family_importable, set
 from automl.search.watchdog import PREPARING, watch
 from automl.training.checkpoint import save_weights
 from automl.training.fit import train_epoch
+from automl.training.identity import config_digest
 from automl.training.named_files import require_unchanged
 from automl.training.run_directory import RunDirectory, TrialDirectory, write_json
 from automl.training.run_files import Refit, read_part
@@ -36,7 +37,9 @@ def refit(run: RunDirectory, assignment: Assignment, *, losses: Sequence[float])
     best.
     """
     record = run.refit_record
-    wanted = {"trial": assignment.number, "epochs": len(losses)}
+    wanted: dict[str, Any] = {"trial": assignment.number, "epochs": len(losses)}
+    if assignment.run_id:
+        wanted |= {"run": assignment.run_id, "config": config_digest(assignment.config)}
     if wanted.items() <= (read_part(record, Refit) or {}).items():
         return
     failure: list[BaseException] = []
@@ -81,9 +84,10 @@ def _refit(config: dict[str, Any]) -> None:
         make_family_importable(assignment)
         with chdir(assignment.beside()):  # a configuration may name files
             require_unchanged(assignment.named_files, Path(assignment.cache))
+            prepared = data_of(assignment)
             training = start(
                 assignment.config,
-                data_of(assignment),
+                prepared,
                 max_epochs=assignment.max_epochs,
                 seed=assignment.training_seed,
                 device=ray.train.torch.get_device(),
@@ -95,5 +99,5 @@ def _refit(config: dict[str, Any]) -> None:
                 return
         if shard.rank == 0:
             folder.path.mkdir(parents=True, exist_ok=True)
-            save_weights(training, folder.weights)
+            save_weights(training, folder.weights, assignment.identity(prepared))
             folder.publish(folder.weights)

@@ -10,7 +10,7 @@ import torch
 from ray import tune
 
 from automl.search.reasons import result_of
-from automl.search.trial import Assignment, RunningTrial, begin, set_threads
+from automl.search.trial import Assignment, RunningTrial, begin, hold_folder, let_go, set_threads
 from automl.search.watchdog import watch
 from automl.training.inference import default_device
 
@@ -27,12 +27,15 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
     def setup(self, config: dict[str, Any]) -> None:
         """Take the first trial."""
         self.trial: RunningTrial | None = None
+        self.assignment: Assignment | None = None
+        self.lock: int | None = None
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take another trial; nothing is computed before the first `step`."""
         self.cleanup()
         self.assignment = Assignment(**json.loads(new_config["assignment"]))
+        self.lock = hold_folder(self.assignment)
         return True
 
     def step(self) -> dict[str, Any]:
@@ -45,6 +48,9 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         return result
 
     def _epoch(self) -> dict[str, Any]:
+        assert self.assignment is not None  # from `setup` on
+        if self.lock is None:  # after an error
+            self.lock = hold_folder(self.assignment)
         stalled = self.assignment.directory().stalled
         try:
             with watch(stalled, self.assignment.stall_timeout) as alive:
@@ -60,7 +66,10 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             return result_of(error, self.assignment.folder, halved=halved)
 
     def cleanup(self) -> None:
-        """Let go of the trial, and of a GPU's memory, which others may share."""
+        """Let go of the trial, of its folder's copy, and of a GPU's memory, which others may share."""
         self.trial = None
+        if self.assignment is not None:
+            let_go(self.assignment, self.lock)
+            self.lock = None
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.empty_cache()

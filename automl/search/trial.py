@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from automl.data import Prepared, prepare
+from automl.data.copies import DRIVEN, hold, remove_if_unused, use_copy
 from automl.data.files import replace_atomically
 from automl.models import count_parameters
 from automl.search.reasons import ONE_CLASS
@@ -26,6 +27,7 @@ from automl.search.stop_file import StopFile
 from automl.search.watchdog import PREPARING
 from automl.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, save_weights
 from automl.training.fit import train_epoch
+from automl.training.identity import Identity, identity_of, weights_identity
 from automl.training.latency import latencies
 from automl.training.named_files import require_unchanged
 from automl.training.run_directory import TrialDirectory, write_json
@@ -54,6 +56,7 @@ class Assignment:
     threads: int
     url: str | None = None  # of the trial's folder in a store, where nodes share no file system
     run_url: str | None = None
+    run_id: str = ""  # of a run of an earlier version there is none
     shared_cache: str | None = None  # the URL where prepared data is kept for all nodes
     measure_latency: bool = False
     family_folder: str | None = None  # where a family of the user's own lies
@@ -81,6 +84,10 @@ class Assignment:
         """What says that the search is to end."""
         return StopFile(Path(self.run_folder), self.run_url)
 
+    def identity(self, prepared: Prepared) -> Identity | None:
+        """Whose the trial's checkpoint and weights are."""
+        return identity_of(self.run_id, self.config, prepared.fingerprint)
+
 
 @dataclass
 class RunningTrial:
@@ -93,6 +100,7 @@ class RunningTrial:
     costs: dict[str, float]  # of the network: parameters, bytes and, where it is an objective, latency_ms
     alive: Callable[[float], None]
     stop_file: StopFile
+    identity: Identity | None = None
     note: str = ""
     best: float | None = None
     seconds_at_checkpoint: float = 0.0
@@ -146,12 +154,12 @@ class RunningTrial:
         value *= 1 if self.assignment.maximize else -1
         if math.isfinite(value) and (self.best is None or value > self.best):
             self.best = value
-            save_weights(self.training, self.folder.weights)
+            save_weights(self.training, self.folder.weights, self.identity)
             written.append(self.folder.weights)
         seconds = sum(line["seconds"] for line in self.lines)
         if line["epoch"] in self.assignment.pauses or seconds - self.seconds_at_checkpoint >= CHECKPOINT_SECONDS:
             self.seconds_at_checkpoint = seconds
-            save_checkpoint(self.training, self.folder.checkpoint)
+            save_checkpoint(self.training, self.folder.checkpoint, self.identity)
             written.append(self.folder.checkpoint)
         return written
 
@@ -188,6 +196,9 @@ def begin(
     if halved:
         training.halve()
     if shard.rank == 0:
+        identity = assignment.identity(prepared)
+        if identity is not None and folder.weights.exists() and weights_identity(folder.weights) != identity:
+            folder.weights.unlink()  # of an earlier run in this place; what is in a store is compared when it is used
         write_json(folder.config, assignment.config)
         with replace_atomically(folder.metrics) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
@@ -201,10 +212,29 @@ def begin(
         costs=_costs(training, assignment),
         alive=alive,
         stop_file=assignment.stop_file(),
+        identity=assignment.identity(prepared),
         note=note,
         best=max((sign * line[assignment.metric] for line in lines), default=None),
         seconds_at_checkpoint=sum(line["seconds"] for line in lines),
     )
+
+
+def hold_folder(assignment: Assignment) -> int | None:
+    """Let no other process remove the trial's folder where that is a copy of one in a store; for `let_go`."""
+    folder = assignment.directory()
+    if folder.url is None:
+        return None
+    copy = Path(assignment.run_folder).parent
+    if copy.parent.name.startswith(DRIVEN):
+        use_copy(copy)
+    return hold(folder.path)
+
+
+def let_go(assignment: Assignment, lock: int | None) -> None:
+    """Remove the copy of a trial's folder, unless another process uses it too: all that counts is in the store."""
+    if lock is not None:
+        os.close(lock)
+        remove_if_unused(assignment.directory().path)
 
 
 def _peak_share(device: torch.device) -> float:
@@ -246,7 +276,7 @@ def _restore(
     if not folder.checkpoint.exists():
         return training, [], ""
     try:
-        load_checkpoint(training, folder.checkpoint)
+        load_checkpoint(training, folder.checkpoint, assignment.identity(prepared))
         return training, _read_lines(folder.metrics, training.epoch), ""
     except CheckpointError as error:
         folder.remove(folder.checkpoint)

@@ -16,6 +16,7 @@ from automl.data import Streaming
 from automl.data.files import replace_atomically
 from automl.space import UserError
 from automl.space.safe_files import read_regular
+from automl.training.identity import Identity, to_metadata
 from automl.training.optimization import Plateau
 from automl.training.start import Training
 from automl.training.torch_files import torch_values
@@ -30,19 +31,26 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be used."""
 
 
-def save_weights(training: Training, path: Path) -> None:
-    """Write the network's weights, averaged where the trial averages them, as safetensors, whole or not at all."""
+def save_weights(training: Training, path: Path, identity: Identity | None = None) -> None:
+    """Write the network's weights, averaged where the trial averages them, as safetensors, whole or not at all.
+
+    `identity` says in the file's metadata whose they are.
+    """
     weights = {name: value.detach().cpu().contiguous() for name, value in training.measured.state_dict().items()}
     with replace_atomically(path) as temporary:
         # Through memory, as below: neither library says of a full disk that it is full.
-        temporary.write_bytes(safetensors.torch.save(weights))
+        temporary.write_bytes(safetensors.torch.save(weights, metadata=to_metadata(identity)))
 
 
-def save_checkpoint(training: Training, path: Path) -> None:
-    """Write network, average, optimiser and progress, with a checksum; random numbers follow from seed and progress."""
+def save_checkpoint(training: Training, path: Path, identity: Identity | None = None) -> None:
+    """Write network, average, optimiser and progress, with a checksum; random numbers follow from seed and progress.
+
+    `identity` says whose it is.
+    """
     state = {
         "format": FORMAT,
         "seed": training.seed,
+        "identity": None if identity is None else identity.model_dump(),
         "module": training.module.state_dict(),
         "average": None if training.average is None else training.average.state_dict(),
         "optimizer": training.optimizer.state_dict(),
@@ -58,13 +66,18 @@ def save_checkpoint(training: Training, path: Path) -> None:
         file.write(content)
 
 
-def load_checkpoint(training: Training, path: Path) -> None:
+def load_checkpoint(training: Training, path: Path, identity: Identity | None = None) -> None:
     """Put `training`, freshly started from the same configuration, where `save_checkpoint` was called.
 
     Only tensors and plain values are read (`weights_only`), and no more bytes than a checkpoint of this trial can have.
-    Raises CheckpointError where the file is damaged, of another trial or made up; `training` is then of no more use.
+    Raises CheckpointError where the file is damaged, of another trial or made up, or says another identity than
+    `identity` where there is one; `training` is then of no more use.
     """
     kept = _progress(_unpacked(path, training), training, path)
+    if identity is not None and (whose := identity.differs(kept.identity)):
+        raise CheckpointError(f"{path.name} is of {whose}")
+    if identity is None and kept.identity is not None:
+        raise CheckpointError(f"{path.name} is of another run")
     state = kept.tensors
     try:
         training.module.load_state_dict(state["module"])
@@ -108,6 +121,7 @@ class _Progress(BaseModel):
     step: int = Field(ge=0, lt=2**62)
     rows: int = Field(ge=0, lt=2**62)
     accumulation: int = Field(ge=1)
+    identity: Identity | None = None
     plateau: _Plateau
     streaming: _Streaming | None = None
     tensors: dict[str, Any]

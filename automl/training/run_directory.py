@@ -223,10 +223,11 @@ class TrialDirectory:
                 Store(self.url).put(file, file.name)
 
     def fetch(self, *files: Path) -> None:
-        """Bring files of this folder, those that are there, from its store, if it has one."""
+        """Bring files of this folder from its store, if it has one; what the store lacks is removed here."""
         if self.url is not None:
             for file in files:
-                Store(self.url).get(file.name, file)
+                if not Store(self.url).get(file.name, file):
+                    file.unlink(missing_ok=True)
 
     def remove(self, *files: Path) -> None:
         """Remove files of this folder, here and in its store."""

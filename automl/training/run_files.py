@@ -157,6 +157,7 @@ class Manifest(_Part):
     floor_error: str = ""
     warm_start: list[str] = []
     named_files: dict[str, str] = {}
+    id: Annotated[str, Field(max_length=200)] = ""
 
     @model_validator(mode="after")
     def _first(self) -> Manifest:
@@ -315,6 +316,8 @@ class Refit(_Part):
     trial: TrialNumber
     epochs: Epoch
     error: str = ""
+    run: str = ""
+    config: str = ""
 
 
 class Smaller(_Part):

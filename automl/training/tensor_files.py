@@ -53,6 +53,16 @@ def read_header(path: Path) -> dict[str, Tensor]:
         return _header(file, size, path)
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file, which need not be true. Raises as `read_header` does."""
+    read_header(path)
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except safetensors.SafetensorError as error:
+        raise UserError(f"{path} is damaged: {error}") from error
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """All tensors of a safetensors file in memory, none of them mapped. Raises as `read_header` does."""
     read_header(path)
