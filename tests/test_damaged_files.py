@@ -45,7 +45,7 @@ def test_damaged_files_are_one_sentence_and_nothing_else(whole: RunDirectory) ->
     folder = Path(__file__).parent.parent
     for first in range(0, CASES, AT_ONCE):
         counts = [str(first), str(min(AT_ONCE, CASES - first)), SEED]
-        command = [sys.executable, "-m", "tests.damaging", str(whole.path), *counts]
+        command = [sys.executable, "-m", "tests.damage_runs", str(whole.path), *counts]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=1200)
         assert done.returncode == 0, done.stderr[-2000:]
         found = json.loads(done.stdout.splitlines()[-1])

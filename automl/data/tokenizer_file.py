@@ -25,6 +25,10 @@ LONGEST_PIECE = 256  # characters: looking for the likeliest pieces of a text ta
 ADDED = [(PADDING_ID, PADDING), (UNKNOWN_ID, UNKNOWN)]
 
 
+class TokenizerError(UserError):
+    """The tokenizers library failed, on its file or on some text."""
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -166,7 +170,7 @@ def tokenizer_of(saved: str) -> Tokenizer:
 
 @contextmanager
 def no_panic(what: str) -> Iterator[None]:
-    """What the tokenizers library raises, as a UserError that begins with `what`.
+    """What the tokenizers library raises, as a TokenizerError that begins with `what`.
 
     Its errors are bare Exceptions, and a panic of its Rust code is no Exception at all: `except Exception` misses it.
     """
@@ -174,5 +178,6 @@ def no_panic(what: str) -> Iterator[None]:
         yield
     except BaseException as error:
         if type(error) is Exception or type(error).__name__ == "PanicException":
-            raise UserError(f"{what}: {next(iter(str(error).splitlines()), 'the tokenizer failed')[:200]}") from error
+            reason = next(iter(str(error).splitlines()), "the tokenizer failed")[:200]
+            raise TokenizerError(f"{what}: {reason}") from error
         raise

@@ -13,13 +13,13 @@ import optuna_dashboard
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from automl.results.hosts import LOOPBACK, host_name, is_unspecified, normal_host
 from automl.training.database import database_of
 from automl.training.read_only import ReadOnly, ReadOnlyError
 from automl.training.run_directory import RunDirectory
 from automl.training.study_file import load_study
 
 LOOKING = ("GET", "HEAD")
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 Environment = dict[str, Any]
 Start = Callable[..., Any]
@@ -67,17 +67,16 @@ def serve_dashboard(run: RunDirectory, host: str, port: int, tell: Callable[[str
 
 
 def guarded(application: Application, host: str) -> Application:
-    """The application for those only who look, and who ask for it by a name of its own.
+    """The application, read-only, for requests that name this server as their Host.
 
-    Whoever listens at `host` is asked for that, for this machine's own address, or for a number, where it listens on
-    all of them. A page elsewhere whose name has been made to lead here (DNS rebinding) asks for its own name and gets
-    403; what would change something gets 405.
+    Its names are `host`, the loopback addresses, the machine's name and, where it listens on all addresses, any
+    address. Other names get 403; methods that would change something get 405.
     """
-    names = {host.lower(), *LOOPBACK, socket.gethostname().lower()}
+    names = {*map(normal_host, (host, socket.gethostname())), *LOOPBACK}
 
     def answer(environment: Environment, start: Start) -> Iterable[bytes]:
-        asked = _host(environment.get("HTTP_HOST", ""))
-        if not (asked in names or (host in ("0.0.0.0", "::") and _is_number(asked))):
+        asked = host_name(environment.get("HTTP_HOST", ""))
+        if asked is None or not (asked in names or (is_unspecified(host) and _is_address(asked))):
             return _refuse(start, "403 Forbidden", "this is not the address of the dashboard")
         if environment.get("REQUEST_METHOD") not in LOOKING:
             allow = ("Allow", ", ".join(LOOKING))
@@ -87,15 +86,7 @@ def guarded(application: Application, host: str) -> Application:
     return answer
 
 
-def _host(asked: str) -> str:
-    """The name in a `Host` header, without its port; empty where it is none."""
-    if asked.startswith("["):
-        return asked[1:].partition("]")[0].lower()
-    name, colon, port = asked.partition(":")
-    return name.lower() if not colon or port.isdigit() else ""
-
-
-def _is_number(name: str) -> bool:
+def _is_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name)
     except ValueError:

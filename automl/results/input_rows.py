@@ -21,7 +21,7 @@ from automl.data.modalities import LONG_TEXT, MODALITIES, NO_TEXT, Modality, is_
 from automl.data.tables import read_batches
 from automl.data.text_tables import BLOCK_BYTES
 from automl.data.wide import Column, fitting, input_column, input_columns, is_wide, join_cells
-from automl.results.survivors import survivors
+from automl.results.row_errors import isolate_failures
 from automl.space import UserError
 
 WINDOW_ROWS = 8192  # enough to sort by length with little padding, few enough that memory stays flat
@@ -108,7 +108,9 @@ def read_inputs(column: pa.Array, place: str, modality: Modality) -> tuple[list[
     """The input of each row, and why it has none; raises UserError as `modality.read` does."""
     found: list[Any] = []
     errors: list[str | None] = []
-    for start, end, read, error in survivors(lambda start, end: modality.read(column[start:end], place), len(column)):
+    for start, end, read, error in isolate_failures(
+        lambda start, end: modality.read(column[start:end], place), len(column)
+    ):
         if read is None:
             found.append(None)
             errors.append(error)

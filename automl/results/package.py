@@ -277,10 +277,14 @@ def _load_linear(folder: Path, config: PackageConfig) -> Linear | DenseLinear:
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """`name`, relative to `folder`, with all links followed; raises UserError where that leads out of it."""
+    """`name`, relative to `folder`, with all links followed; raises UserError where that leads out of it.
+
+    In a Hugging Face cache a snapshot is a folder of links to the files in `blobs`, beside `snapshots`.
+    """
     try:
-        part = (folder / name).resolve()
-        inside = part.is_relative_to(folder.resolve())
+        part, root = (folder / name).resolve(), folder.resolve()
+        blobs = [each.parent / "blobs" for each in root.parents if each.name == "snapshots"]
+        inside = any(part.is_relative_to(each) for each in (root, *blobs))
     except (OSError, ValueError, RuntimeError):  # a link to itself, a name with a zero byte
         inside = False
     if not inside:

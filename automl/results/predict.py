@@ -25,7 +25,7 @@ from automl.data.wide import Column, input_column, input_columns
 from automl.results.finalists import confusion_matrix
 from automl.results.input_rows import NOT_UTF8, Window, open_rows, read_inputs
 from automl.results.package import Model
-from automl.results.survivors import survivors
+from automl.results.row_errors import isolate_failures
 from automl.space import UserError
 from automl.space.printable import printable_lines
 from automl.space.spreadsheet import spreadsheet_cell
@@ -227,7 +227,7 @@ def _said(model: Model, inputs: list[Any]) -> tuple[list[npt.NDArray[np.float32]
     """The probabilities [classes] of each input, None where it cannot be computed, and the reasons."""
     found: list[npt.NDArray[np.float32] | None] = []
     errors: list[str | None] = []
-    work = survivors(lambda start, end: model.predict_probabilities(inputs[start:end]), len(inputs))
+    work = isolate_failures(lambda start, end: model.predict_probabilities(inputs[start:end]), len(inputs))
     for start, end, said, error in work:
         found += [None] if said is None else list(said)
         errors += [error] * (end - start)

@@ -23,8 +23,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from automl.results.hosts import is_loopback
 from automl.results.package import Model
-from automl.results.serving.access import Access, RefusedError, check_content, is_loopback
+from automl.results.serving.access import Access, RefusedError, check_content
 from automl.results.serving.batcher import Batcher, FailedError, TooBusyError, said
 from automl.results.serving.bodies import Bodies, GoneError, HeldBytes, content_of
 from automl.results.serving.connections import http_server, listening

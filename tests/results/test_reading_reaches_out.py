@@ -19,8 +19,8 @@ from automl.results.finalists import prepared_data
 from automl.results.study import read_run
 from automl.space import UserError
 from automl.training.run_directory import Allowed, RunDirectory, read_json, write_json
+from tests.audit import audited
 from tests.conftest import copy_run
-from tests.watching import watching
 
 pytestmark = pytest.mark.ray
 
@@ -96,7 +96,7 @@ def test_no_command_connects_imports_or_writes_elsewhere(
             path.unlink()
         before = {path: path.read_bytes() for path in (tmp_path / "beside").rglob("*") if path.is_file()}
         for words in words_of(stranger, finished, rows):
-            with watching([stranger.path, cache, Path("/tmp")]) as offences, pytest.raises(SystemExit):
+            with audited([stranger.path, cache, Path("/tmp")]) as offences, pytest.raises(SystemExit):
                 main(words)
             assert offences == [], words
     assert came == [False]

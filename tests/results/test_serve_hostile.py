@@ -24,7 +24,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import automl
-from automl.results.serving.access import access, host_name
+from automl.results.hosts import host_name
+from automl.results.serving.access import access
 from automl.results.serving.connections import listening
 from automl.results.serving.limits import MIB, Limits
 from tests.results.serving import Panic, Running, answer_of, closed, get, post, running, until

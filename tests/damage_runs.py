@@ -1,6 +1,6 @@
 """Runs and models damaged in every way that a file can be, opened with every command that reads them.
 
-`python -m tests.damaging RUN FIRST COUNT SEED` prints, as JSON, what went wrong and the most memory that it took.
+`python -m tests.damage_runs RUN FIRST COUNT SEED` prints, as JSON, what went wrong and the most memory that it took.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from tests.watching import watching
+from tests.audit import audited
 
 Damage = Callable[[Path, random.Random, Path], None]
 SECONDS = 60  # after which an opening hangs
@@ -222,7 +222,7 @@ def opened(words: list[str], allowed: list[Path]) -> list[str]:
 
     out, err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), io.StringIO()
     wrong: list[str] = []
-    with watching(allowed) as offences, _deadline(), redirect_stdout(out), redirect_stderr(err):
+    with audited(allowed) as offences, _deadline(), redirect_stdout(out), redirect_stderr(err):
         try:
             main(words)
             code: object = 0

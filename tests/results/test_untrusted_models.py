@@ -310,6 +310,21 @@ def test_only_regular_files_inside_the_package_are_read(
         refused(folder, "lies outside")
 
 
+def test_a_snapshot_in_a_hugging_face_cache_is_loaded(copied: Callable[[str], Path], tmp_path: Path) -> None:
+    snapshot, blobs = tmp_path / "models--me--mine" / "snapshots" / "1f0c", tmp_path / "models--me--mine" / "blobs"
+    snapshot.parent.mkdir(parents=True)
+    blobs.mkdir()
+    copied("text").rename(snapshot)
+    for number, file in enumerate(sorted(path for path in snapshot.rglob("*") if path.is_file())):
+        file.rename(blobs / str(number))
+        file.symlink_to(os.path.relpath(blobs / str(number), file.parent))
+    assert load_model(snapshot).predict(["a fine text"])
+    (snapshot / "encoder.json").unlink()
+    (tmp_path / "encoder.json").write_text("{}")
+    (snapshot / "encoder.json").symlink_to(tmp_path / "encoder.json")
+    refused(snapshot, "lies outside")
+
+
 def test_a_panic_of_the_tokenizer_is_an_error_in_words() -> None:
     panic = type("PanicException", (BaseException,), {})
     with pytest.raises(UserError, match="the tokenizer cannot: it broke"), no_panic("the tokenizer cannot"):
@@ -349,7 +364,7 @@ def test_an_earlier_model_is_read_within_its_size(copied: Callable[[str], Path],
 def test_damaged_packages_are_refused_in_a_sentence(packages: dict[str, Path], tmp_path: Path) -> None:
     folder = next(iter(packages.values())).parent
     arguments = [str(folder), ",".join(packages), str(tmp_path), "24", "7"]
-    command = [sys.executable, "-m", "tests.results.damaging", *arguments]
+    command = [sys.executable, "-m", "tests.results.damage_models", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     *faults, peak = done.stdout.splitlines()

@@ -1,4 +1,4 @@
-"""What a process reaches for, told by Python's own audit events: connections, programs, modules, and files written."""
+"""Connections, programs and written files of a block of code, as Python's audit events report them."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from typing import Any
 
 CHANGES = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.symlink", "os.link", "os.truncate", "os.chmod")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-_watchers: list[tuple[list[str], Sequence[Path]]] = []
+_listeners: list[tuple[list[str], Sequence[Path]]] = []
 
 
 @contextmanager
-def watching(allowed: Sequence[Path]) -> Iterator[list[str]]:
-    """What the block does that it should not: it connects, starts a program, or writes outside the `allowed` folders.
+def audited(allowed: Sequence[Path]) -> Iterator[list[str]]:
+    """Give the list to which everything is added that the block should not do: connect, start a program, write elsewhere.
 
-    Temporary files are allowed; what a library writes in C without Python is not seen.
+    Files may be written in the `allowed` folders, in /dev/null and /proc. What a library writes in C without Python is not seen.
     """
-    if not _watchers:
+    if not _listeners:
         sys.addaudithook(_hear)
     offences: list[str] = []
-    _watchers.append((offences, [path.resolve() for path in allowed]))
+    _listeners.append((offences, [path.resolve() for path in allowed]))
     try:
         yield offences
     finally:
-        _watchers[-1] = ([], [Path("/")])  # a hook stays for good, so it always has someone to tell
+        _listeners[-1] = ([], [Path("/")])  # a hook cannot be removed, so this listener ignores all
 
 
 def _hear(event: str, arguments: tuple[Any, ...]) -> None:
-    if not _watchers:
+    if not _listeners:
         return
-    offences, allowed = _watchers[-1]
+    offences, allowed = _listeners[-1]
     if allowed == [Path("/")]:
         return
     if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto", "subprocess.Popen", "os.system", "os.exec"):

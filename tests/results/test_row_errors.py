@@ -12,12 +12,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
+from automl.data.encode import Encoder
 from automl.data.modalities import LONG_TEXT, MODALITIES, MOST_TEXT_BYTES
 from automl.results.package import Model
 from automl.results.predict import evaluate_file, predict_file
-from automl.results.survivors import survivors
+from automl.results.row_errors import isolate_failures
 from automl.space import UserError
+from automl.space.data_section import Clean
 
 
 class PanicException(BaseException):
@@ -111,7 +115,25 @@ def test_users_mistakes_and_interrupts_go_through() -> None:
             raise raised
 
         with pytest.raises(type(raised)):
-            list(survivors(work, 3))
+            list(isolate_failures(work, 3))
+
+
+def test_a_text_that_the_tokenizer_cannot_take_has_the_error_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def __init__(self, _: object) -> None:
+            pass
+
+        def encode(self, texts: Sequence[str], most: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+            if "bad" in texts:
+                raise PanicException("no such token")
+            return np.ones(len(texts), np.int32), np.ones(len(texts), np.int64)
+
+    monkeypatch.setattr("automl.data.encode.PieceEncoder", Broken)
+    encoder = Encoder(Tokenizer(WordLevel({"<pad>": 0, "<unk>": 1}, "<unk>")), Clean().model_dump(), 10)
+    texts = ["one", "bad", "three"]
+    found = list(isolate_failures(lambda start, end: encoder.encode(texts[start:end]), len(texts)))
+    assert [(start, end, rows is None) for start, end, rows, _ in found] == [(0, 1, False), (1, 2, True), (2, 3, False)]
+    assert "no such token" in str(found[1][3])
 
 
 def test_parts_come_in_order_and_few_are_tried() -> None:
@@ -123,7 +145,7 @@ def test_parts_come_in_order_and_few_are_tried() -> None:
             raise MemoryError
         return list(range(start, end))
 
-    found = list(survivors(work, 1024))
+    found = list(isolate_failures(work, 1024))
     assert [row for *_, rows, _ in found for row in rows or [700]] == list(range(1024))
     assert len(tried) == 21
-    assert list(survivors(work, 0)) == []
+    assert list(isolate_failures(work, 0)) == []
