@@ -16,9 +16,9 @@ _listeners: list[tuple[list[str], Sequence[Path]]] = []
 
 @contextmanager
 def audited(allowed: Sequence[Path]) -> Iterator[list[str]]:
-    """Give the list to which everything is added that the block should not do: connect, start a program, write elsewhere.
+    """Gives a list of what the block does and should not: it connects, starts a program, or writes elsewhere.
 
-    Files may be written in the `allowed` folders, in /dev/null and /proc. What a library writes in C without Python is not seen.
+    Files may be written in the `allowed` folders, in /dev/null and in /proc. What a library writes in C is not seen.
     """
     if not _listeners:
         sys.addaudithook(_hear)
