@@ -33,6 +33,7 @@ from automl.training.run_directory import TrialDirectory, write_json
 
 DATA_SPLITS = ("train", "validation", "test")
 LATENCY_BATCHES = (1, 32)
+MATRIX_CLASSES = 1500  # at most, of a confusion matrix that is kept: larger files of a run are not read
 FINALISTS = 3  # of a run that does not say how many
 
 Probabilities = npt.NDArray[np.float32] | None
@@ -260,12 +261,17 @@ def _measure(
 def _confusion(
     record: RunRecord, trials: list[TrialRecord], voice: Voice, linear: LinearVoice | None
 ) -> dict[str, Any]:
-    """`split` and `confusion` of the best model on test, or on validation where there is no test set."""
+    """`split` and `confusion` of the best model on test, or on validation where there is no test set.
+
+    The matrix is null where there are more than `MATRIX_CLASSES` classes.
+    """
     for split in ("test", "validation"):
         probabilities = _together(trials, split, voice, linear)
         if probabilities is not None:
             labels = prepared_data(record, trials[0].config).labels(split)
-            matrix = confusion_matrix(labels, probabilities.argmax(axis=1), probabilities.shape[1])
+            classes = probabilities.shape[1]
+            few = classes <= MATRIX_CLASSES
+            matrix = confusion_matrix(labels, probabilities.argmax(axis=1), classes) if few else None
             return {"split": split, "confusion": matrix}
     return {"split": "validation", "confusion": None}
 

@@ -19,11 +19,12 @@ T = TypeVar("T")
 Model = TypeVar("Model", bound=BaseModel)
 
 MAX_JSON_BYTES = 64 * 1024 * 1024
-MAX_VALUES = 1_500_000  # of a file: empty lists of two bytes each take thirty times their size in memory
+MAX_VALUES = 3_000_000  # of a file: empty lists of two bytes each take thirty times their size in memory
 MAX_DEPTH = 100  # of lists and mappings in each other
 MAX_WHOLE = 2**63  # what tables and sums hold
 SHOWN_CHARACTERS = 200
 BLOCK_BYTES = 1 << 20
+_END = object()
 
 
 @contextmanager
@@ -59,20 +60,21 @@ def read_regular(path: Path, max_bytes: int) -> bytes:
     return content
 
 
-def read_json_file(path: Path, max_bytes: int = MAX_JSON_BYTES) -> Any:
+def read_json_file(path: Path, max_bytes: int = MAX_JSON_BYTES, max_values: int = MAX_VALUES) -> Any:
     """What a JSON file holds. Raises UserError where it is not one; OSError as `read_regular` does."""
-    return parse_json(read_regular(path, max_bytes), path)
+    return parse_json(read_regular(path, max_bytes), path, max_values=max_values)
 
 
-def parse_json(content: bytes, path: Path, *, line: int | None = None) -> Any:
+def parse_json(content: bytes, path: Path, *, line: int | None = None, max_values: int = MAX_VALUES) -> Any:
     """The JSON value in `content`, which stands in `path` (in this `line` of it).
 
-    Raises UserError where it is none, has more than `MAX_VALUES` values, is nested deeper than `MAX_DEPTH`, or holds a
-    number or a text that no file of this package holds: NaN, infinity, beyond 64 bits, half of a surrogate pair.
+    Raises UserError where it is none, has more than `max_values` values (commas and brackets, in texts too), is nested
+    deeper than `MAX_DEPTH`, or holds a number or a text that no file of this package holds: NaN, infinity, beyond 64
+    bits, half of a surrogate pair.
     """
     where = f"{path} is damaged" if line is None else f"{path} is damaged in line {line}"
-    if sum(map(content.count, (b",", b"[", b"{"))) > MAX_VALUES:
-        raise UserError(f"{where}: it has more than {MAX_VALUES:,} values")
+    if sum(map(content.count, (b",", b"[", b"{"))) > max_values:
+        raise UserError(f"{where}: it has more than {max_values:,} values")
     try:
         found = json.loads(content)
     except (ValueError, RecursionError) as error:  # ValueError: no JSON, no UTF-8, a number of too many digits
@@ -84,15 +86,17 @@ def parse_json(content: bytes, path: Path, *, line: int | None = None) -> Any:
 
 def _unsound(content: Any, *, surrogates: bool) -> str:
     """Why what a file holds cannot be used; empty where it can."""
-    waiting = [(content, 0)]
-    while waiting:
-        value, depth = waiting.pop()
-        if isinstance(value, dict | list):
-            if depth == MAX_DEPTH:
+    open_at: list[Iterator[Any]] = [iter((content,))]  # of each list or mapping around the next value, what follows
+    while open_at:
+        value = next(open_at[-1], _END)
+        if value is _END:
+            open_at.pop()
+        elif isinstance(value, dict | list):
+            if len(open_at) > MAX_DEPTH:
                 return f"it is nested deeper than {MAX_DEPTH} levels"
-            waiting += [(each, depth + 1) for each in (value.values() if isinstance(value, dict) else value)]
-            if surrogates and isinstance(value, dict):
-                waiting += [(each, depth) for each in value]
+            if surrogates and isinstance(value, dict) and not all(map(_is_text, value)):
+                return "a text is no Unicode"
+            open_at.append(iter(value.values() if isinstance(value, dict) else value))
         elif isinstance(value, float) and not math.isfinite(value):
             return f"{value} is no number"
         elif isinstance(value, int) and abs(value) >= MAX_WHOLE:
@@ -110,9 +114,9 @@ def _is_text(value: str) -> bool:
     return True
 
 
-def read_as(path: Path, kind: type[Model], max_bytes: int = MAX_JSON_BYTES) -> Model:
+def read_as(path: Path, kind: type[Model], max_bytes: int = MAX_JSON_BYTES, max_values: int = MAX_VALUES) -> Model:
     """A JSON file as a pydantic model. Raises UserError that names the field which is wrong; OSError as above."""
-    return validated(read_json_file(path, max_bytes), kind, path)
+    return validated(read_json_file(path, max_bytes, max_values), kind, path)
 
 
 def validated(content: Any, kind: type[T], path: Path) -> T:

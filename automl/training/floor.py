@@ -22,7 +22,7 @@ from automl.data import DenseRows, Encoder, Prepared, clean_texts
 from automl.data.encode import fixed_clean
 from automl.data.files import replace_folder
 from automl.space import UserError
-from automl.space.safe_files import read_as
+from automl.space.safe_files import MAX_VALUES, read_as
 from automl.training.dense_floor import (
     DENSE_NAMES,
     DENSE_PENALTIES,
@@ -33,12 +33,14 @@ from automl.training.dense_floor import (
     load_regression,
 )
 from automl.training.metrics import compute_metrics
+from automl.training.tensor_files import read_header
 
 if TYPE_CHECKING:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
 MOST_BYTES = 1024**3  # of linear.json
+VALUES_OF_A_TERM = 5  # in JSON: its comma, and those that it has itself
 INVERSE_PENALTIES = (0.5, 1.0, 2.0, 4.0)
 NAME = "TF-IDF and logistic regression"
 # Thai and Lao, Burmese, Khmer, kana, and Han: scripts without spaces between words
@@ -100,15 +102,17 @@ def load_linear(folder: Path) -> Linear | DenseLinear:
     path = folder / "linear.json"
     if not path.exists():
         return load_dense_linear(folder)
-    content = read_as(path, _LinearFile, MOST_BYTES)
+    idf = read_header(folder / "linear.safetensors").get("idf")  # as many numbers as there are terms
+    count = 0 if idf is None else idf.numel()
+    content = read_as(path, _LinearFile, MOST_BYTES, max(MAX_VALUES, VALUES_OF_A_TERM * count))
     if len(set(content.terms)) < len(content.terms):
         raise UserError(f"{path} is damaged: a term is there twice")
     regression, others = load_regression(folder, content.classes, len(content.terms))
-    idf = others.get("idf")
-    if idf is None or idf.shape != (len(content.terms),) or not np.isfinite(idf).all():
+    weights = others.get("idf")
+    if weights is None or weights.shape != (len(content.terms),) or not np.isfinite(weights).all():
         raise UserError(f"{folder} is damaged: its idf do not fit its terms")
     vectorizer = _vectorizer(content.analyzer, content.terms)
-    vectorizer.idf_ = idf
+    vectorizer.idf_ = weights
     return Linear(fixed_clean(content.clean, path), vectorizer, regression, content.classes)
 
 
