@@ -3,6 +3,10 @@
 The verbs of the command as functions: `automl.run("space.yaml")`, `automl.load_model("runs/...").predict(texts)`.
 """
 
+import os
+
+import platformdirs
+
 from automl.space import SpaceError, UserError
 from automl.verbs import (
     RunResult,
@@ -43,3 +47,7 @@ __all__ = [
     "run",
     "schema",
 ]
+
+# PyTorch's compiler keeps pickles in a cache. Unless it is told where, that is /tmp/torchinductor_<user>, which another
+# user may have made before.
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(platformdirs.user_cache_path("torchinductor")))

@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import copy
-import os
 
-import platformdirs
 import torch
 from torch import Tensor, nn
 from torch._higher_order_ops.scan import scan
@@ -87,8 +85,6 @@ def export_program(network: nn.Module, temperature: float) -> torch.export.Expor
 
     Raises ValueError where its forward cannot be traced with lengths that vary.
     """
-    # Else PyTorch makes /tmp/torchinductor_<user>, which another user may have made before.
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(platformdirs.user_cache_path("torchinductor")))
     tokens, lengths = torch.ones(3, 11, dtype=torch.int64), torch.tensor([11, 5, 2])
     shapes = ({0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}, {0: torch.export.Dim.DYNAMIC})
     reason = ""

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from automl.data import DenseRows, Rows, batches
 from automl.models import FAMILIES, Lexicon, build, family_section, is_user_family, lexicon_of
@@ -164,10 +165,27 @@ def load_weights(
     return module.eval()
 
 
+class _NotFilled(TorchFunctionMode):
+    """Tensors keep whatever is in them where they would be filled with random numbers.
+
+    On the `meta` device there is nothing to fill, and to find that out PyTorch imports its compiler, which takes seconds.
+    """
+
+    def __torch_function__(self, function: Any, types: Any, arguments: Any = (), named: Any = None) -> Any:
+        if function in _FILLING:
+            return arguments[0] if arguments else named["tensor"]
+        return function(*arguments, **(named or {}))
+
+
+_FILLING = frozenset(
+    (nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_, Tensor.normal_, Tensor.uniform_, Tensor.bernoulli_)
+)
+
+
 def _without_numbers(model: Mapping[str, Any], vocabulary: int, classes: int, lexicon: Lexicon) -> nn.Module:
     """The network on PyTorch's `meta` device, where it takes no memory, however large it is."""
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _NotFilled():
             return build(model, vocabulary=vocabulary, classes=classes, lexicon=lexicon)
     except Exception:
         if not any(map(is_user_family, model)):

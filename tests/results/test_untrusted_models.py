@@ -370,3 +370,24 @@ def test_damaged_packages_are_refused_in_a_sentence(packages: dict[str, Path], t
     *faults, peak = done.stdout.splitlines()
     assert not faults, "\n".join(faults)
     assert int(peak) < MOST_MB
+
+
+def test_loading_leaves_nothing_in_the_shared_temporary_folder(packages: dict[str, Path], tmp_path: Path) -> None:
+    """PyTorch's compiler, which reads pickles from /tmp/torchinductor_<user>, is not even imported."""
+    (tmp_path / "shared").mkdir()
+    said = """
+import os, sys
+from automl.results.package import load_model
+for path in sys.argv[1:]:
+    load_model(path)
+print("torch._dynamo" in sys.modules)
+import torch._dynamo
+print(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+"""
+    words = [sys.executable, "-c", said, *map(str, packages.values())]
+    places = {"TMPDIR": str(tmp_path / "shared"), "XDG_CACHE_HOME": str(tmp_path / "mine")}
+    environment = {name: value for name, value in os.environ.items() if name != "TORCHINDUCTOR_CACHE_DIR"} | places
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["False", str(tmp_path / "mine/torchinductor")]
+    assert not list((tmp_path / "shared").iterdir())
