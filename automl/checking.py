@@ -35,6 +35,7 @@ from automl.space.grid import continuous, grid_size
 from automl.space.objectives import mode
 from automl.space.printable import Text
 from automl.space.spec import searched_sections
+from automl.space.urls import redacted_values
 from automl.training.beforehand import check_files
 
 DRAWN = 60  # configurations whose cost is looked at
@@ -59,7 +60,7 @@ class Checked:
 
     def as_json(self) -> dict[str, Any]:
         """The same for programs."""
-        return {
+        content = {
             **space_json(self.spec),
             "objectives": [{"name": name, "mode": mode(name)} for name in self.spec.search.sought],
             "samples": self.samples,
@@ -72,6 +73,7 @@ class Checked:
             "discrete": {"configurations": grid_size(self.spec), "continuous": continuous(self.spec)},
             "warnings": self.warnings,
         }
+        return {name: redacted_values(value) for name, value in content.items()}
 
     def as_text(self) -> Group:
         """The tree of settings, the samples and the rest for a terminal; reads well at 80 columns."""

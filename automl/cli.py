@@ -20,6 +20,7 @@ from automl.cluster import commands as cluster_commands
 from automl.model_commands import Families, FetchData, Study
 from automl.space import UserError
 from automl.space.printable import cell, console, printable, printable_json, printable_streams, say
+from automl.space.urls import redacted_urls
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -329,7 +330,8 @@ def _run(arguments: Sequence[str] | None) -> None:
         if error.strerror is None:
             _print_traceback()
         else:
-            say(f"automl: {error.strerror}{f': {printable(error.filename)}' if error.filename else ''}")
+            place = f": {printable(redacted_urls(str(error.filename)))}" if error.filename else ""
+            say(f"automl: {redacted_urls(error.strerror)}{place}")
         sys.exit(FAILED)
     except Exception:  # said here, while what is printed is still made printable
         _print_traceback()
@@ -337,4 +339,4 @@ def _run(arguments: Sequence[str] | None) -> None:
 
 
 def _print_traceback() -> None:
-    say(traceback.format_exc().rstrip())
+    say(redacted_urls(traceback.format_exc().rstrip()))

@@ -57,6 +57,15 @@ def make_own_folder(path: Path) -> OwnFolder:
     return OwnFolder(path, missing)
 
 
+def make_private(folder: Path) -> None:
+    """Make a folder, and the parents that it lacks, for this user alone, whatever the umask; what is there stays."""
+    for each in reversed([folder, *folder.parents]):
+        if not each.is_dir():
+            with suppress(FileExistsError):  # another process was faster, or it is no folder, which is found next
+                each.mkdir(mode=0o700)
+                each.chmod(0o700)
+
+
 def require_replaceable(path: Path, *marks: str) -> None:
     """Raise UserError where `path` is something else than an empty folder or one with a file of one of these names.
 

@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from automl.data.dense import DenseRows, open_dense
 from automl.data.encode import DenseEncoder, Encoder, Rows, load_encoder
-from automl.data.files import remove_leftovers, replace_folder
+from automl.data.files import make_private, remove_leftovers, replace_folder
 from automl.data.fingerprint import changed_data, digest_settings, file_digest, fingerprint_files
 from automl.data.formats import table_format
 from automl.data.image_folder import IMAGE_FOLDER
@@ -135,7 +135,7 @@ def prepare(
         write_source(data, seed, folder, workers)
 
     try:
-        cache.mkdir(parents=True, exist_ok=True, mode=0o700)  # data may be for its user only
+        make_private(cache)  # data may be for its user only
         kind = modality_of(data)
         files = fingerprint_files(data, cache) if known is None else known
         source_key, key = _keys(data, seed, files)
@@ -167,7 +167,7 @@ def _keys(data: Mapping[str, Any], seed: int, files: str) -> tuple[str, str]:
 
 def known_files(data: Mapping[str, Any], *, seed: int, cache: Path, fingerprint: str) -> str | None:
     """The digest of the content of the files that `data` names, if data prepared from them has this `fingerprint`."""
-    cache.mkdir(parents=True, exist_ok=True)
+    make_private(cache)
     files = fingerprint_files(data, cache)
     return files if _keys(data, seed, files)[1] == fingerprint else None
 

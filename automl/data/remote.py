@@ -15,7 +15,7 @@ import platformdirs
 from filelock import FileLock
 from fsspec.utils import glob_translate
 
-from automl.data.files import replace_folder
+from automl.data.files import make_private, replace_folder
 from automl.data.formats import FORMATS, is_table, table_ending
 from automl.data.store import Allowance, Store
 from automl.data.urls import WEB, is_url, require_allowed_url
@@ -40,8 +40,7 @@ def user_cache(purpose: str) -> Path:
     folder, user = cache_directory() / purpose, os.getuid()
     if folder.is_dir() and folder.lstat().st_uid != user:  # a cache that several users share
         folder = folder.with_name(f"{purpose}-{user}")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    folder.mkdir(mode=0o700, exist_ok=True)
+    make_private(folder)
     state = folder.lstat()
     if not stat.S_ISDIR(state.st_mode) or state.st_uid != user:
         raise UserError(f"{folder} is no folder of yours; remove it, or set AUTOML_CACHE to another")

@@ -12,6 +12,7 @@ from automl.results.study import RunRecord, TrialRecord
 from automl.results.verdict import verdict
 from automl.space.markdown import markdown_code, markdown_text
 from automl.space.objectives import METRICS
+from automl.space.urls import redacted_values
 
 # What differs between models for texts, images and series.
 SAID = {
@@ -159,7 +160,7 @@ the weights, {preparation}.{other}"""
 
 
 def _settings(trial: TrialRecord) -> str:
-    settings = {name: trial.config[name] for name in ("model", "training")}
+    settings = {name: redacted_values(trial.config[name]) for name in ("model", "training")}
     return f"```json\n{json.dumps(settings, indent=2)}\n```"
 
 

@@ -21,6 +21,7 @@ from automl.results.finalists import prepared_data
 from automl.results.package import load_model
 from automl.results.study import RunRecord, TrialRecord
 from automl.space import UserError
+from automl.space.urls import redacted_values
 from automl.training.fine_tuning import fine_tune, prune_by_magnitude
 from automl.training.inference import load_weights, one_thread, predict_probabilities
 from automl.training.latency import latencies
@@ -198,7 +199,7 @@ def _measured(
             "folder": ".",
             "trial": subject.trial.number,
             "vocabulary": subject.prepared.vocabulary,
-            "config": {**subject.trial.config, "model": dict(model)},
+            "config": redacted_values({**subject.trial.config, "model": dict(model)}),
         }
         described = read_json(record.directory.best_model / "config.json")
         changed = {"members": [part], "linear": None, "temperature": temperature, "compressed": how}

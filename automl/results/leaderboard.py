@@ -8,6 +8,7 @@ from typing import Any
 
 from automl.results.recommendation import chance_groups, recommended
 from automl.results.study import ENSEMBLE, RunRecord
+from automl.space.urls import redacted_values
 
 FLOOR = "floor"
 COMPRESSED = "compressed"
@@ -93,7 +94,7 @@ def rows(record: RunRecord) -> list[dict[str, Any]]:
                 accumulation=trial.accumulation,
                 error=trial.reason if trial.status == "failed" else None,
                 stopped_by=trial.reason if trial.status == "stopped" else None,
-                config=dict(trial.config),
+                config=redacted_values(trial.config),
             )
         )
     return found

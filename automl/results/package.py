@@ -31,6 +31,7 @@ from automl.space import UserError
 from automl.space.families import FAMILIES
 from automl.space.safe_files import read_regular
 from automl.space.spec import tasks_of
+from automl.space.urls import redacted_values
 from automl.training.dense_floor import DenseLinear
 from automl.training.floor import Linear, load_linear
 from automl.training.inference import default_device, load_weights, predict_probabilities, require_named
@@ -157,7 +158,7 @@ def write_best_model(record: RunRecord) -> Path | None:
                 "folder": f"members/{trial.number}" if len(members) > 1 else ".",
                 "trial": trial.number,
                 "vocabulary": data.vocabulary,
-                "config": dict(trial.config),
+                "config": redacted_values(trial.config),  # a model is given away
             }
             for trial, data in zip(members, prepared, strict=True)
         ],

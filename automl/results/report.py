@@ -38,6 +38,7 @@ from automl.results.study import RunRecord
 from automl.results.table import averaged, duration
 from automl.results.timeline import timeline
 from automl.results.verdict import best_figures, verdict
+from automl.space.urls import redacted_values
 
 MOST_CLASSES = 20  # that a confusion matrix has room for
 MOST_PAIRS = 15
@@ -121,7 +122,9 @@ def _content(record: RunRecord) -> dict[str, Any]:
         "averaged": averaged(record.ensemble) if record.ensemble else "",
         "has_test": "test" in manifest["data"]["profile"]["rows"],
         "best_choices": _choices(record, best.number) if best else [],
-        "best_config": list(_flatten({name: best.config[name] for name in ("model", "training", "data")}))
+        "best_config": list(
+            _flatten({name: redacted_values(best.config[name]) for name in ("model", "training", "data")})
+        )
         if best
         else [],
         "floor": floor_row(record),

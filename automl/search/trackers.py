@@ -22,6 +22,7 @@ from automl.search.tune_adapters import Book
 from automl.space import SearchSpec, UserError
 from automl.space.objectives import METRICS
 from automl.space.printable import printable
+from automl.space.urls import redacted_values
 from automl.training.run_directory import RunDirectory
 
 LOGGED = (*METRICS, "train_loss", "latency_ms")
@@ -86,7 +87,7 @@ class _TrackedBook:
     def next(self) -> Proposal | None:
         proposal = self.ledger.next()
         if proposal is not None:
-            number, config = proposal.number, proposal.config
+            number, config = proposal.number, redacted_values(proposal.config)
             self._open.add(number)
             self.news.put(lambda tracker: tracker.begin(number, config))
         return proposal

@@ -15,6 +15,7 @@ from automl.space.printable import Text, printable
 from automl.space.ranges import Choice, Each, FloatRange, IntRange, Range
 from automl.space.sections import Alternatives, Section
 from automl.space.spec import SEARCHED, SearchSpec
+from automl.space.urls import redacted_values
 
 
 def space_tree(spec: SearchSpec) -> Tree:
@@ -44,7 +45,7 @@ def _grow(tree: Tree, name: RichText, value: Any) -> None:
     elif isinstance(value, Range):
         tree.add(_label(name, (f"  {printable(describe_range(value))}", "green")))
     else:
-        label = _label(name, f"  {printable(json.dumps(value, ensure_ascii=False))}")
+        label = _label(name, f"  {printable(json.dumps(redacted_values(value), ensure_ascii=False))}")
         label.stylize("dim")
         tree.add(label)
 
@@ -80,7 +81,7 @@ def describe_range(value: Range) -> str:
 def _describe_option(option: Any) -> str:
     if isinstance(option, Range):
         return f"({describe_range(option)})"
-    return json.dumps(option, ensure_ascii=False).strip('"')
+    return json.dumps(redacted_values(option), ensure_ascii=False).strip('"')
 
 
 def space_json(spec: SearchSpec) -> dict[str, Any]:
@@ -116,8 +117,8 @@ def _settings(value: Any, path: str) -> Iterator[tuple[str, str]]:
         for name in type(value).model_fields:
             yield from _settings(getattr(value, name), f"{path}.{name}" if path else name)
         for name, extra in (value.model_extra or {}).items():  # of a family that is not known here
-            yield f"{path}.{name}", json.dumps(extra, ensure_ascii=False, default=str)
+            yield f"{path}.{name}", json.dumps(redacted_values(extra), ensure_ascii=False, default=str)
     elif isinstance(value, Range):
         yield path, describe_range(value)
     else:
-        yield path, json.dumps(value, ensure_ascii=False, default=str)
+        yield path, json.dumps(redacted_values(value), ensure_ascii=False, default=str)

@@ -8,12 +8,20 @@ from difflib import SequenceMatcher, get_close_matches
 
 from rich.cells import cell_len
 
+from automl.space.urls import redacted_urls
+
 SHOWN_PROBLEMS = 40
 SHOWN_WIDTH = 100
 
 
 class UserError(Exception):
-    """A mistake that the user can mend; its text is clear on its own and is printed without a traceback."""
+    """A mistake that the user can mend; its text is clear on its own and is printed without a traceback.
+
+    Nothing secret of a URL stands in the text, whoever raises it: it may end in a log.
+    """
+
+    def __str__(self) -> str:
+        return redacted_urls(super().__str__())
 
 
 @dataclass(frozen=True)
@@ -32,10 +40,11 @@ class Problem:
         place = f"{self.file}:{self.line}:{self.column}: {self.message}"
         if not self.source.strip() or self.column > len(self.source) + 1:
             return place
+        source, column = redacted_urls(self.source), len(redacted_urls(self.source[: self.column - 1])) + 1
         # Of a long line, only the part around the column is shown.
-        start = max(0, self.column - SHOWN_WIDTH * 3 // 4) if self.column > SHOWN_WIDTH else 0
-        shown = "".join(sign if sign.isprintable() else " " for sign in self.source[start : start + SHOWN_WIDTH])
-        before = shown[: self.column - 1 - start]
+        start = max(0, column - SHOWN_WIDTH * 3 // 4) if column > SHOWN_WIDTH else 0
+        shown = "".join(sign if sign.isprintable() else " " for sign in source[start : start + SHOWN_WIDTH])
+        before = shown[: column - 1 - start]
         return f"{place}\n    {shown.rstrip()}\n    {' ' * cell_len(before)}^"
 
 

@@ -28,7 +28,7 @@ def read_document(text: str, file: str, seen: tuple[Path, ...] = ()) -> Document
     What `without` lists is left out of the base. Raises SpaceError, placed in the file that is wrong. Of a file that is
     extended and is no search space nothing is shown.
     """
-    document = _recognised(text, file) if seen else parse_yaml(text, file)
+    document = recognised(text, file) if seen else parse_yaml(text, file)
     if "extends" not in document.data:
         return document
     extends = document.data.pop("extends")
@@ -61,8 +61,11 @@ def read_document(text: str, file: str, seen: tuple[Path, ...] = ()) -> Document
     return document
 
 
-def _recognised(text: str, file: str) -> Document:
-    """The document of a file that another extends; its lines are shown only once it looks like a search space."""
+def recognised(text: str, file: str) -> Document:
+    """The document of a file that the user has not named: another extends it, or it is a run's.
+
+    Its lines are shown only once it looks like a search space.
+    """
     try:
         document = parse_yaml(text, file)
     except SpaceError as error:

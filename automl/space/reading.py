@@ -9,9 +9,9 @@ from pydantic import ConfigDict, ValidationError
 
 from automl.space.constraints import constraint_faults
 from automl.space.data_section import TASKS
-from automl.space.document import Document, apply_overrides, parse_yaml, read_text
+from automl.space.document import Document, apply_overrides, read_text
 from automl.space.errors import Problem, SpaceError, UserError
-from automl.space.extends import read_document
+from automl.space.extends import read_document, recognised
 from automl.space.findings import problems_of
 from automl.space.ranges import extremes
 from automl.space.samplers import sampler_fault
@@ -42,12 +42,13 @@ def load(
 def load_alone(path: Path, families: Families, overrides: Sequence[str] = ()) -> SearchSpec:
     """The same of the file of a run, which may come from someone else: nothing that it names is read or imported.
 
-    A run's file is whole, so one with `extends` is refused.
+    A run's file is whole, so one with `extends` is refused. Of one that is no search space, such as a link to a file of
+    the reader's, no line is shown.
     """
     if not path.is_file():
         raise UserError(f"{path} is not a regular file")
     text = read_text(path)
-    if "extends" in parse_yaml(text, str(path)).data:
+    if "extends" in recognised(text, str(path)).data:
         raise UserError(f"{path} is damaged: the file of a run extends no other")
     return parse(text, families, file=str(path), overrides=overrides, find_family=lambda name: Unknown)
 

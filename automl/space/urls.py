@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 HIDDEN = "***"
 # Of a query only these values are shown: any other may be a key, whatever the store or the database calls it.
@@ -43,7 +45,21 @@ def redacted(url: str) -> str:
 
 def redacted_text(text: str) -> str:
     """A message, such as another library's error, with every URL in it redacted and every `token=...` hidden."""
-    return _without_secrets(_IN_TEXT.sub(lambda found: redacted(found[0]), text))
+    return _without_secrets(redacted_urls(text))
+
+
+def redacted_urls(text: str) -> str:
+    """A text with every URL in it redacted, and nothing else."""
+    return _IN_TEXT.sub(lambda found: redacted(found[0]), text) if "://" in text or ":\\" in text else text
+
+
+def redacted_values(content: Any) -> Any:
+    """Plain values, such as a configuration that is shown or given away, with every URL in them redacted."""
+    if isinstance(content, str):
+        return redacted_urls(content)
+    if isinstance(content, Mapping):
+        return {name: redacted_values(each) for name, each in content.items()}
+    return [redacted_values(each) for each in content] if isinstance(content, list | tuple) else content
 
 
 def _shown(part: str) -> str:

@@ -168,7 +168,7 @@ def load_weights(
 class _NotFilled(TorchFunctionMode):
     """Tensors keep whatever is in them where they would be filled with random numbers.
 
-    On the `meta` device there is nothing to fill, and to find that out PyTorch imports its compiler, which takes seconds.
+    On the `meta` device there is nothing to fill; to find that out PyTorch imports its compiler, which takes seconds.
     """
 
     def __torch_function__(self, function: Any, types: Any, arguments: Any = (), named: Any = None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import stat
 import threading
@@ -19,6 +20,7 @@ from automl.cluster.archive import unpack
 from automl.data import addresses, store
 from automl.data.addresses import is_forbidden, require_allowed_host
 from automl.data.names import leads_out
+from automl.data.remote import private_folder
 from automl.data.store import Store
 from automl.data.tables import find_files
 from automl.places import model_folder, open_run
@@ -461,3 +463,16 @@ def test_an_archive_of_a_cluster_is_bounded(tmp_path: Path, monkeypatch: pytest.
     for damaged in (buffer.getvalue()[:200], b"", b"\x1f\x8b", b"nonsense"):
         with pytest.raises(UserError, match="the cluster's answer is not unpacked"):
             unpack(damaged, tmp_path)
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])
+def test_the_cache_is_its_users_alone_whatever_the_umask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, umask: int
+) -> None:
+    monkeypatch.setenv("AUTOML_CACHE", str(tmp_path / "deep/cache"))
+    before = os.umask(umask)
+    try:
+        folder = private_folder("sources")
+    finally:
+        os.umask(before)
+    assert {each.stat().st_mode & 0o777 for each in (folder, folder.parent, folder.parent.parent)} == {0o700}

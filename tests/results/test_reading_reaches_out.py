@@ -118,6 +118,8 @@ def test_the_report_says_how_its_data_is_taken_from_a_url(
     assert ended.value.code == 2 and came == [False]
     assert "--fetch-data" in said and f"http://{address}/train.jsonl" in said and "open-sesame" not in said
     assert run.report.exists()
+    shown = [run.report, *(run.leaderboard(kind) for kind in ("csv", "json", "md"))]
+    assert not any("open-sesame" in each.read_text() for each in shown)
 
 
 def test_a_run_of_ones_own_is_reported_without_a_flag_from_the_cache_or_from_its_files(
@@ -201,6 +203,19 @@ def test_the_file_of_a_run_extends_no_other(stranger: RunDirectory, finished: Ru
     with pytest.raises(UserError, match="extends no other") as raised:
         automl.compare(stranger.path, finished.path)
     assert "not to be shown" not in str(raised.value)
+
+
+@pytest.mark.parametrize("content", ["not to be shown", "- not to be shown", "kept: not to be shown", "a: [not to be"])
+def test_no_line_is_shown_of_a_file_to_which_the_runs_file_is_a_link(
+    finished: RunDirectory, tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copy_run(finished, tmp_path / "run")
+    (tmp_path / "secret.txt").write_text(f"{content}\n")
+    run.space.unlink()
+    run.space.symlink_to(tmp_path / "secret.txt")
+    with pytest.raises(SystemExit) as ended:
+        main(["leaderboard", "--compare", str(finished.path), str(run.path)])
+    assert ended.value.code == 2 and "not to be" not in capsys.readouterr().err
 
 
 def test_a_damaged_run_says_so_in_one_sentence(finished: RunDirectory, tmp_path: Path) -> None:

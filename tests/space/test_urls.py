@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from automl.space.urls import redacted, redacted_text
+from automl.space import UserError, parse
+from automl.space.families import FAMILIES
+from automl.space.urls import redacted, redacted_text, redacted_values
 
 SECRET = "hunter2"
 
@@ -64,3 +66,37 @@ def test_long_texts_are_redacted_at_once() -> None:
 @given(st.text(), st.text(alphabet="abc:/?#@&=;%.\\[]", max_size=40))
 def test_any_text_can_be_redacted(text: str, rest: str) -> None:
     redacted(text), redacted_text(text), redacted(f"https://{rest}"), redacted_text(f"see https://{rest}")
+
+
+@pytest.mark.parametrize("url", ["https://host/a.csv?sig=hunter2", "http://me:hunter2@host/a.csv"])
+def test_no_mistake_in_a_file_or_an_override_repeats_a_secret(url: str) -> None:
+    """Whatever is wrong: a key beside the URL, the value itself, or what an override says."""
+    assert str(UserError(f"cannot read {url}")) == f"cannot read {redacted(url)}"
+    files = [
+        f'data: {{train: "{url}", lable: x}}',
+        f'data: {{train: {{a: "{url}"}}}}',
+        f'data: "{url}"',
+        f'data: {{train: "{url}" : x}}',
+    ]
+    for text in files:
+        with pytest.raises(UserError) as caught:
+            parse(f"name: x\n{text}\nmodel: {{cnn: {{}}}}\n", FAMILIES)
+        assert SECRET not in str(caught.value)
+    for override in (f"data.trian={url}", f"data.train={{a: '{url}'}}", f"data={url}", f"data.train={url} : x"):
+        with pytest.raises(UserError) as caught:
+            parse("name: x\ndata: {train: a.csv}\nmodel: {cnn: {}}\n", FAMILIES, overrides=[override])
+        assert SECRET not in str(caught.value)
+
+
+def test_the_mark_below_a_line_stands_below_what_is_wrong_there() -> None:
+    text = 'name: x\ndata: {train: "http://host/a.csv?sig=hunter2", lable: x}\nmodel: {cnn: {}}\n'
+    with pytest.raises(UserError) as caught:
+        parse(text, FAMILIES)
+    _, line, mark = str(caught.value).splitlines()[:3]
+    assert line[mark.index("^") :].startswith("lable")
+
+
+def test_values_that_are_shown_are_redacted_at_any_depth() -> None:
+    content = {"train": ["a.csv", "https://host/a.csv?sig=hunter2"], "x": {"y": ("s3://bucket/a", 1, None)}}
+    found = {"train": ["a.csv", "https://host/a.csv?sig=***"], "x": {"y": ["s3://bucket/a", 1, None]}}
+    assert redacted_values(content) == found
