@@ -20,7 +20,7 @@ from automl.cluster.archive import unpack
 from automl.data import addresses, store
 from automl.data.addresses import is_forbidden, require_allowed_host
 from automl.data.names import leads_out
-from automl.data.remote import private_folder
+from automl.data.remote import user_cache
 from automl.data.store import Store
 from automl.data.tables import find_files
 from automl.places import model_folder, open_run
@@ -472,7 +472,7 @@ def test_the_cache_is_its_users_alone_whatever_the_umask(
     monkeypatch.setenv("AUTOML_CACHE", str(tmp_path / "deep/cache"))
     before = os.umask(umask)
     try:
-        folder = private_folder("sources")
+        folder = user_cache("sources")
     finally:
         os.umask(before)
     assert {each.stat().st_mode & 0o777 for each in (folder, folder.parent, folder.parent.parent)} == {0o700}
