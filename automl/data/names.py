@@ -32,6 +32,13 @@ def leads_out(name: str) -> bool:
     return True
 
 
+def leads_out_error(url: str) -> UserError:
+    """The error of a URL whose path `leads_out`."""
+    return UserError(
+        f"{redacted(url)} has a path that leads out of its folder (`..`), or a character that no path may have"
+    )
+
+
 def checked_name(name: str, folder: str) -> str:
     """`name`, a file's in the folder at a URL; raises UserError where it leads out of the folder."""
     if leads_out(name):

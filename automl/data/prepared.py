@@ -180,7 +180,7 @@ def require_known(data: Mapping[str, Any], cache: Path, known: str, *, fetch: bo
         raise UserError(f"the data lies at {redacted(at_url)} and not in this machine's cache any more")
     local = find_files([each for each in named if not is_url(each)])
     if modality_of(data).name == "image" and not fetch and any(table_format(each) != IMAGE_FOLDER for each in local):
-        raise UserError(f"images may be named by paths in {local[0]}, which are not followed")
+        raise UserError(f"{local[0]} may name images by their paths, and files that a run names are not read")
     if (now := fingerprint_files(data, cache)) != known:
         raise changed_data(data, known, now)
 

@@ -67,7 +67,8 @@ def _make(places: Sequence[str], longest: int) -> tuple[Path, int]:
                 _say(f"temporary files go to {place} ({_listed(refused)})")
             return made
         refused[place] = reason
-    raise UserError(f"temporary files would be open to others or have no place; set TMPDIR ({_listed(refused)})")
+    reasons = _listed(refused)
+    raise UserError(f"there is no folder for temporary files that only you can change; set TMPDIR to one ({reasons})")
 
 
 @lru_cache  # once
@@ -137,7 +138,7 @@ def _make_in(place: str) -> tuple[Path, int]:
         if state.st_uid != os.geteuid() or stat.S_IMODE(state.st_mode) & 0o777 != 0o700:
             os.close(lock)
             _empty(path)
-            raise PermissionError(0, "its file system lets others in")
+            raise PermissionError(0, "its file system does not keep others out")
         return path, lock
 
 

@@ -6,7 +6,7 @@ import os
 import re
 
 from automl.data.addresses import require_allowed_host
-from automl.data.names import leads_out
+from automl.data.names import leads_out, leads_out_error
 from automl.data.web import checked_url
 from automl.space import UserError
 from automl.space.urls import redacted
@@ -51,11 +51,11 @@ def require_allowed_url(url: str) -> None:
     if found["query"] is not None and not OPTIONS.fullmatch(found["query"]):
         raise UserError(f"{redacted(url)} has options of the store; give them in the environment (AWS_ENDPOINT_URL)")
     if leads_out(root.strip("/")):
-        raise UserError(f"{redacted(url)} has a path that leads out of its folder, or a sign that no path has")
+        raise leads_out_error(url)
     host = root.partition("/")[0]
     require_allowed_host(host)
     if scheme in ("abfs", "abfss", "az") and ("." in host or ":" in host) and not host.lower().endswith(AZURE):
-        raise UserError(f"{redacted(url)} is at no Azure storage account")
+        raise UserError(f"{redacted(url)} names no Azure storage account")
 
 
 def _schemes() -> set[str]:

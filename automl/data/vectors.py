@@ -199,7 +199,7 @@ def _text_dimension(path: Path) -> int:
         raise UserError(f"vectors: cannot read {path}: {error}") from error
     if len(first) == 2 and all(part.isdigit() for part in first):
         if len(first[1]) > 9 or (second and int(first[1]) > len(second)):
-            raise UserError(f"vectors: {path} says of more numbers a word than its lines have")
+            raise UserError(f"vectors: {path} claims more numbers for a word than its lines have")
         return int(first[1])
     if len(first) < 2 or (second and len(second) != len(first)):
         raise UserError(

@@ -21,7 +21,7 @@ from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from automl.data.addresses import connect, require_allowed_host
 from automl.data.bounds import DOWNLOAD_SECONDS
-from automl.data.names import leads_out
+from automl.data.names import leads_out, leads_out_error
 from automl.space import UserError
 from automl.space.urls import redacted, redacted_text
 
@@ -144,7 +144,7 @@ class RefusedError(UserError):
 def checked_url(url: str) -> SplitResult:
     """The parts of a URL of a web server; raises UserError for one that is never asked."""
     if any(ord(character) < 32 or ord(character) == 127 for character in url):  # urlsplit leaves some of them out
-        raise UserError(f"{redacted(url)!r} has a sign that no URL has")
+        raise UserError(f"{redacted(url)!r} has a control character, which no URL may have")
     try:
         place = urlsplit(url)
         port = place.port
@@ -156,7 +156,7 @@ def checked_url(url: str) -> SplitResult:
         raise UserError(f"{redacted(url)} holds credentials, which would be written down with the run")
     inside = place.path.removeprefix("/").removesuffix("/")
     if (inside and leads_out(inside)) or leads_out(place.query.replace("/", "") or "query"):
-        raise UserError(f"{redacted(url)} has a path that leads out of its folder, or a sign that no path has")
+        raise leads_out_error(url)
     require_allowed_host(place.hostname)
     return place
 
@@ -203,7 +203,7 @@ def _followed(url: str, location: str) -> str:
     try:
         there = urljoin(url, location)
     except ValueError as error:
-        raise UserError(f"{redacted(url)} redirects to no URL") from error
+        raise UserError(f"{redacted(url)} redirects to something that is not a URL") from error
     old, new = checked_url(url), checked_url(there)
     ends = [(str(each.hostname).lower(), each.port or PORTS[each.scheme]) for each in (old, new)]
     same = old.scheme == new.scheme and ends[0] == ends[1]

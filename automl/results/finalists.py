@@ -332,7 +332,7 @@ def prepared_data(record: RunRecord, config: Mapping[str, Any]) -> Prepared:
         how = "" if fetch else "; --fetch-data takes it from wherever the run says that it lies"
         raise UserError(f"this needs the data of {record.directory.path}: {error}{how}") from error
     except (LookupError, TypeError, ValueError, AttributeError) as error:  # a trial's `data`, which nobody has checked
-        raise UserError(f"{record.directory.path} is damaged: no data is asked for so: {error}") from error
+        raise UserError(f"{record.directory.path} is damaged: the data section of a trial is wrong: {error}") from error
 
 
 def _known_files(record: RunRecord, data: Mapping[str, Any], *, fetch: bool) -> str:

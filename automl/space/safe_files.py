@@ -95,14 +95,14 @@ def _unsound(content: Any, *, surrogates: bool) -> str:
             if len(open_at) > MAX_DEPTH:
                 return f"it is nested deeper than {MAX_DEPTH} levels"
             if surrogates and isinstance(value, dict) and not all(map(_is_text, value)):
-                return "a text is no Unicode"
+                return "a text is not valid Unicode"
             open_at.append(iter(value.values() if isinstance(value, dict) else value))
         elif isinstance(value, float) and not math.isfinite(value):
-            return f"{value} is no number"
+            return f"{value} is not a finite number"
         elif isinstance(value, int) and abs(value) >= MAX_WHOLE:
             return "a whole number is too large"
         elif surrogates and isinstance(value, str) and not _is_text(value):
-            return "a text is no Unicode"
+            return "a text is not valid Unicode"
     return ""
 
 

@@ -204,7 +204,10 @@ def test_no_place_at_all_is_one_sentence(place: Path, monkeypatch: pytest.Monkey
     with pytest.raises(UserError) as raised, private_folder():
         pass
     said = f"{place}/gone: No such file or directory; relative: not an absolute path; {place}/file: not a folder"
-    assert str(raised.value) == f"temporary files would be open to others or have no place; set TMPDIR ({said})"
+    assert (
+        str(raised.value)
+        == f"there is no folder for temporary files that only you can change; set TMPDIR to one ({said})"
+    )
 
 
 def test_a_path_too_long_for_sockets_is_not_used_for_them(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,7 +91,7 @@ class Connection(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """A sentence as JSON, and the end of the connection."""
-        body = json.dumps({"error": "this is no HTTP request, or its headers or pieces are too many"}).encode()
+        body = json.dumps({"error": "this is not an HTTP request, or its headers or chunks are too many"}).encode()
         headers = [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")]
         self.metrics.requests.labels("other", "400").inc()
         try:
