@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 
 from automl.data.vocabulary import PADDING, PADDING_ID, SPECIAL_INSIDE, UNKNOWN, UNKNOWN_ID, WORDS
 from automl.space import UserError
-from automl.space.safe_files import read_as
+from automl.space.safe_files import first_line, read_as
 
 MOST_BYTES = 64 * 1024 * 1024
 LONGEST_PIECE = 256  # characters: looking for the likeliest pieces of a text takes its length times this
@@ -178,6 +178,5 @@ def no_panic(what: str) -> Iterator[None]:
         yield
     except BaseException as error:
         if type(error) is Exception or type(error).__name__ == "PanicException":
-            reason = next(iter(str(error).splitlines()), "the tokenizer failed")[:200]
-            raise TokenizerError(f"{what}: {reason}") from error
+            raise TokenizerError(f"{what}: {first_line(error)}") from error
         raise

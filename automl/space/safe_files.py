@@ -78,7 +78,7 @@ def parse_json(content: bytes, path: Path, *, line: int | None = None, max_value
     try:
         found = json.loads(content)
     except (ValueError, RecursionError) as error:  # ValueError: no JSON, no UTF-8, a number of too many digits
-        raise UserError(f"{where}: {_first_line(error)}") from error
+        raise UserError(f"{where}: {first_line(error)}") from error
     if wrong := _unsound(found, surrogates=b"\\ud" in content or b"\\uD" in content):
         raise UserError(f"{where}: {wrong}")
     return found
@@ -130,12 +130,13 @@ def validated(content: Any, kind: type[T], path: Path) -> T:
             raise UserError(f"{path} is damaged: it is nested too deeply") from error
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))[:SHOWN_CHARACTERS]
-        raise UserError(f"{path} is damaged: {f'{where}: ' if where else ''}{_first_line(first['msg'])}") from error
+        raise UserError(f"{path} is damaged: {f'{where}: ' if where else ''}{first_line(first['msg'])}") from error
 
 
 def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def _first_line(reason: object) -> str:
+def first_line(reason: object) -> str:
+    """The first line of what an exception says, at most `SHOWN_CHARACTERS`; its class where it says nothing."""
     return next(iter(str(reason).splitlines()), type(reason).__name__)[:SHOWN_CHARACTERS]

@@ -18,6 +18,7 @@ from automl.data import DenseRows, Rows, batches
 from automl.models import FAMILIES, Lexicon, build, family_section, is_user_family, lexicon_of
 from automl.space import UserError
 from automl.space.fixed import fixed_section
+from automl.space.safe_files import first_line
 from automl.training.packed_weights import packed_shapes, read_shapes, unpack
 from automl.training.shard import ALONE, Shard
 from automl.training.tensor_files import read_header, read_some, read_tensors, require_same
@@ -160,8 +161,9 @@ def load_weights(
     except UserError as error:
         raise UserError(f"cannot load the model's weights from {path}: {error}") from error
     except Exception as error:
-        reason = next(iter(str(error).splitlines()), "")[:200]
-        raise UserError(f"cannot load the model's weights from {path}: {type(error).__name__}: {reason}") from error
+        raise UserError(
+            f"cannot load the model's weights from {path}: {type(error).__name__}: {first_line(error)}"
+        ) from error
     return module.eval()
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from automl.data import Encoder, load_encoder
 from automl.data.vocabulary import token_texts
 from automl.space import UserError, nearest
-from automl.space.safe_files import read_json_file
+from automl.space.safe_files import first_line, read_json_file
 from automl.training.packed_weights import unpack
 from automl.training.run_directory import RunDirectory
 from automl.training.tensor_files import read_tensors
@@ -68,8 +68,7 @@ def read_state_dict(path: Path, setting: str) -> Mapping[str, Tensor]:
     except UserError as error:
         raise UserError(f"{setting}: cannot read {path}: {error}") from error
     except Exception as error:  # the libraries raise many kinds, and bare Exceptions
-        reason = next(iter(str(error).splitlines()), "")[:200]
-        raise UserError(f"{setting}: cannot read {path}: {type(error).__name__}: {reason}") from error
+        raise UserError(f"{setting}: cannot read {path}: {type(error).__name__}: {first_line(error)}") from error
     if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise UserError(f"{setting}: {path} holds no state dict, a mapping of names to tensors")
     return weights

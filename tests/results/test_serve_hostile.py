@@ -30,6 +30,9 @@ from automl.results.serving.connections import listening
 from automl.results.serving.limits import MIB, Limits
 from tests.results.serving import Panic, Running, answer_of, closed, get, post, running, until
 
+NOT_HTTP = "this is not an HTTP request"
+
+
 QUICK = Limits(receive_seconds=0.4, send_seconds=0.4, answer_seconds=0.6, batch_seconds=0.5, shutdown_seconds=0.5)
 OK = json.dumps({"texts": ["ab"]}).encode()
 
@@ -168,12 +171,12 @@ def test_a_large_request_does_not_stand_before_all_others() -> None:
         (post(b"", Content_Length="9" * 18), 413, "a request has at most 8 MiB"),
         (post(b"", Content_Length=str(9 * MIB), Expect="100-continue"), 413, "a request has at most 8 MiB"),
         (post(json.dumps({"texts": ["a", "b" * 100_001]}).encode()), 422, "texts[1] has 100,001 characters; a text"),
-        (get("/" + "x" * 20_000), 400, "this is not an HTTP request"),
-        (get("/", Cookie="x" * 20_000), 400, "this is not an HTTP request"),
-        (get("/", **{f"X_{number}": "x" for number in range(5000)}), 400, "this is not an HTTP request"),
-        (post(b"", Content_Length="", Transfer_Encoding="chunked") + b"1\r\n \r\n" * 20_000, 400, "this is not an HTTP request"),
+        (get("/" + "x" * 20_000), 400, NOT_HTTP),
+        (get("/", Cookie="x" * 20_000), 400, NOT_HTTP),
+        (get("/", **{f"X_{number}": "x" for number in range(5000)}), 400, NOT_HTTP),
+        (post(b"", Content_Length="", Transfer_Encoding="chunked") + b"1\r\n \r\n" * 20_000, 400, NOT_HTTP),
         (post(OK, Transfer_Encoding="chunked"), 400, "a request has Content-Length or Transfer-Encoding"),
-        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 9 + b"\r\n\r\n", 400, "this is not an HTTP request"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 9 + b"\r\n\r\n", 400, NOT_HTTP),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, "a request names its host"),
     ],
 )
