@@ -93,7 +93,7 @@ def test_an_installed_package_is_found_by_its_name(tmp_path: Path, monkeypatch: 
     [
         ("v.txt", b"", "is no file of vectors"),
         ("v.txt", b"some words of text\nand others\n", "is no file of vectors"),
-        ("v.txt", b"the 1 2\ngood 1 x\n", "v.txt:2: could not convert"),
+        ("v.txt", b"the 1 2\ngood 1 x\n", "v.txt:2: expected a word and its numbers"),
         ("v.npy", b"not an array", "cannot read"),
         ("v.bin", b"", "is of no known kind"),
         ("v.txt.gz", b"not packed", "cannot read"),
