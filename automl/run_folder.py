@@ -13,7 +13,8 @@ from filelock import FileLock, Timeout
 from automl.data.files import OwnFolder, TakenError, make_own_folder
 from automl.data.store import Store
 from automl.places import run_directory
-from automl.search.publishing import BeingDrivenError, Publisher, driving
+from automl.search.lease import BeingDrivenError, is_lease
+from automl.search.publishing import Publisher, driving
 from automl.training.database import Database
 from automl.training.run_directory import RunDirectory
 
@@ -47,12 +48,14 @@ def new_run(places: Iterable[str | Path], study: str | None, modes: Sequence[str
         held = False
         try:
             with driving(directory) as publisher:
+                if directory.url is not None and _is_there(directory):  # whoever held it until now has made one
+                    raise _taken(directory.url, directory)
                 held = True
                 claim.close()
                 yield NewRun(directory, publisher, database)
         except BaseException:
             if not held or not directory.has_begun():  # there is nothing to go on with
-                if held:
+                if held and not publisher.lost():
                     directory.remove_from_store()
                 if database is not None:
                     database.delete()
@@ -115,4 +118,5 @@ def _is_there(directory: RunDirectory, name: str = "") -> bool:
     """Whether there is such a run, or such a file of it."""
     if directory.url is None:
         return (directory.path / name).exists()
-    return Store(directory.url).has(name) if name else bool(Store(directory.url).names())
+    store = Store(directory.url)
+    return store.has(name) if name else not all(map(is_lease, store.names()))

@@ -194,6 +194,7 @@ def _begin(
         overrides=overrides,
         database=begun.database,
     )
+    begun.publisher.publish()  # from here on another machine can go on with it
     if spec.search.warm_start:
         notes = gather(spec, prepared.fingerprint, directory.warm_start)
         update_manifest(directory, warm_start=notes)
@@ -234,7 +235,10 @@ def _search(
                     address=address,
                     quiet=quiet,
                 )
+            if lost := publisher.lost():
+                return RunResult(directory.path, INTERRUPTED, lost, directory.url)
             update_manifest(directory, status=outcome.status, reason=outcome.reason, note=outcome.note)
+            publisher.attempt()  # what the store has may be older
             fetch_run(directory, models=True, top=False)
             own = [family for family in spec.model.named() if ":" in family]
             record = finish(directory, own)

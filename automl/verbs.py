@@ -181,7 +181,8 @@ def report(
     While another process drives the run, the leaderboard and the report show how far it is, and no model is measured.
     """
     from automl.results import finish, summarise
-    from automl.search.publishing import BeingDrivenError, driving
+    from automl.search.lease import BeingDrivenError
+    from automl.search.publishing import driving
 
     directory = open_run(run, models=True, allowed=Allowed(study, fetch_data))
     try:

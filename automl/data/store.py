@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.fs
 
 from automl.data.bounds import DOWNLOAD_BYTES, DOWNLOAD_FILES, DOWNLOAD_SECONDS
+from automl.data.exclusive import create_exclusively
 from automl.data.files import replace_atomically
 from automl.data.names import checked_name
 from automl.data.urls import WEB, is_url, require_allowed_url
@@ -29,6 +31,12 @@ T = TypeVar("T")
 
 PATIENCE_SECONDS = 120.0  # a store that does not answer is tried again for so long
 PAUSE_SECONDS = 1.0  # before the first of these times; then twice as long each time
+
+# Of these kinds an error is one of the program, not of the store.
+FAULTS = (
+    *(TypeError, ValueError, LookupError, AttributeError, NameError, AssertionError),
+    *(ImportError, NotImplementedError, MemoryError),
+)
 
 BLOCK_BYTES = 4 * 1024 * 1024  # read at once
 
@@ -112,6 +120,28 @@ class Store:
         found = self._look(name)
         return _state(found) if found.type == pyarrow.fs.FileType.File else None
 
+    def content(self, name: str, most: int) -> bytes | None:
+        """At most `most` bytes of a file; None where there is none of this name."""
+        with suppress(FileNotFoundError):
+            return self.read(name, lambda file: bytes(file.read(most)))
+        return None
+
+    def write(self, content: bytes, name: str) -> None:
+        """Write a small file, whatever is there."""
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(content)
+            file.flush()
+            self.put(Path(file.name), name)
+
+    def create(self, content: bytes, name: str) -> bool | None:
+        """Write a small file if there is none of this name; whether it was written.
+
+        None, and nothing written, where the store, or what is installed to reach it, cannot do both at once. Where an
+        answer was lost, it may be False for a file that was written.
+        """
+        there, root = _open(self.url)
+        return self._patiently(lambda: create_exclusively(there, self.url, f"{root}/{name}", content))
+
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
         there, root = _open(self.url)
@@ -123,16 +153,21 @@ class Store:
         return self._patiently(lambda: there.get_file_info(f"{root}/{name}"))
 
     def _patiently(self, ask: Callable[[], T]) -> T:
-        """Ask until there is an answer; raises OSError where there is none for `patience` seconds."""
+        """Ask until there is an answer; raises OSError where there is none for `patience` seconds.
+
+        Stores have errors of their own kinds: all but those that would be the same the next time are tried again.
+        """
         give_up, pause = time.monotonic() + self.patience, PAUSE_SECONDS
         while True:
             try:
                 return ask()
-            except FileNotFoundError:
+            except (FileNotFoundError, UserError, *FAULTS):
                 raise
-            except OSError as error:
+            except Exception as error:
+                if not isinstance(error, OSError) and _status(error) == 404:
+                    raise FileNotFoundError(errno.ENOENT, "there is no such file", redacted(self.url)) from error
                 if time.monotonic() + pause > give_up or _for_good(error):
-                    said = redacted_text(str(error).partition(" (Request ID")[0])
+                    said = redacted_text(str(error).partition(" (Request ID")[0]) or type(error).__name__
                     raise OSError(errno.EIO, said, redacted(self.url)) from error
             time.sleep(pause)
             pause *= 2
@@ -170,7 +205,7 @@ def _copy(there: pyarrow.fs.FileSystem, name: str, path: Path, allowance: Allowa
                 sink.write(block)
                 if time.monotonic() > give_up:
                     raise DOWNLOAD_SECONDS.exceeded(f"{redacted(name)} takes", "seconds")
-    except OSError:  # it is tried again from its start
+    except Exception:  # of any kind; it is tried again from its start
         allowance.take(-taken)
         raise
 
@@ -198,6 +233,16 @@ def _state(file: pyarrow.fs.FileInfo) -> str:
     return f"{file.size} {file.mtime_ns}"
 
 
-def _for_good(error: OSError) -> bool:
+def _status(error: Exception) -> int | None:
+    """The HTTP status in a store's error, as gcsfs (`code`), Azure (`status_code`) and aiohttp (`status`) say it."""
+    for name in ("code", "status_code", "status"):
+        with suppress(TypeError, ValueError):
+            return int(getattr(error, name, None))  # type: ignore[arg-type]
+    return None
+
+
+def _for_good(error: Exception) -> bool:
     """Whether a store's answer will be the same the next time."""
+    if isinstance(error, PermissionError) or _status(error) in (400, 401, 403, 405, 501):
+        return True
     return any(word in str(error) for word in ("NO_SUCH_BUCKET", "ACCESS_DENIED", "INVALID_ACCESS_KEY", "SIGNATURE"))

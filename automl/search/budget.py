@@ -80,6 +80,7 @@ class Stop(tune.Stopper):  # type: ignore[misc]
         self.stop_file = stop_file
         self.gpus_in_use: Callable[[], float] = lambda: 0.0
         self.check_node: Callable[[], None] = lambda: None
+        self.lost: Callable[[], str] = lambda: ""  # why another process has the run, where one has
         self.reason: str | None = None
         self.search_ended: str | None = None  # by what, once it has; "" where all trials have been run
         self.note: str | None = None  # what went wrong after that
@@ -106,7 +107,7 @@ class Stop(tune.Stopper):  # type: ignore[misc]
         """
         self.search_ended = self.reason or reason
         self.usage.end_search()
-        self.reason = INTERRUPTED if self._interrupted else None
+        self.reason = INTERRUPTED if self._interrupted else self.lost() or None
         if self.reason is None:
             self.stop_file.clear()
 
@@ -120,6 +121,8 @@ class Stop(tune.Stopper):  # type: ignore[misc]
         now = time.monotonic()
         self.usage.charge_gpus(self.gpus_in_use() * (now - self._looked))
         self._looked = now
+        if self.reason is None and (lost := self.lost()):
+            self.request(lost)
         if self.reason is None and self.search_ended is None and (reason := self._enough()):
             self.request(reason)
         return self.reason is not None

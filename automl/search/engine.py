@@ -72,7 +72,10 @@ def search(
     journal = open_study(run, modes=spec.search.modes)
     ledger = Ledger(journal, spec, judge_of(spec, costs), beginning)
     usage = Usage.resumed(read_manifest(run)["used"])
-    stop = Stop(spec, ledger, usage, StopFile(run.path, run.url))
+    stop = Stop(spec, ledger, usage, StopFile(run.path, run.url, publisher.holds))
+    stop.lost = publisher.lost
+    if publisher.lease is not None:
+        publisher.lease.on_loss = stop.request
     stop.stop_file.clear()
     save_usage = _usage_saver(run, ledger, usage, stop)
 
@@ -82,6 +85,8 @@ def search(
         floor = there["validation"].get(spec.search.metric) if there else None
         confirming = stop.search_ended is not None and spec.search.confirm is not None
         message = f"stopping: {stop.reason}" if stop.reason else "confirming the best" if confirming else ""
+        if publisher.failure and not message:
+            message = f"the store is not up to date: {publisher.failure}"
         seconds = usage.seconds()
         return Status(ledger.progress, spec.search.metric, seconds, spec.search.time_budget_seconds, floor, message)
 
@@ -153,7 +158,7 @@ def _outcome(stop: Stop, ledger: Ledger) -> Outcome:
         if not ledger.leaders(1):  # a leaderboard without a row is no result
             return Outcome("failed", nothing_reached(stop.search_ended or "", ledger.failures(), stop.search))
         return Outcome("finished", stop.search_ended or "", stop.note or "")
-    resumable = stop.reason == INTERRUPTED or stop.reason.startswith(NOT_WRITTEN)
+    resumable = stop.reason in (INTERRUPTED, stop.lost()) or stop.reason.startswith(NOT_WRITTEN)
     return Outcome("interrupted" if resumable else "failed", stop.reason)
 
 

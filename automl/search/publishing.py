@@ -3,43 +3,33 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, Field
 
 from automl.data.copies import remove_missing
 from automl.data.files import require_no_links_out
 from automl.data.store import Allowance, Store
+from automl.search.lease import BeingDrivenError, Lease, LeaseLostError, is_lease, take
 from automl.search.stop_file import NAME as STOP_FILE
-from automl.space import UserError
-from automl.space.safe_files import MAX_JSON_BYTES, read_as, read_regular
-from automl.training.run_directory import TRIALS, WEIGHTS, RunDirectory, TrialDirectory, write_json
+from automl.space.printable import printable, say
+from automl.space.safe_files import MAX_JSON_BYTES, read_regular
+from automl.space.urls import redacted
+from automl.training.run_directory import TRIALS, WEIGHTS, RunDirectory, TrialDirectory, read_json, write_json
 
 PUBLISH_SECONDS = 5.0
 MOST_OF_THE_TIME = 0.05  # that publishing may take: a journal is copied whole
 MANIFEST = "manifest.json"
-LEASE = "driver.json"
-LEASE_SECONDS = 60.0  # after so long without a sign of life a driver is taken for dead
-
-
-class Lease(BaseModel):
-    """What a driver says in the store: where it is, and when it last was alive."""
-
-    host: str
-    pid: int = Field(ge=1, lt=2**31)
-    time: float
-
-
-class BeingDrivenError(UserError):
-    """Another process drives the run."""
+NOT_UP_TO_DATE = "store"  # the manifest's entry that says what its copy in the store lacks
+LONGEST_PAUSE = 300.0  # between two tries to publish
+LAST_PAUSES = (1.0, 5.0)  # between the last ones
+LEASE_PATIENCE = 20.0
+LONGEST_REASON = 500  # characters
 
 
 class Publisher:
@@ -49,6 +39,10 @@ class Publisher:
         self.run = run
         self._copied: dict[str, tuple[int, int]] = {}
         self._discarded: deque[tuple[str, str]] = deque()
+        self._lock = threading.Lock()
+        self.lease: Lease | None = None
+        self.failures = 0  # since the last success
+        self.failure = ""  # the last one
 
     def discard(self, folder: TrialDirectory, *files: Path) -> None:
         """Remove files of a trial: here at once, in the store with the next round."""
@@ -58,31 +52,88 @@ class Publisher:
                 self._discarded.append((folder.url, file.name))
 
     def publish(self) -> None:
-        """Copy every file of the driver's that has changed; raises OSError where the store does not answer."""
+        """Copy every file of the driver's that has changed.
+
+        Raises LeaseLostError, and copies nothing more, where this process does not drive the run any more; OSError
+        where the store does not answer.
+        """
         if self.run.url is None:
             return
         store = Store(self.run.url)
-        for path in _own_files(self.run):
-            name = path.relative_to(self.run.path).as_posix()
-            with suppress(FileNotFoundError):  # replaced or removed meanwhile
-                state = path.stat()
-                if self._copied.get(name) != (state.st_mtime_ns, state.st_size):
-                    store.put(path, name)
-                    self._copied[name] = (state.st_mtime_ns, state.st_size)
-        while self._discarded:
-            url, name = self._discarded[0]
-            Store(url).remove(name)
-            self._discarded.popleft()
+        with self._lock:
+            for path in _own_files(self.run):
+                name = path.relative_to(self.run.path).as_posix()
+                with suppress(FileNotFoundError):  # replaced or removed meanwhile
+                    state = path.stat()
+                    if self._copied.get(name) != (state.st_mtime_ns, state.st_size):
+                        self._require_lease()
+                        store.put(path, name)
+                        self._copied[name] = (state.st_mtime_ns, state.st_size)
+            while self._discarded:
+                url, name = self._discarded[0]
+                self._require_lease()
+                Store(url).remove(name)
+                self._discarded.popleft()
 
     def keep_publishing(self, ended: threading.Event) -> None:
-        """Publish every few seconds until `ended`; a store that does not answer is tried again the next time."""
+        """Publish every few seconds until `ended`; where that fails, of whatever, again after a longer pause."""
         pause = PUBLISH_SECONDS
         while not ended.wait(pause):
             began = time.monotonic()
-            with suppress(OSError):
-                _renew_lease(self.run)
-                self.publish()
-            pause = max(PUBLISH_SECONDS, (time.monotonic() - began) / MOST_OF_THE_TIME)
+            if self.attempt():
+                pause = max(PUBLISH_SECONDS, (time.monotonic() - began) / MOST_OF_THE_TIME)
+            elif self.lost():
+                return
+            else:
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    def finish(self) -> None:
+        """Publish for the last time, and again where that fails; the run, and the user, learn of what is missing."""
+        if self.run.manifest.exists() and read_json(self.run.manifest).get(NOT_UP_TO_DATE):
+            self._note("")
+        for pause in (*LAST_PAUSES, 0.0):
+            if self.attempt() or self.lost():
+                break
+            time.sleep(pause)
+        if self.lost():
+            say(self.lost())
+        elif self.failure:
+            missing = f"{redacted(str(self.run.url))} is not up to date, as it could not be written: {self.failure}"
+            if self.run.manifest.exists():
+                with suppress(OSError):
+                    self._note(missing)
+            say(f"{missing}; what lacks there is in {self.run.path}, and is copied by the next automl resume here")
+
+    def lost(self) -> str:
+        """Why this process does not drive the run any more, in a sentence; "" while it does."""
+        return "" if self.lease is None else self.lease.lost()
+
+    def holds(self) -> bool:
+        """Whether this process may still write into the run's store, as far as the store says now."""
+        try:
+            self._require_lease()
+        except (LeaseLostError, OSError):
+            return not self.lost()
+        return True
+
+    def _note(self, missing: str) -> None:
+        write_json(self.run.manifest, {**read_json(self.run.manifest), NOT_UP_TO_DATE: missing})
+
+    def _require_lease(self) -> None:
+        if self.lease is not None:
+            self.lease.require()
+
+    def attempt(self) -> bool:
+        """Publish, and count it where that fails, of whatever; whether it did not."""
+        try:
+            self.publish()
+        except Exception as error:  # stores have errors of their own kinds
+            if not self.lost():
+                self.failures += 1
+                self.failure = printable(f"{type(error).__name__}: {error}".partition("\n")[0][:LONGEST_REASON])
+            return False
+        self.failures, self.failure = 0, ""
+        return True
 
 
 @contextmanager
@@ -91,27 +142,45 @@ def driving(run: RunDirectory) -> Iterator[Publisher]:
 
     Also where something in it would be written through a link to a place outside.
 
-    At the end of the block, however it ends, everything the driver wrote is in the run's store.
+    At the end of the block, however it ends, everything the driver wrote is in the run's store, or it is said that it
+    is not. A run in a store can be lost to another process meanwhile (`Publisher.lost`): nothing more is written there.
     """
     require_no_links_out(run.path)
-    lock, publisher, ended = FileLock(run.lock), Publisher(run), threading.Event()
+    lock, publisher = FileLock(run.lock), Publisher(run)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise BeingDrivenError(f"another process is driving {run.path}") from error
-    thread = threading.Thread(target=publisher.keep_publishing, args=(ended,), name="publisher", daemon=True)
     try:
-        if run.url is not None:
-            _take_lease(run)
-            thread.start()
-        yield publisher
+        if run.url is None:
+            yield publisher
+            return
+        publisher.lease = lease = take(Store(run.url, LEASE_PATIENCE))
+        try:
+            with _beside(lease.keep, "lease"):
+                try:
+                    with _beside(publisher.keep_publishing, "publisher"):
+                        yield publisher
+                finally:
+                    publisher.finish()
+        finally:
+            with suppress(LeaseLostError, OSError):
+                lease.release()
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _beside(work: Callable[[threading.Event], None], name: str) -> Iterator[None]:
+    """For the time of the block a thread does `work`, which ends soon after its event is set."""
+    ended = threading.Event()
+    thread = threading.Thread(target=work, args=(ended,), name=name, daemon=True)
+    thread.start()
+    try:
+        yield
     finally:
         ended.set()
-        if thread.is_alive():
-            thread.join()
-            publisher.publish()
-            Store(str(run.url)).remove(LEASE)
-        lock.release()
+        thread.join()
 
 
 @contextmanager
@@ -160,7 +229,7 @@ def fetch_run(run: RunDirectory, *, models: bool, top: bool = True) -> None:
 def _is_own(name: str) -> bool:
     """Whether a file at the top of a run says what a process of this machine does, and is none of the run's."""
     hidden = name.startswith(".") and "/" not in name
-    return hidden or name == STOP_FILE or name.startswith(LEASE) or name.endswith(".lock")
+    return hidden or name == STOP_FILE or is_lease(name) or name.endswith(".lock")
 
 
 def _begun(manifest: bytes) -> tuple[object, object]:
@@ -181,44 +250,9 @@ def _own_files(run: RunDirectory) -> Iterator[Path]:
     if run.journal.exists():
         yield run.journal
     for entry in sorted(run.path.iterdir()):
-        if entry.name.startswith(".") or entry.suffix == ".lock" or entry.name in (TRIALS, run.journal.name, LEASE):
+        if entry.name.startswith(".") or entry.suffix == ".lock" or entry.name in (TRIALS, run.journal.name):
             continue
         if entry.is_dir():
             yield from (path for path in sorted(entry.rglob("*")) if path.is_file())
         else:
             yield entry
-
-
-def _take_lease(run: RunDirectory) -> None:
-    """Say in the store that this process drives the run; raises UserError where another one does."""
-    path = run.path / LEASE
-    if Store(str(run.url)).get(LEASE, path):
-        try:
-            lease = read_as(path, Lease)
-        except UserError:  # half of one
-            lease = None
-        if lease is not None:
-            here = lease.host == platform.node()
-            alive = _is_alive(lease.pid) if here else time.time() - lease.time < LEASE_SECONDS
-            if alive:
-                raise BeingDrivenError(
-                    f"another process is driving {run.url}: process {lease.pid} on {lease.host}; "
-                    f"had it been killed, it would be given up after {LEASE_SECONDS:.0f} seconds"
-                )
-    _renew_lease(run)
-
-
-def _renew_lease(run: RunDirectory) -> None:
-    path = run.path / LEASE
-    write_json(path, {"host": platform.node(), "pid": os.getpid(), "time": time.time()})
-    Store(str(run.url)).put(path, LEASE)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,19 +21,21 @@ class StopFile:
 
     folder: Path
     url: str | None
+    may_write: Callable[[], bool] = lambda: True
+    """Whether the store may be written: by the run's driver, while it is that."""
     _looked: float = field(default=float("-inf"), init=False)
 
     def set(self) -> None:
         """Ask all workers to end. On a full disk they end with the session instead."""
         with suppress(OSError):
             (self.folder / NAME).touch()
-            if self.url:
+            if self.url and self.may_write():
                 Store(self.url).put(self.folder / NAME, NAME)
 
     def clear(self) -> None:
         """Ask no more."""
         (self.folder / NAME).unlink(missing_ok=True)
-        if self.url:
+        if self.url and self.may_write():
             Store(self.url).remove(NAME)
 
     def is_set(self) -> bool:

@@ -17,7 +17,8 @@ from automl.data.copies import hold, remove_if_unused, remove_missing, use_copy
 from automl.data.store import Store
 from automl.places import model_folder, open_run
 from automl.search import trial as trial_module
-from automl.search.publishing import BeingDrivenError, driving, fetch_run
+from automl.search.lease import BeingDrivenError
+from automl.search.publishing import driving, fetch_run
 from automl.search.trainable import Assignment
 from automl.space import UserError
 from automl.training.identity import Identity, has_own_weights, identity_of, weights_identity
