@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import IO, Any
 
 import h11
 import uvicorn
@@ -151,6 +151,7 @@ class HttpServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, batcher: Batcher, limits: Limits) -> None:
         super().__init__(config)
         self._batcher, self._limits = batcher, limits
+        self._nowhere: IO[str] | None = None
         batcher.metrics.connections.set_function(lambda: len(self.server_state.connections))
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
@@ -160,6 +161,8 @@ class HttpServer(uvicorn.Server):
         finally:
             if not self._batcher.computing:
                 faulthandler.cancel_dump_traceback_later()
+                if self._nowhere is not None:
+                    self._nowhere.close()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to end; a watch that needs neither the event loop nor the interpreter's lock sees to it."""
