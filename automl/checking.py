@@ -57,6 +57,8 @@ class Checked:
     feasible: float
     """The share of configurations drawn at random that meet the constraints."""
     warnings: list[str]
+    here: str = ""
+    """What of it runs at once on this machine; nothing where no trial can."""
 
     def as_json(self) -> dict[str, Any]:
         """The same for programs."""
@@ -71,6 +73,7 @@ class Checked:
             },
             "feasible": self.feasible,
             "discrete": {"configurations": grid_size(self.spec), "continuous": continuous(self.spec)},
+            "here": self.here,
             "warnings": self.warnings,
         }
         return {name: redacted_values(value) for name, value in content.items()}
@@ -90,6 +93,8 @@ class Checked:
         for number, (sample, cost) in enumerate(zip(self.samples, self.costs, strict=True), start=1):
             price = f"{_short(cost.parameters)} parameters, {_short(cost.training_memory)}B to train"
             parts += [Text(f"{number}. {price}"), Padding(Text(self._chosen(sample)), (0, 0, 0, 3), expand=False)]
+        if self.here:
+            parts.append(Text(f"\non this machine {self.here}"))
         if self.spread:
             parts += [Text("\ncost, at most", style="bold"), self._spread_table()]
         parts += [Text(f"warning: {warning}", style="yellow") for warning in self.warnings]
@@ -162,11 +167,12 @@ def check_space(spec: SearchSpec, samples: int) -> Checked:
         for files in (spec.data.train, spec.data.validation)
     )
     warnings += foresee(spec, priced, train, validation, local_capacity())
+    here = ""
     try:
-        check_request(spec, local_capacity())
+        here = check_request(spec, local_capacity()).described()
     except UserError as error:  # a cluster may have more
         warnings.append(f"on this machine no trial can start: {error}")
-    return Checked(spec, shown, [costs.of(config) for config in shown], spread, feasible, warnings)
+    return Checked(spec, shown, [costs.of(config) for config in shown], spread, feasible, warnings, here)
 
 
 def _more(spec: SearchSpec, judge: Any) -> list[dict[str, Any]]:

@@ -18,11 +18,13 @@ def finish(run: RunDirectory, families: Sequence[str] = ()) -> RunRecord:
     from automl.results.examination import examine
     from automl.results.finalists import measure_finalists
     from automl.results.package import write_best_model
+    from automl.training.inference import cpu_only
 
     try:
-        measure_finalists(read_run(run, families))
-        examine(read_run(run))
-        write_best_model(read_run(run))
+        with cpu_only(read_run(run).cpu_only):
+            measure_finalists(read_run(run, families))
+            examine(read_run(run))
+            write_best_model(read_run(run))
     finally:
         record = summarise(run)
     return record

@@ -23,7 +23,7 @@ from automl.results.study import RunRecord, TrialRecord
 from automl.space import UserError
 from automl.space.urls import redacted_values
 from automl.training.fine_tuning import fine_tune, prune_by_magnitude
-from automl.training.inference import load_weights, one_thread, predict_probabilities
+from automl.training.inference import cpu_only, load_weights, one_thread, predict_probabilities
 from automl.training.latency import latencies
 from automl.training.metrics import compute_metrics
 from automl.training.packed_weights import pack
@@ -123,7 +123,9 @@ def compress(
     require_replaceable(output, record.directory.compressed_record.name)
     prepared = prepared_data(record, best.config)
     tell(f"asking the best model about {record.manifest['data']['profile']['rows']['train']:,} train rows")
-    teacher = load_model(record.directory.best_model, families).predict_probabilities(prepared.inputs("train") or [])
+    with cpu_only(record.cpu_only):
+        model = load_model(record.directory.best_model, families)
+        teacher = model.predict_probabilities(prepared.inputs("train") or [])
     weights = load_weights(
         best.config,
         vocabulary=prepared.vocabulary,

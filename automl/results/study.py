@@ -115,6 +115,11 @@ class RunRecord:
         """Whether more of it is better."""
         return bool(self.manifest["mode"] == "max")
 
+    @property
+    def cpu_only(self) -> bool:
+        """Whether its trials were to have no GPU, so that it is measured without one, too."""
+        return self.manifest.get("gpus_per_trial") == 0
+
     def refitted(self, trial: int) -> bool:
         """Whether this trial has weights that were trained on train and validation rows together."""
         if self.refit is None or self.refit["trial"] != trial or "error" in self.refit:

@@ -38,14 +38,16 @@ class Confirmation:
         self.reruns = [Rerun(trial, repetition) for repetition in range(1, seeds + 1) for trial in configs]
         self._done = read_confirmed(run)
         self._waiting = deque(number for number, rerun in enumerate(self.reruns) if not self._has(rerun))
+        self._alone: set[int] = set()  # those that run without neighbours on their GPU
         self._values: dict[int, dict[int, float]] = {}
         self._restarts: Counter[int] = Counter()
 
-    def next(self) -> Proposal | None:
-        """The next rerun; None where all have been given out."""
-        if not self._waiting:
+    def next(self, *, alone: bool = False) -> Proposal | None:
+        """The next rerun; None where all have been given out. Those that are to have no neighbours come `alone`."""
+        number = next((each for each in self._waiting if (each in self._alone) == alone), None)
+        if number is None:
             return None
-        number = self._waiting.popleft()
+        self._waiting.remove(number)
         self._values[number] = {}
         return Proposal(number, self.configs[self.reruns[number].trial], 0)
 
@@ -75,6 +77,19 @@ class Confirmation:
         del self._values[number]
         self._waiting.append(number)
         return True
+
+    def retry_alone(self, number: int) -> bool:
+        """A rerun ran out of a GPU's memory beside others: it is run again without neighbours, once."""
+        if number not in self._values or number in self._alone:
+            return False
+        self._alone.add(number)
+        del self._values[number]
+        self._waiting.append(number)
+        return True
+
+    def waiting_alone(self) -> int:
+        """Reruns that wait for a GPU without neighbours."""
+        return sum(number in self._alone for number in self._waiting)
 
     def running(self) -> int:
         """Reruns that have been given out."""

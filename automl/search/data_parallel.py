@@ -100,6 +100,11 @@ def torch_trainer(
     )
 
 
+def worker_device(assignment: Assignment) -> torch.device:
+    """The GPU that Ray Train has given this worker, or the CPU where it was given none."""
+    return ray.train.torch.get_device() if assignment.worker_resources["GPU"] > 0 else torch.device("cpu")
+
+
 class _Run:
     """Workers of one trial, from their start to their end."""
 
@@ -191,7 +196,7 @@ def _train(config: dict[str, Any]) -> None:
     exchange, halved = config["exchange"], config["halved"]
     context = ray.train.get_context()
     shard = Shard(context.get_world_rank(), context.get_world_size())
-    device = ray.train.torch.get_device()
+    device = worker_device(assignment)
     set_threads(assignment.threads)
     folder = assignment.directory()
     stalled = _stalled(folder, shard.rank)

@@ -23,6 +23,7 @@ from automl.search.publishing import Publisher
 from automl.search.ray_session import node_check, ray_session
 from automl.search.reasons import FULL, NOT_WRITTEN, first_line, not_written, nothing_reached
 from automl.search.resources import check_request
+from automl.search.sharing import Sharing
 from automl.search.signals import on_interrupt
 from automl.search.stop_file import StopFile
 from automl.search.trainable import TrialWorker
@@ -96,7 +97,7 @@ def search(
                 try:
                     with ray_session(address) as capacity:
                         stop.check_node = node_check()
-                        share = check_request(spec, capacity)
+                        sharing = Sharing(check_request(spec, capacity))
                         drive = Drive(
                             spec,
                             run,
@@ -105,7 +106,7 @@ def search(
                             publisher,
                             cache,
                             shared_cache,
-                            share,
+                            sharing,
                             worker,
                             memory,
                             prepared.files or None,

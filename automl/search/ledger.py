@@ -23,7 +23,7 @@ from automl.search.journal import Journal
 from automl.search.proposals import Beginning, History, propose
 from automl.search.ranking import Ranking
 from automl.search.reasons import ONE_CLASS
-from automl.search.standing import Progress, Proposal, Streaks
+from automl.search.standing import ALONE, Progress, Proposal, Streaks
 from automl.search.stopping import StoppingRule, stopping_rule
 from automl.space import SearchSpec, suggest
 from automl.space.grid import grid_size
@@ -63,6 +63,8 @@ class Ledger:
         self._reached: dict[int, list[float]] = {}  # of the same, all objectives at the best epoch, where several
         self._latest: dict[int, Mapping[str, Any]] = {}  # of those that run, what was told last
         self._waiting: deque[int] = deque()  # open trials that no worker has and that are to go on
+        self._alone: set[int] = set()  # trials that run without neighbours on their GPU
+        self._waiting_alone: deque[int] = deque()  # those of them that no worker has
         self._paused: dict[int, int] = {}  # open trials that no worker has, and the rung that each waits at
         self._ended: list[int] = []  # since `take_ended`
         self._restarts: Counter[int] = Counter()
@@ -85,6 +87,8 @@ class Ledger:
             return
         self._streaks.propose(feasible=True)
         self._states[trial.state] += 1
+        if ALONE in trial.user_attrs:
+            self._alone.add(number)
         if trial.state == TrialState.RUNNING:
             self._open[number] = dict(values)
             self._waiting.append(number)
@@ -113,17 +117,28 @@ class Ledger:
 
     # -- asking
 
-    def next(self) -> Proposal | None:
-        """The next trial to run: first those that were interrupted, then new ones; None where there is none now."""
+    def next(self, *, alone: bool = False) -> Proposal | None:
+        """The next trial to run: first those that were interrupted, then new ones; None where there is none now.
+
+        Those that are to run without neighbours on their GPU are given out `alone` only.
+        """
+        if alone:
+            return self._give(self._waiting_alone.popleft()) if self._waiting_alone else None
         while self._waiting:
             number = self._waiting.popleft()
             values = self._open[number]
-            if not (values and self._settle(number, max(values))):
-                config = self.config(number)
-                self.progress = self._progress()
-                return Proposal(number, config, max(values, default=0))
-        if (best := self._rule.promote(self._arriving())) is not None:
-            return self._go_on(best)
+            if values and self._settle(number, max(values)):
+                continue
+            if number not in self._alone:
+                return self._give(number)
+            self._waiting_alone.append(number)
+        if not self._waiting_alone and (best := self._rule.promote(self._arriving())) is not None:
+            self._go_on(best)
+            if best not in self._alone:
+                return self._give(best)
+            self._waiting_alone.append(best)
+        if self._waiting_alone:
+            return None
         for _ in range(INFEASIBLE_AT_ONCE):
             if self._left() == 0:
                 if self.running() == 0:
@@ -140,14 +155,20 @@ class Ledger:
         running = (values for number, values in self._open.items() if number not in self._paused)
         return min((max(values, default=0) for values in running), default=math.inf)
 
-    def _go_on(self, number: int) -> Proposal:
+    def _give(self, number: int) -> Proposal:
+        self.progress = self._progress()
+        return Proposal(number, self.config(number), max(self._open[number], default=0))
+
+    def waiting_alone(self) -> int:
+        """Trials that wait for a GPU without neighbours."""
+        return len(self._waiting_alone)
+
+    def _go_on(self, number: int) -> None:
         """Take up a trial that waits at a rung."""
-        epoch = self._paused.pop(number)
+        del self._paused[number]
         self._history.resume(number)
         self.journal.note(number, **{PAUSED: 0})
         self.journal.commit()
-        self.progress = self._progress()
-        return Proposal(number, self.config(number), epoch)
 
     def _give_up_paused(self) -> None:
         for number, epoch in list(self._paused.items()):
@@ -280,7 +301,7 @@ class Ledger:
 
         True if it is to run again.
         """
-        if number not in self._open or number in self._waiting or number in self._paused:
+        if number not in self._open or number in self._paused or self._waits(number):
             return number in self._open
         self._restarts[number] += 1
         if self._restarts[number] > MAX_RESTARTS:
@@ -289,6 +310,20 @@ class Ledger:
         self.journal.note(number, restarts=self._restarts[number])
         self.journal.commit()
         self._waiting.appendleft(number)
+        self.progress = self._progress()
+        return True
+
+    def retry_alone(self, number: int) -> bool:
+        """A trial ran out of a GPU's memory beside others: it waits for one without neighbours, once.
+
+        True if it is to run again.
+        """
+        if number not in self._open or number in self._alone:
+            return False
+        self.journal.note(number, **{ALONE: True})
+        self.journal.commit()
+        self._alone.add(number)
+        self._waiting_alone.append(number)
         self.progress = self._progress()
         return True
 
@@ -305,6 +340,7 @@ class Ledger:
     def requeue(self) -> None:
         """Take back every trial that was given out and has not ended."""
         self._waiting = deque(sorted(self._open.keys() - self._paused))
+        self._waiting_alone.clear()
         self.progress = self._progress()
 
     def _close(self, number: int, state: TrialState, reason: str = "") -> None:
@@ -312,8 +348,9 @@ class Ledger:
         self._latest.pop(number, None)
         self._ended.append(number)
         self._rule.end(number, finished=state == TrialState.COMPLETE)
-        if number in self._waiting:
-            self._waiting.remove(number)
+        for queue in (self._waiting, self._waiting_alone):
+            if number in queue:
+                queue.remove(number)
         if reason:
             self.journal.note(number, reason=reason)
         reached = self._reached.pop(number, None)
@@ -370,7 +407,10 @@ class Ledger:
 
     def running(self) -> int:
         """Trials that have been given out."""
-        return len(self._open) - len(self._waiting) - len(self._paused)
+        return len(self._open) - len(self._waiting) - len(self._waiting_alone) - len(self._paused)
+
+    def _waits(self, number: int) -> bool:
+        return number in self._waiting or number in self._waiting_alone
 
     def remaining(self) -> int:
         """Trials still to end before the budget of trials is used."""

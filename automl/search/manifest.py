@@ -64,6 +64,7 @@ def create_manifest(
             "classes": list(prepared.classes),
             "profile": prepared.profile,
         },
+        "gpus_per_trial": spec.resources.per_trial.gpus,
         "named_files": digest_named_files(spec, prepared.path.parent),
         "prepared": str(prepared.path),
         "metric": spec.search.metric,

@@ -12,7 +12,7 @@ from automl.search.confirmation import Confirmation
 from automl.search.ledger import Ledger
 from automl.search.memory_watch import MemoryWatch
 from automl.search.publishing import Publisher
-from automl.search.resources import Share
+from automl.search.sharing import Sharing
 from automl.search.standing import Proposal
 from automl.search.trackers import tracked
 from automl.search.trainable import Assignment, TrialWorker
@@ -32,7 +32,7 @@ class Drive:
     publisher: Publisher
     cache: Path
     shared_cache: str | None
-    share: Share
+    sharing: Sharing
     worker: type[TrialWorker]
     memory: MemoryWatch
     files: str | None
@@ -53,7 +53,7 @@ def search_trials(drive: Drive) -> None:
         return replace(assignment, pauses=drive.ledger.pauses(proposal.number))
 
     with tracked(drive.ledger, drive.spec, drive.run) as book:
-        run_trials(book, assign, on_close, drive.stop, drive.share, drive.worker, drive.memory)
+        run_trials(book, assign, on_close, drive.stop, drive.sharing, drive.worker, drive.memory)
         on_close(0)
         exhausted = drive.ledger.exhausted()
         if exhausted and drive.stop.reason is None:
@@ -86,7 +86,7 @@ def confirm_leaders(drive: Drive) -> None:
         folder = drive.run.trial(rerun.trial).rerun(rerun.repetition)
         drive.publisher.discard(folder, folder.checkpoint)
 
-    run_trials(reruns, assign, on_close, drive.stop, drive.share, drive.worker, drive.memory)
+    run_trials(reruns, assign, on_close, drive.stop, drive.sharing, drive.worker, drive.memory)
 
 
 def refit_winner(drive: Drive) -> None:
@@ -124,12 +124,12 @@ def _assignment(drive: Drive, proposal: Proposal, folder: TrialDirectory, traini
         shared_cache=drive.shared_cache,
         working_directory=str(Path.cwd()),
         family_folder=family_folder(next(iter(proposal.config["model"]))),
-        threads=max(1, int(drive.share.cpus)),
+        threads=max(1, int(drive.sharing.asked.cpus)),
         stall_timeout=drive.spec.search.stall_timeout_seconds,
         files=drive.files,
         named_files=dict(drive.named_files),
-        workers=drive.share.workers,
-        worker_resources=drive.share.worker_resources(),
+        workers=drive.sharing.asked.workers,
+        worker_resources=drive.sharing.asked.worker_resources(),
     )
 
 

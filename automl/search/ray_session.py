@@ -29,13 +29,16 @@ STARTS = 2  # of our own Ray, before it is given up
 OBJECT_STORE_BYTES = 256 * 1024 * 1024  # trials read data from disk, so little passes through the store
 GLANCE_SECONDS = 0.3
 
+# A process that was given no GPU sees none; by itself Ray (2.60) then lets it see all.
+HIDE_GPUS = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
+
 # Read when Ray and Tune start. Trials are in the journal and in their folders, so none of Tune's own files are wanted;
 # the memory monitor would end a whole experiment instead of one trial.
 _ENVIRONMENT = {
     "RAY_memory_monitor_refresh_ms": "0",
     "RAY_DEDUP_LOGS": "0",
+    **HIDE_GPUS,
     "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
@@ -224,7 +227,7 @@ def _start(address: str | None) -> None:
 
 def _init(address: str | None) -> None:
     if address is not None:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, runtime_env={"env_vars": HIDE_GPUS})
         return
     here = local_capacity()
     enter_privacy()

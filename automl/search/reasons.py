@@ -19,11 +19,14 @@ DISK_FULL = "the disk is full"
 ONE_CLASS = "validation has rows of one class only"
 NOT_WRITTEN = (DISK_FULL, "the run cannot be written")  # why a search ends that can go on once that is mended
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_GPU_MEMORY = ("CUDA error: out of memory", "HIP error: out of memory", "STATUS_ALLOC_FAILED")
 _ALLOCATION = re.compile(r"tried to allocate (\d+) bytes")
 
 
 def result_of(error: BaseException, folder: str, *, halved: bool = False) -> dict[str, Any]:
     """The result of a trial that raised `error`: `error` with the reason, or `disk_full` with the place.
+
+    `out_of_gpu_memory` is there too where that is the reason.
 
     `folder` is where the trial writes; `halved` says whether it had been trained in half batches already.
     """
@@ -31,7 +34,18 @@ def result_of(error: BaseException, folder: str, *, halved: bool = False) -> dic
     if full is not None:
         where = f"{full.filename or folder}: {os.strerror(full.errno or 0)}"
         return {"disk_full": one_line(_said(error)) if isinstance(error, UserError) else where}
-    return {"error": one_line(_reason(error, halved))}
+    reason = {"error": one_line(_reason(error, halved))}
+    return reason | ({"out_of_gpu_memory": True} if out_of_gpu_memory(error) else {})
+
+
+def out_of_gpu_memory(error: BaseException | None) -> bool:
+    """Whether a GPU had too little memory for what raised `error`, which may be what Ray says of a worker's end."""
+    if isinstance(error, RayTaskError):
+        error = error.cause
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    said = _said(error) if isinstance(error, RuntimeError) else ""  # of libraries that allocate by themselves
+    return any(each in said for each in _NO_GPU_MEMORY)
 
 
 def not_written(error: OSError) -> str:

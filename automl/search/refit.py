@@ -13,7 +13,7 @@ from typing import Any
 import ray.train
 
 from automl.data.private_folder import private_folder
-from automl.search.data_parallel import torch_trainer
+from automl.search.data_parallel import torch_trainer, worker_device
 from automl.search.reasons import first_line
 from automl.search.trial import Assignment, data_of, make_family_importable, set_threads
 from automl.search.watchdog import PREPARING, watch
@@ -90,7 +90,7 @@ def _refit(config: dict[str, Any]) -> None:
                 prepared,
                 max_epochs=assignment.max_epochs,
                 seed=assignment.training_seed,
-                device=ray.train.torch.get_device(),
+                device=worker_device(assignment),
                 shard=shard,
                 with_validation=True,
             )

@@ -33,7 +33,7 @@ def local_capacity() -> Capacity:
 class Share:
     """What each worker of a trial gets, and how many trials run at once.
 
-    `measure_first`: the share of a GPU is not known before trials have run with a whole one.
+    `measure_first`: the share of a GPU is not known before a trial with a whole one has told what it takes.
     """
 
     cpus: float
@@ -49,6 +49,15 @@ class Share:
         """What each worker gets, in Ray Tune's words."""
         return {"cpu": self.cpus, "gpu": self.gpus, **self.other}
 
+    def described(self) -> str:
+        """How many trials run at once and what each has, in a sentence's end."""
+        trials = f"{self.concurrent} trial{' runs' if self.concurrent == 1 else 's run'} at once"
+        each = f"each of its {self.workers} workers" if self.workers > 1 else "each"
+        cpus = f"{self.cpus:g} CPU{'s' if self.cpus != 1 else ''}"
+        gpus = "no GPU" if self.gpus == 0 else f"{self.gpus:g} GPU{'s' if self.gpus > 1 else ''}"
+        until = ", until one has told how many fit on a GPU" if self.measure_first else ""
+        return f"{trials}; {each} has {cpus} and {gpus}{until}"
+
     def worker_resources(self) -> dict[str, float]:
         """The same in the words of Ray Train."""
         return {"CPU": self.cpus, "GPU": self.gpus, **self.other}
@@ -58,7 +67,7 @@ def check_request(spec: SearchSpec, capacity: Capacity) -> Share:
     """Each trial's share of `capacity`; raises UserError where not even one trial fits, with what there is."""
     asked = spec.resources.per_trial
     auto = asked.gpus == "auto"
-    gpus = min(1.0, capacity.gpus) if auto else float(asked.gpus)
+    gpus = float(capacity.gpus >= asked.workers) if auto else float(asked.gpus)
     wanted = {"cpus": (asked.cpus, capacity.cpus), "gpus": (gpus, capacity.gpus)}
     wanted |= {f"custom.{name}": (amount, capacity.other.get(name, 0.0)) for name, amount in asked.custom.items()}
     several = f" for {asked.workers} workers" if asked.workers > 1 else ""
@@ -83,6 +92,14 @@ def packed(share: Share, gpu_memory: float) -> Share:
     by_cpus = math.floor(share.capacity.cpus / share.capacity.gpus / share.cpus)
     count = max(1, min(fit, by_cpus))
     share = replace(share, gpus=math.floor(10_000 / count) / 10_000, measure_first=False)
+    return replace(share, concurrent=_concurrent(share))
+
+
+def whole(share: Share) -> Share:
+    """The same with no neighbours on a trial's GPU, where it has a part of one."""
+    if not 0 < share.gpus < 1 <= share.capacity.gpus:
+        return share
+    share = replace(share, gpus=1.0)
     return replace(share, concurrent=_concurrent(share))
 
 

@@ -15,6 +15,7 @@ class Proposal:
     epochs: int
 
 
+ALONE = "alone"  # the attribute of a trial that is run without neighbours on its GPU
 MAX_INFEASIBLE = 1000  # proposals in a row that do not meet the constraints; then there will be no more trials
 
 

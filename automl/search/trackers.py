@@ -84,8 +84,8 @@ class _TrackedBook:
         self.news: queue.Queue[Callable[[Tracker], None] | None] = queue.Queue()
         self._open: set[int] = set()
 
-    def next(self) -> Proposal | None:
-        proposal = self.ledger.next()
+    def next(self, *, alone: bool = False) -> Proposal | None:
+        proposal = self.ledger.next(alone=alone)
         if proposal is not None:
             number, config = proposal.number, redacted_values(proposal.config)
             self._open.add(number)
@@ -108,6 +108,12 @@ class _TrackedBook:
         if not again:
             self._end(number)
         return again
+
+    def retry_alone(self, number: int) -> bool:
+        return self.ledger.retry_alone(number)
+
+    def waiting_alone(self) -> int:
+        return self.ledger.waiting_alone()
 
     def running(self) -> int:
         return self.ledger.running()

@@ -12,7 +12,6 @@ from ray import tune
 from automl.search.reasons import result_of
 from automl.search.trial import Assignment, RunningTrial, begin, hold_folder, let_go, set_threads
 from automl.search.watchdog import watch
-from automl.training.inference import default_device
 
 __all__ = ["Assignment", "TrialWorker"]
 
@@ -56,7 +55,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             with watch(stalled, self.assignment.stall_timeout) as alive:
                 if self.trial is None:
                     set_threads(self.assignment.threads)
-                    self.trial = begin(self.assignment, device=default_device(), alive=alive)
+                    self.trial = begin(self.assignment, device=self.assignment.device(), alive=alive)
                 self.trial.alive = alive
                 return self.trial.next_epoch()
         except torch.AcceleratorError:

@@ -28,6 +28,7 @@ from automl.search.watchdog import PREPARING
 from automl.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, save_weights
 from automl.training.fit import train_epoch
 from automl.training.identity import Identity, identity_of, weights_identity
+from automl.training.inference import default_device
 from automl.training.latency import latencies
 from automl.training.named_files import require_unchanged
 from automl.training.run_directory import TrialDirectory, write_json
@@ -71,6 +72,10 @@ class Assignment:
         """The trial's folder."""
         return TrialDirectory(Path(self.folder), self.url)
 
+    def device(self) -> torch.device:
+        """What a worker computes on: never a GPU where it was given none."""
+        return default_device() if self.worker_resources.get("GPU", 0) > 0 else torch.device("cpu")
+
     def held(self) -> dict[str, float]:
         """CPUs and GPUs that the trial's workers hold together."""
         return {f"{name.lower()}s": self.worker_resources.get(name, 0) * self.workers for name in ("CPU", "GPU")}
@@ -109,8 +114,9 @@ class RunningTrial:
         """The next epoch that the study does not hold: trained now, or read where a killed run had written it.
 
         Gives the epoch's metrics line with train_seconds, cpu_hours and gpu_hours (of all epochs), parameters, bytes
-        (of the weights), latency_ms where it is asked for and, of a GPU, gpu_memory (the share in use), or
-        `interrupted` where the stop file is there, or `error` where the metric is no number.
+        (of the weights), latency_ms where it is asked for and, of a GPU, gpu_memory (the share in use when this trial
+        had most of it) and gpu_reserved (the share that this trial itself had then), or `interrupted` where the stop
+        file is there, or `error` where the metric is no number.
         """
         known = self.assignment.epochs_known
         if known < self.training.epoch:
@@ -145,7 +151,7 @@ class RunningTrial:
         for name in ("cpu", "gpu"):
             result[f"{name}_hours"] = sum(line["seconds"] * line.get(f"{name}s", 0) for line in lines) / 3600
         if self.training.device.type == "cuda":
-            result["gpu_memory"] = _peak_share(self.training.device)
+            result |= _gpu_shares(self.training.device)
         return result
 
     def _keep(self, line: dict[str, Any], value: float) -> list[Path]:
@@ -237,11 +243,13 @@ def let_go(assignment: Assignment, lock: int | None) -> None:
         remove_if_unused(assignment.directory().path)
 
 
-def _peak_share(device: torch.device) -> float:
-    """The share of a GPU's memory that was in use when this trial had most of it."""
+def _gpu_shares(device: torch.device) -> dict[str, float]:
+    """`gpu_memory`, the share of a GPU's memory that was in use when this trial had most of it, by whomever, and
+    `gpu_reserved`, the share that PyTorch had reserved for this trial then."""
     free, total = torch.cuda.mem_get_info(device)
-    given_back = torch.cuda.max_memory_reserved(device) - torch.cuda.memory_reserved(device)
-    return min(1.0, (total - free + given_back) / total)
+    most = torch.cuda.max_memory_reserved(device)
+    given_back = most - torch.cuda.memory_reserved(device)
+    return {"gpu_memory": min(1.0, (total - free + given_back) / total), "gpu_reserved": most / total}
 
 
 def _costs(training: Training, assignment: Assignment) -> dict[str, float]:

@@ -17,7 +17,8 @@ from ray.tune.search import Searcher
 
 from automl.data.store import Store
 from automl.search.ray_session import release_workers
-from automl.search.reasons import DISK_FULL, not_written, worker_end
+from automl.search.reasons import DISK_FULL, not_written, out_of_gpu_memory, worker_end
+from automl.search.sharing import is_part
 from automl.search.standing import Proposal
 from automl.search.trainable import Assignment
 from automl.search.watchdog import stall_reason
@@ -31,14 +32,20 @@ REMEMBERED_TRIALS = 100  # finished trials that Ray Tune keeps
 class Book(Protocol):
     """What hands out trials and hears of them: the ledger of a search, or the list of its finalists."""
 
-    def next(self) -> Proposal | None:
-        """The next trial to run; None where there is none now."""
+    def next(self, *, alone: bool = False) -> Proposal | None:
+        """The next trial to run; None where there is none now. Those of `retry_alone` are given out `alone` only."""
 
     def record(self, number: int, result: Mapping[str, Any]) -> bool:
         """Write the result of an epoch; true if the trial goes on."""
 
     def restart(self, number: int, reason: str) -> bool:
         """A trial lost its worker; true if it is to run again."""
+
+    def retry_alone(self, number: int) -> bool:
+        """A trial ran out of a GPU's memory beside others; true if it is to run again without them."""
+
+    def waiting_alone(self) -> int:
+        """Trials that wait for that."""
 
     def running(self) -> int:
         """Trials that have been given out."""
@@ -48,31 +55,39 @@ class Book(Protocol):
 
 
 class BookSearcher(Searcher):  # type: ignore[misc]
-    """Proposes the book's next trial, never more at once than may run, nor more in all than `limit`."""
+    """Proposes the book's next trial, never more at once than may run, and none any more once it is `over`."""
 
-    def __init__(self, book: Book, assign: Assign, stop: Callable[[str], None], max_concurrent: int) -> None:
+    def __init__(
+        self,
+        book: Book,
+        assign: Assign,
+        stop: Callable[[str], None],
+        max_concurrent: int,
+        over: Callable[[], bool] = lambda: False,
+        *,
+        alone: bool = False,
+    ) -> None:
         super().__init__()
+        self.over = over
+        self.alone = alone
         self.book = book
         self.assign = assign
         self.stop = stop
         self.max_concurrent = max_concurrent
-        self.limit: int | None = None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial's assignment; None while there is none to start; FINISHED after the last has ended."""
-        if self.limit == 0 or self.book.remaining() == 0:
+        if self.over() or self.book.remaining() == 0:
             return str(Searcher.FINISHED)
         if self.book.running() >= self.max_concurrent:
             return None
         try:
-            proposal = self.book.next()
+            proposal = self.book.next(alone=self.alone)
         except OSError as error:
             self.stop(not_written(error))
             return None
         if proposal is None:
             return None
-        if self.limit is not None:
-            self.limit -= 1
         return {"assignment": json.dumps(asdict(self.assign(proposal)))}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -97,14 +112,16 @@ class BookScheduler(FIFOScheduler):  # type: ignore[misc]
         stop: Callable[[str], None],
         on_close: Callable[[int], None],
         out_of_memory: Callable[[BaseException | None], str | None] = lambda error: None,
+        on_epoch: Callable[[Mapping[str, Any], float], None] = lambda result, gpus: None,
     ) -> None:
-        """`out_of_memory` says why a worker died, where it was for its memory."""
+        """`out_of_memory` says why a worker died, where it was for its memory. `on_epoch` hears each result, and how
+        many GPUs the trial has."""
         super().__init__()
+        self.on_epoch = on_epoch
         self.out_of_memory = out_of_memory
         self.book = book
         self.stop = stop
         self.on_close = on_close
-        self.gpu_memory = 0.0  # the largest share of a GPU's memory that a trial has used
         self._workers = 1
         self._held: list[Any] = []
         self._all_started_by: float | None = None
@@ -127,7 +144,7 @@ class BookScheduler(FIFOScheduler):  # type: ignore[misc]
 
     def _has_places(self, trial: Any) -> bool:
         """Whether the several workers of a trial have started, for which it waits after it has started itself."""
-        assignment = Assignment(**json.loads(trial.config["assignment"]))
+        assignment = _assignment(trial)
         now, folder = time.monotonic(), assignment.directory()
         looked, there = self._reserved.get(assignment.number, (-math.inf, False))
         if now - looked >= LOOK_SECONDS:
@@ -151,23 +168,29 @@ class BookScheduler(FIFOScheduler):  # type: ignore[misc]
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Continue or stop."""
-        number = _number(trial)
+        assignment = _assignment(trial)
+        number = assignment.number
         if "interrupted" in result:
             return str(TrialScheduler.CONTINUE)
         if "disk_full" in result:
             self.stop(f"{DISK_FULL}: {result['disk_full']}")
             return str(TrialScheduler.CONTINUE)
-        self.gpu_memory = max(self.gpu_memory, result.get("gpu_memory", 0.0))
+        self.on_epoch(result, _gpus(assignment))
         try:
-            if self.book.record(number, result):
-                return str(TrialScheduler.CONTINUE)
-            self.on_close(number)
+            if not ("out_of_gpu_memory" in result and self._again_alone(assignment)):
+                if self.book.record(number, result):
+                    return str(TrialScheduler.CONTINUE)
+                self.on_close(number)
         except OSError as error:
             self.stop(not_written(error))
         if self._workers_are_starting(tune_controller):
             self._held.append(trial)
             return str(TrialScheduler.NOOP)
         return str(TrialScheduler.STOP)
+
+    def _again_alone(self, assignment: Assignment) -> bool:
+        """Whether a trial that ran out of a GPU's memory had neighbours there, and is to run again without them."""
+        return is_part(_gpus(assignment)) and self.book.retry_alone(assignment.number)
 
     def _workers_are_starting(self, tune_controller: Any) -> bool:
         """Whether a trial that has ended is to keep its worker until the others have started.
@@ -187,13 +210,15 @@ class BookScheduler(FIFOScheduler):  # type: ignore[misc]
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """A worker that died: its trial is run again from its checkpoint, unless it had stalled."""
-        number = _number(trial)
-        folder = Assignment(**json.loads(trial.config["assignment"])).directory()
+        assignment = _assignment(trial)
+        number, folder = assignment.number, assignment.directory()
         release_workers(folder)
         said = getattr(trial.temporary_state, "failure", None)
         hopeless = self.out_of_memory(said) or stall_reason(folder.stalled)
         try:
-            if hopeless:
+            if out_of_gpu_memory(said) and self._again_alone(assignment):
+                again = True
+            elif hopeless:
                 again = self.book.record(number, {"error": hopeless})
             else:
                 again = self.book.restart(number, worker_end(said))
@@ -248,5 +273,10 @@ def _forget_finished(tune_controller: Any) -> None:
         getattr(tune_controller, name, set()).difference_update(finished)
 
 
-def _number(trial: Any) -> int:
-    return int(json.loads(trial.config["assignment"])["number"])
+def _assignment(trial: Any) -> Assignment:
+    return Assignment(**json.loads(trial.config["assignment"]))
+
+
+def _gpus(assignment: Assignment) -> float:
+    """How many GPUs each worker of a trial has."""
+    return assignment.worker_resources.get("GPU", 0.0)

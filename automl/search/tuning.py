@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ray import tune
@@ -12,8 +14,10 @@ from automl.data.private_folder import private_folder
 from automl.search.budget import Stop
 from automl.search.memory_watch import MemoryWatch
 from automl.search.ray_session import PENDING
-from automl.search.resources import Share, packed
-from automl.search.trainable import TrialWorker
+from automl.search.resources import Share
+from automl.search.sharing import Sharing
+from automl.search.standing import Proposal
+from automl.search.trainable import Assignment, TrialWorker
 from automl.search.tune_adapters import Assign, Book, BookScheduler, BookSearcher, Silent
 
 
@@ -22,24 +26,39 @@ def run_trials(
     assign: Assign,
     on_close: Callable[[int], None],
     stop: Stop,
-    share: Share,
+    sharing: Sharing,
     worker: type[TrialWorker],
     memory: MemoryWatch,
 ) -> None:
-    """Give the book's trials to Ray Tune until it has no more or `stop` ends it."""
-    scheduler = BookScheduler(book, stop.request, on_close, memory.reason)
-    if share.measure_first:  # one trial for each GPU tells how many of them fit
-        first = BookSearcher(book, assign, stop.request, share.concurrent)
-        first.limit = share.concurrent
-        _fit(first, scheduler, stop, share, worker)
-        share = packed(share, scheduler.gpu_memory)
-    _fit(BookSearcher(book, assign, stop.request, share.concurrent), scheduler, stop, share, worker)
+    """Give the book's trials to Ray Tune until it has no more or `stop` ends it.
+
+    In one run of Ray Tune all trials have the same share of the machines, which ends where trials are to have another.
+    """
+    scheduler = BookScheduler(book, stop.request, on_close, memory.reason, sharing.report)
+    over = True
+    while over and book.remaining() > 0 and not stop.stop_all():
+        alone = book.waiting_alone() > 0
+        share = sharing.whole() if alone else sharing.share()
+        is_over = partial(_is_over, book, sharing, None if alone else share)
+        assign_share = partial(_assign, assign, share)
+        searcher = BookSearcher(book, assign_share, stop.request, share.concurrent, is_over, alone=alone)
+        _fit(searcher, scheduler, stop, share, worker)
+        over = is_over()
+
+
+def _is_over(book: Book, sharing: Sharing, share: Share | None) -> bool:
+    """Whether trials are to have another share than `share`, or than the whole GPU of those that run alone."""
+    if share is None:
+        return book.waiting_alone() == 0
+    return book.waiting_alone() > 0 or sharing.share() != share
+
+
+def _assign(assign: Assign, share: Share, proposal: Proposal) -> Assignment:
+    return replace(assign(proposal), worker_resources=share.worker_resources())
 
 
 def _fit(searcher: BookSearcher, scheduler: BookScheduler, stop: Stop, share: Share, worker: type[TrialWorker]) -> None:
     """One run of Ray Tune, always a fresh one."""
-    if searcher.book.remaining() == 0 or stop.stop_all():
-        return
     stop.gpus_in_use = lambda: share.gpus and share.gpus * share.workers * scheduler.at_work(share.workers)
     scheduler.begin(searcher.max_concurrent)
     os.environ[PENDING] = str(searcher.max_concurrent)  # else workers start one after the other

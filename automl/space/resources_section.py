@@ -19,7 +19,9 @@ class PerTrial(Section):
     )
     cpus: Annotated[Number, Field(gt=0)] = Field(1.0, description="CPU cores.")
     gpus: NumberOrAuto = Field(
-        0.0, description="GPUs; a fraction shares one; auto measures how many trials fit on one (none without GPUs)."
+        "auto",
+        description="GPUs; a fraction shares one; auto measures how many trials fit on one, and is none where there is "
+        "no GPU (for several workers: fewer GPUs than workers). With 0 a trial sees no GPU.",
     )
     custom: dict[str, Annotated[Number, Field(gt=0)]] = Field(
         default_factory=dict, description="Ray resources that nodes were started with, by name."
@@ -27,7 +29,7 @@ class PerTrial(Section):
 
     @model_validator(mode="after")
     def _whole_gpus(self) -> PerTrial:
-        if self.workers > 1 and self.gpus not in (0, 1):
+        if self.workers > 1 and self.gpus not in (0, 1, "auto"):
             raise PydanticCustomError(
                 "gpus", "each of several workers has one GPU or none; got {gpus}", {"gpus": str(self.gpus)}
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,22 @@ from automl.training.tensor_files import read_header, read_some, read_tensors, r
 CHECK_EVERY = 20  # steps between looks at the loss, the clock and whether to stop
 
 
+_CPU_ONLY: ContextVar[bool] = ContextVar("cpu only", default=False)
+
+
 def default_device() -> torch.device:
     """The GPU that this process may use, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device("cuda" if not _CPU_ONLY.get() and torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def cpu_only(wanted: bool) -> Iterator[None]:
+    """Where it is `wanted`, `default_device` is the CPU for the time of the block."""
+    before = _CPU_ONLY.set(wanted or _CPU_ONLY.get())
+    try:
+        yield
+    finally:
+        _CPU_ONLY.reset(before)
 
 
 def autocast(device: torch.device) -> AbstractContextManager[Any]:

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
+import ray
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from automl.models import FAMILIES
+from automl.results.study import RunRecord
+from automl.search import ray_session
 from automl.search.resources import HEADROOM, Capacity, check_request, packed
+from automl.search.trial import Assignment
 from automl.space import SearchSpec, UserError, parse
+from automl.training.inference import cpu_only, default_device
+from automl.verbs import load_space
+
+SPACES = Path(__file__).parents[2] / "search_spaces"
+
+
+def at_work(gpus: float) -> Assignment:
+    held = {"CPU": 1.0, "GPU": gpus}
+    return Assignment(0, {}, 0, 1, 0, 0, "accuracy", True, "", "", "", "", 1, worker_resources=held)
 
 
 def spec_with(resources: str) -> SearchSpec:
@@ -74,3 +93,83 @@ def test_packed_trials_fit_in_memory_with_headroom_and_fill_what_they_can(
     room = HEADROOM - (each + 1) * gpu_memory
     if limit == "auto" and room > 1e-9 and (each + 1) * gpus <= cpus:
         assert each == 16
+
+
+@pytest.mark.parametrize(
+    ("resources", "capacity", "gpus", "measures"),
+    [
+        ("{}", Capacity(8, 0), 0.0, False),
+        ("{}", Capacity(8, 2), 1.0, True),
+        ("{per_trial: {cpus: 1, gpus: 0}}", Capacity(8, 2), 0.0, False),
+        ("{per_trial: {workers: 2}}", Capacity(8, 0), 0.0, False),
+        ("{per_trial: {workers: 2}}", Capacity(8, 1), 0.0, False),
+        ("{per_trial: {workers: 2, gpus: auto}}", Capacity(8, 3), 1.0, False),
+    ],
+)
+def test_auto_is_the_default(resources: str, capacity: Capacity, gpus: float, measures: bool) -> None:
+    share = check_request(spec_with(resources), capacity)
+    assert (share.gpus, share.measure_first) == (gpus, measures)
+
+
+@pytest.mark.parametrize("path", sorted(SPACES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_spaces_use_the_gpus_that_there_are(path: Path) -> None:
+    spec = load_space(path)
+    assert check_request(spec, Capacity(8, 0)).gpus == 0
+    assert check_request(spec, Capacity(8, 2)).gpus == 1
+
+
+@pytest.mark.parametrize(
+    ("resources", "capacity", "words"),
+    [
+        ("{}", Capacity(2, 0), "2 trials run at once; each has 1 CPU and no GPU"),
+        (
+            "{}",
+            Capacity(2, 1),
+            "1 trial runs at once; each has 1 CPU and 1 GPU, until one has told how many fit on a GPU",
+        ),
+        ("{per_trial: {gpus: 0.25}}", Capacity(8, 2), "8 trials run at once; each has 1 CPU and 0.25 GPU"),
+        (
+            "{per_trial: {workers: 2}}",
+            Capacity(4, 0),
+            "2 trials run at once; each of its 2 workers has 1 CPU and no GPU",
+        ),
+    ],
+)
+def test_check_says_what_runs_at_once(resources: str, capacity: Capacity, words: str) -> None:
+    assert check_request(spec_with(resources), capacity).described() == words
+
+
+@pytest.mark.parametrize(("gpus", "device"), [(0.0, "cpu"), (0.25, "cuda"), (1.0, "cuda")])
+def test_a_worker_without_a_gpu_computes_on_the_cpu(monkeypatch: pytest.MonkeyPatch, gpus: float, device: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert at_work(gpus).device().type == device
+
+
+@pytest.mark.parametrize("gpus", [0.0, 1.0])
+def test_so_does_one_of_several(monkeypatch: pytest.MonkeyPatch, gpus: float) -> None:
+    from automl.search import data_parallel
+
+    monkeypatch.setattr(data_parallel.ray.train.torch, "get_device", lambda: torch.device("cuda:0"))
+    assert data_parallel.worker_device(at_work(gpus)).type == ("cuda" if gpus else "cpu")
+
+
+@pytest.mark.parametrize("gpus", [0, 0.25, "auto", None])
+def test_what_is_measured_at_the_end_has_no_gpu_either(
+    monkeypatch: pytest.MonkeyPatch, gpus: float | str | None
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    manifest: dict[str, Any] = {} if gpus is None else {"gpus_per_trial": gpus}  # an earlier version did not write it
+    record: Any = SimpleNamespace(manifest=manifest)
+    with cpu_only(RunRecord.cpu_only.fget(record)):  # type: ignore[attr-defined]
+        assert default_device().type == ("cpu" if gpus == 0 else "cuda")
+    assert default_device().type == "cuda"
+
+
+@pytest.mark.ray
+def test_processes_see_the_gpus_that_they_were_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of four in name only, as Ray counts them."""
+    monkeypatch.setattr(ray_session, "local_capacity", lambda: Capacity(2, 4))
+    with ray_session.ray_session(None):
+        seen = ray.remote(num_cpus=0)(lambda: os.environ.get("CUDA_VISIBLE_DEVICES"))
+        none, part, whole = ray.get([seen.options(num_gpus=gpus).remote() for gpus in (0, 0.25, 1)])
+    assert none == "" and len(part) == len(whole) == 1
