@@ -201,7 +201,10 @@ def test_the_share_grows_with_the_largest_and_a_trial_is_tried_again_alone(
     assert ledger.journal.trial(20).user_attrs["reason"] == OUT_OF_MEMORY["error"]
 
 
-@pytest.mark.parametrize("stopping", ["none: {max_epochs: 2}", "asha: {max_epochs: 2, promotion: true}"])
+@pytest.mark.parametrize(
+    "stopping",
+    ["none: {max_epochs: 2}", "asha: {max_epochs: 4, grace_period: 2, reduction_factor: 2, promotion: true}"],
+)
 def test_a_resumed_run_remembers_who_is_to_be_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopping: str
 ) -> None:
@@ -210,7 +213,7 @@ def test_a_resumed_run_remembers_who_is_to_be_alone(
     whole = Machine(lambda number: needs.get(number, 0.05))
     run_on(whole, Ledger(open_journal(tmp_path / "whole", mode="max"), spec), spec, monkeypatch)
     assert {number for number, gpus in whole.attempts if gpus == 1.0} >= {2, 3}  # and whom they took it from
-    for stop_after in range(1, len(whole.attempts) + 1):
+    for stop_after in range(1, len(whole.attempts) + 1, 2):
         path = tmp_path / f"{stop_after}"
         first = Machine(whole.needs, stop_after=stop_after)
         with pytest.raises(KeyboardInterrupt):
