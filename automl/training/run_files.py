@@ -157,6 +157,7 @@ class Manifest(_Part):
     floor_error: str = ""
     warm_start: list[str] = []
     named_files: dict[str, str] = {}
+    gpus_per_trial: Amount | Literal["auto"] | None = None
     id: Annotated[str, Field(max_length=200)] = ""
 
     @model_validator(mode="after")
