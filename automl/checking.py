@@ -17,6 +17,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from automl.data.class_counts import count_classes
+from automl.data.found import describe_folders, folder_sentences
 from automl.data.images import choose_image_encoder
 from automl.data.modalities import IMAGE, Modality, modality_of
 from automl.data.sequences import choose_sequence_encoder
@@ -166,6 +167,7 @@ def check_space(spec: SearchSpec, samples: int) -> Checked:
         count_classes(find_files(files), spec.data.label) if isinstance(files, list) else None
         for files in (spec.data.train, spec.data.validation)
     )
+    warnings += folder_sentences(describe_folders(spec.data.model_dump()))
     warnings += foresee(spec, priced, train, validation, local_capacity())
     here = ""
     try:

@@ -24,6 +24,7 @@ from automl.space.printable import Text, cell
 SHOWN_CLASSES = 20
 RANKS = (5, 50, 95, 99)
 UNEVEN = 1.5  # times as many rows, which is worth a word
+WHITE = {"integers": "files of more than 8 bits", "floats": "files of floats", "arrays": "lists"}
 UNITS = {"text": "tokens", "series": "steps"}
 
 
@@ -41,6 +42,7 @@ class DataProfile:
             parts.append(Text(f"the largest class has {times} the train rows of the smallest"))
         if self.content["lengths"]:
             parts += [Text(""), _lengths(self.content)]
+        parts += [Text(line) for line in _found(self.content)]
         parts += [Text(line) for line in _bad_rows(self.content["bad_rows"])]
         parts += [Text(line) for line in _conflicts(self.content["conflicts"]["examples"])]
         parts += [Text(f"warning: {warning}", style="yellow") for warning in self.content["warnings"]]
@@ -72,7 +74,7 @@ def profile_data(spec: SearchSpec) -> DataProfile:
     as_it_comes = {"on_bad_rows": "report", "bad_rows_limit": 1.0, "duplicates": "keep"}
     prepared = _prepare({**data, **as_it_comes}, spec)
     profile = prepared.profile
-    names = ("rows", "classes", "files", "bad_rows", "duplicates", "repeated", "conflicts", "warnings")
+    names = ("rows", "classes", "files", "bad_rows", "duplicates", "repeated", "conflicts", "warnings", "folders")
     return DataProfile(
         {
             "name": spec.name,
@@ -84,6 +86,7 @@ def profile_data(spec: SearchSpec) -> DataProfile:
             "cut": profile.get("cut"),
             "vocabulary": prepared.vocabulary,
             "shape": profile.get("shape"),
+            "white": profile.get("white"),
             "fingerprint": prepared.fingerprint,
         }
     )
@@ -162,6 +165,16 @@ def _lengths(content: Mapping[str, Any]) -> Table:
         f"{found['max']:,}",
     )
     return table
+
+
+def _found(content: Mapping[str, Any]) -> Iterator[str]:
+    """What folders of images have, and by which scale pixels are read that are none of 8 bits."""
+    for folder, found in content["folders"].items():
+        if "images" in found:
+            yield f"\n{folder}: {found['images']:,} images in the folders of {found['classes']:,} classes"
+    for kind, white in (content["white"] or {}).items():
+        if white is not None:
+            yield f"pixels of {WHITE[kind]} go from 0 to {white:g}"
 
 
 def _bad_rows(files: Mapping[str, Any]) -> Iterator[str]:

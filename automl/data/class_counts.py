@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from automl.data.columns import label_column
-from automl.data.image_folder import image_files
+from automl.data.image_folder import survey
 from automl.data.tables import read_batches
 from automl.space import UserError
 
@@ -25,7 +25,7 @@ def count_classes(paths: Sequence[Path], label: str) -> Counter[str] | None:
     try:
         for path in paths:
             if path.is_dir():
-                counts.update(file.parent.name for file in image_files(path))
+                counts.update(survey(path).classes)
                 continue
             for batch in read_batches(path, [label]):
                 labels = label_column(batch.column(0), str(path))

@@ -19,6 +19,7 @@ from automl.data.clean import clean_texts
 from automl.data.dense import DenseRows, join_arrays, join_dense
 from automl.data.images import ImageEncoder
 from automl.data.pieces import PieceEncoder
+from automl.data.pixels import White
 from automl.data.sequences import SequenceEncoder
 from automl.data.tokenizer_file import no_panic, read_tokenizer
 from automl.space.data_section import Clean
@@ -33,6 +34,7 @@ MOST_TOKENS = 10_000_000  # of a text
 MOST_STEPS = 2**24  # numbers of a series, all channels together
 
 DenseEncoder = ImageEncoder | SequenceEncoder
+Above0 = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,16 @@ class Encoder:
         (folder / "encoder.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
+class _White(FixedSettings):
+    integers: Above0 | None
+    floats: Above0 | None
+    arrays: Above0 | None
+
+
 class _ImageSettings(FixedSettings):
     size: Annotated[int, Field(ge=1, le=MOST_SIDE)]
     channels: Literal[1, 3]
+    white: _White | None = None
 
 
 class _SeriesSettings(FixedSettings):
@@ -144,7 +153,8 @@ def load_encoder(folder: Path) -> Encoder | DenseEncoder:
     settings = read_json_file(path, MOST_JSON)
     if isinstance(settings, dict) and "image" in settings:
         image = validated(settings, _OfImages, path).image
-        return ImageEncoder(image.size, image.channels)
+        white = None if image.white is None else White(**image.white.model_dump())
+        return ImageEncoder(image.size, image.channels, white)
     if isinstance(settings, dict) and "series" in settings:
         series = validated(settings, _OfSeries, path).series
         return SequenceEncoder(series.max_length, series.channels)

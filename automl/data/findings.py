@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from automl.data.clean import normalise_space
+from automl.data.found import folder_sentences
 from automl.data.modalities import Modality
 from automl.space.errors import is_number
 
@@ -23,6 +24,7 @@ def findings(profile: Mapping[str, Any], kind: Modality) -> list[str]:
         *_about_labels(profile["classes"]["train"]),
         *_about_classes(profile["classes"]),
         *_about_bad_rows(profile),
+        *folder_sentences(profile["folders"]),
     ]
 
 

@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 
 from automl.data.clean import normalise_space
 from automl.data.columns import blank, no_text, text_column
-from automl.data.images import NO_IMAGE, UNREADABLE, read_images
-from automl.data.sequences import NO_NUMBERS, NO_SERIES, read_series
+from automl.data.images import FAULTS, explain_image, read_images
+from automl.data.sequences import NO_NUMBERS, NO_SERIES, explain_series, read_series
 
 NO_TEXT, NOT_TEXT, LONG_TEXT = "no text", "something else than text", "a text of more than 8 MiB"
 MOST_TEXT_BYTES = 8 * 1024 * 1024  # in UTF-8; whatever is done to a text takes time and memory as its length
@@ -42,6 +42,8 @@ class Modality:
     """The reasons for which inputs cannot be used."""
     sameness: Callable[[Any], bytes]
     """What two inputs have in common that count as the same."""
+    explain: Callable[[Any], str]
+    """What there is to say, in a few words, of a cell whose input cannot be used, beside the reason."""
 
 
 def _read_texts(column: pa.Array, place: str) -> tuple[pa.Array, dict[str, npt.NDArray[np.bool_]]]:
@@ -69,6 +71,7 @@ TEXT = Modality(
     read=_read_texts,
     faults=(NOT_TEXT, NO_TEXT, LONG_TEXT),
     sameness=_same_text,
+    explain=lambda cell: "",
 )
 IMAGE = Modality(
     name="image",
@@ -76,8 +79,9 @@ IMAGE = Modality(
     type=pa.large_binary(),
     settings=("size", "colour"),
     read=read_images,
-    faults=(NO_IMAGE, UNREADABLE),
+    faults=FAULTS,
     sameness=bytes,
+    explain=explain_image,
 )
 SERIES = Modality(
     name="series",
@@ -87,6 +91,7 @@ SERIES = Modality(
     read=read_series,
     faults=(NO_SERIES, NO_NUMBERS),
     sameness=bytes,
+    explain=explain_series,
 )
 MODALITIES = {kind.name: kind for kind in (TEXT, IMAGE, SERIES)}
 

@@ -16,10 +16,10 @@ from filelock import FileLock
 from automl.data.dense import DenseRows, open_dense
 from automl.data.encode import DenseEncoder, Encoder, Rows, load_encoder
 from automl.data.files import make_private, remove_leftovers, replace_folder
-from automl.data.fingerprint import changed_data, digest_settings, file_digest, fingerprint_files
+from automl.data.fingerprint import SPLITS, changed_data, digest_settings, file_digest, fingerprint_files
 from automl.data.formats import table_format
 from automl.data.image_folder import IMAGE_FOLDER
-from automl.data.images import choose_image_encoder, write_images
+from automl.data.images import ImageEncoder, choose_image_encoder, write_images
 from automl.data.modalities import modality_of
 from automl.data.parts import map_split, open_split, read_inputs
 from automl.data.sequences import choose_sequence_encoder, write_series
@@ -33,7 +33,7 @@ from automl.data.workers import Workers, workers
 from automl.space import UserError
 from automl.space.urls import redacted
 
-FORMAT = 5  # raise it when what is written changes, so that old preparations are not taken for new ones
+FORMAT = 6  # raise it when what is written changes, so that old preparations are not taken for new ones
 WHOLE = "files.json"
 LOOKED_AT = 2000  # train rows, for the size of images and the length of series
 CHUNK_ROWS = 256
@@ -133,6 +133,10 @@ def prepare(
         if known is not None:
             require_known(data, cache, known, fetch=fetch)
         write_source(data, seed, folder, workers)
+        if not any(is_url(each) for split in SPLITS if isinstance(data[split], list) for each in data[split]):
+            now = fingerprint_files(data, cache)  # cheap: what has not changed is not read again
+            if now != files:
+                raise UserError("the data files changed while they were read; try again when they are whole")
 
     try:
         make_private(cache)  # data may be for its user only
@@ -149,7 +153,7 @@ def prepare(
             _once(path, lambda folder: _write_dense(*_DENSE[kind.name], settings, source, folder), shared)
         described = json.loads((path / "prepared.json").read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"cannot keep prepared data in {cache}: {error}") from error
+        raise not_kept(cache, error) from error
     return Prepared(
         path, source, key, tuple(described["classes"]), described["vocabulary"], described["profile"], files
     )
@@ -165,9 +169,20 @@ def _keys(data: Mapping[str, Any], seed: int, files: str) -> tuple[str, str]:
     return source, digest_settings({"format": FORMAT, "source": source, **settings})
 
 
+def not_kept(cache: Path, error: OSError) -> UserError:
+    """The error of a cache that cannot be written to."""
+    return UserError(
+        f"cannot keep prepared data in {cache}: {error.strerror or error}; set the environment variable "
+        "AUTOML_CACHE to a folder that can be written to"
+    )
+
+
 def known_files(data: Mapping[str, Any], *, seed: int, cache: Path, fingerprint: str) -> str | None:
     """The digest of the content of the files that `data` names, if data prepared from them has this `fingerprint`."""
-    make_private(cache)
+    try:
+        make_private(cache)
+    except OSError as error:
+        raise not_kept(cache, error) from error
     files = fingerprint_files(data, cache)
     return files if _keys(data, seed, files)[1] == fingerprint else None
 
@@ -228,6 +243,8 @@ def _write_dense(
             described["profile"] |= {"mean": mean.tolist(), "deviation": deviation.tolist()}
     described["vocabulary"] = 0
     described["profile"] |= {"shape": encoder.shape}
+    if isinstance(encoder, ImageEncoder) and encoder.white is not None:
+        described["profile"]["white"] = encoder.white.as_json()
     (folder / "prepared.json").write_text(json.dumps(described, indent=2, ensure_ascii=False), encoding="utf-8")
 
 

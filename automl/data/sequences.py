@@ -85,6 +85,27 @@ def read_series(column: pa.Array, place: str) -> tuple[pa.Array, dict[str, npt.N
     }
 
 
+def explain_series(value: Any) -> str:
+    """Why a cell is no series of finite numbers; nothing where it is empty."""
+    if isinstance(value, str):
+        parsed = _parsed(value)
+        if parsed is value:
+            return "no list"
+        value = parsed
+    if value is None or value == []:
+        return ""
+    try:
+        steps = np.asarray(value)
+    except (ValueError, TypeError):
+        return "its steps have different numbers of channels"
+    if steps.ndim not in (1, 2):
+        return "no list of numbers, nor of lists of numbers"
+    for number, step in enumerate(value, start=1):
+        if _steps([step]) is None:
+            return f"step {number} is {str(step)[:20]}"
+    return ""
+
+
 def pack(steps: npt.NDArray[np.float32]) -> bytes:
     """A series float32 [steps, channels] as bytes: the number of channels as int32, then the numbers."""
     return np.int32(steps.shape[1]).tobytes() + steps.tobytes()

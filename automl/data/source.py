@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from automl.data.findings import findings
+from automl.data.found import describe_folders, folder_sentences
 from automl.data.modalities import Modality, modality_of
 from automl.data.parts import open_split, parts_of
 from automl.data.repeats import Conflicts, count_repeats, find_conflicts, first_ones, hash_inputs
@@ -42,9 +43,14 @@ def write_source(data: Mapping[str, Any], seed: int, folder: Path, workers: Work
     files: dict[str, dict[str, Any]] = {}
     names: dict[str, int] = {}
     staged = {"train": stage(data, "train", names, files, folder)}
+    if not names:
+        raise UserError(f"the training data has no usable row{left_out(files, 'train')}{_folders(data)}")
     if len(names) < 2:
-        only = f"one class only: {next(iter(names))!r}" if names else "no usable row"
-        raise UserError(f"the training data has {only}; expected at least two classes in column {data['label']!r}")
+        rest = f" of the rows that can be used{why}" if (why := left_out(files, "train")) else ""
+        raise UserError(
+            f"the training data has one class only: {next(iter(names))!r}{rest}; expected at least two classes in "
+            f"column {data['label']!r}{_folders(data)}"
+        )
     for split in ("validation", "test"):
         if isinstance(data[split], list):
             staged[split] = stage(data, split, names, files, folder)
@@ -71,12 +77,13 @@ def write_source(data: Mapping[str, Any], seed: int, folder: Path, workers: Work
         path.unlink()
     for split, found in counts.items():
         if sum(found) == 0:
-            why = _why_none(data) if split not in staged else _left_out(files, split)
+            why = _why_none(data) if split not in staged else left_out(files, split)
             raise UserError(f"the {split} data has no usable row{why}")
     profile: dict[str, Any] = {
         "rows": {split: sum(found) for split, found in counts.items()},
         "classes": {split: dict(zip(classes, found, strict=True)) for split, found in counts.items()},
         "files": files,
+        "folders": describe_folders(data),
         "bad_rows": {file: noted for file, noted in files.items() if noted["counts"]},
         "duplicates": {"train": within["train"], **across},
         "repeated": within,
@@ -124,10 +131,23 @@ def _why_none(data: Mapping[str, Any]) -> str:
     return ": every class has one row only"
 
 
-def _left_out(files: Mapping[str, Mapping[str, Any]], split: str) -> str:
-    """Why rows of a split's own files were left out."""
-    counts = sum((Counter(file["counts"]) for file in files.values() if file["split"] == split), Counter[str]())
-    return f": {'; '.join(f'{count:,} with {reason}' for reason, count in counts.items())}" if counts else ""
+def left_out(files: Mapping[str, Mapping[str, Any]], split: str) -> str:
+    """Why rows of a split's own files were left out, with the first one of each reason."""
+    of_split = [(path, noted) for path, noted in files.items() if noted["split"] == split]
+    counts = sum((Counter(noted["counts"]) for _, noted in of_split), Counter[str]())
+    parts = []
+    for reason, count in counts.items():
+        path, noted = next((path, noted) for path, noted in of_split if reason in noted["counts"])
+        first = noted["details"][reason][0] or noted["examples"][reason][0]
+        where = f"row {noted['first_rows'][reason][0]:,} of {path}"
+        parts.append(f"{count:,} with {reason} (first {where}{f': {first}' if first else ''})")
+    return f": {'; '.join(parts)}" if parts else ""
+
+
+def _folders(data: Mapping[str, Any]) -> str:
+    """What is to say about the folders of train where that explains which classes there are."""
+    sentences = list(folder_sentences(describe_folders({**data, "validation": None, "test": None})))
+    return "".join(f"; {sentence}" for sentence in sentences)
 
 
 def _conflict_examples(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
-from automl.data.columns import blank, label_column, no_label, shown
+from automl.data.columns import as_text, blank, label_column, no_label, shown
 from automl.data.damaged import read_undamaged
 from automl.data.modalities import Modality, modality_of
 from automl.data.parts import PART_ROWS
@@ -24,6 +25,7 @@ from automl.space import UserError
 
 SHOWN = 5  # examples of what is wrong with a file
 SHOWN_CHARACTERS = 60
+DETAIL_CHARACTERS = 200
 NO_LABEL, NOT_LABEL = "no label", "something else than a label"
 UNKNOWN_LABEL = "a label that the training data does not have"
 
@@ -40,21 +42,25 @@ class BadRows:
     counts: Counter[str] = field(default_factory=Counter)
     first_rows: dict[str, list[int]] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
+    details: dict[str, list[str]] = field(default_factory=dict)
+    """What the modality says of the rows in `first_rows`, empty where it says nothing."""
     unknown_labels: list[str] = field(default_factory=list)
 
     def note(self, reason: str, row: int, content: str) -> None:
         """Count one row, by its number (from 0)."""
         self.rows += 1
-        self.note_all(reason, np.array([row]), lambda place: content)
+        self.note_all(reason, np.array([row]), lambda place: (content, ""))
 
-    def note_all(self, reason: str, rows: npt.NDArray[np.int64], content: Callable[[int], str]) -> None:
-        """Count row numbers (from 0), of which `content` says, by their place among them, what they have."""
+    def note_all(self, reason: str, rows: npt.NDArray[np.int64], content: Callable[[int], tuple[str, str]]) -> None:
+        """Count row numbers (from 0), of which `content` says, by their place among them, what they have, in detail."""
         if len(rows):
             self.counts[reason] += len(rows)
             rows_shown = self.first_rows.setdefault(reason, [])
             for place, row in enumerate(rows[: SHOWN - len(rows_shown)]):
                 rows_shown.append(int(row) + 1)
-                self.examples.setdefault(reason, []).append(shortened(content(place)))
+                example, detail = content(place)
+                self.examples.setdefault(reason, []).append(shortened(detail or example))
+                self.details.setdefault(reason, []).append(" ".join(detail.split())[:DETAIL_CHARACTERS])
 
     def described(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -63,6 +69,7 @@ class BadRows:
             "counts": dict(self.counts),
             "first_rows": self.first_rows,
             "examples": self.examples,
+            "details": self.details,
             "unknown_labels": self.unknown_labels,
         }
 
@@ -86,7 +93,8 @@ def stage(data: Mapping[str, Any], split: str, names: Names, found: dict[str, di
             noted = BadRows()
             there = column_names(file, damaged=damaged)
             columns = input_columns(file, kind, data[kind.name], there, others) if there else []
-            batches = _numbered(file, list(dict.fromkeys([*columns, *others])), data, noted)
+            columns = [*columns, *others, *(["file"] if file.is_dir() else [])]
+            batches = _numbered(file, list(dict.fromkeys(columns)), data, noted)
             for batch in _usable(file, batches, data, key, names, split == "train", noted):
                 for start in range(0, batch.num_rows, PART_ROWS):
                     writer.write_batch(batch.slice(start, PART_ROWS))
@@ -120,7 +128,8 @@ def _usable(
         unusable = {**unusable, NOT_LABEL: no_label(batch.column(label)), NO_LABEL: blank(labels), **no_key}
         usable = np.ones(batch.num_rows, dtype=bool)
         for reason, those in unusable.items():
-            _note(noted, reason, those & usable, rows, batch)
+            cells = column if reason in kind.faults else None
+            _note(noted, reason, those & usable, rows, batch, partial(_detail, file, kind, batch, cells))
             usable &= ~those
         encoded = labels.filter(pa.array(usable)).dictionary_encode()
         found = encoded.dictionary.to_pylist()
@@ -130,7 +139,7 @@ def _usable(
         numbers = np.array([names.get(name, -1) for name in found], dtype=np.int32)
         codes = np.full(batch.num_rows, -1, dtype=np.int32)
         codes[usable] = numbers[encoded.indices.to_numpy(zero_copy_only=False)]
-        _note(noted, UNKNOWN_LABEL, usable & (codes < 0), rows, batch)
+        _note(noted, UNKNOWN_LABEL, usable & (codes < 0), rows, batch, partial(_detail, file, kind, batch, None))
         unknown = [name for name in found if name not in names and name not in noted.unknown_labels]
         noted.unknown_labels.extend(unknown[: SHOWN - len(noted.unknown_labels)])
         whole = pa.record_batch([inputs, pa.array(codes), keys], schema=schema)
@@ -157,6 +166,9 @@ def _complaint(file: Path, noted: BadRows, data: Mapping[str, Any]) -> str:
         where = f" in column {columns[reason]!r}" if reason in columns else ""
         more = ", ..." if count > SHOWN else ""
         rows = f"row{'' if count == 1 else 's'} {', '.join(map(str, noted.first_rows[reason]))}{more}"
+        if any(details := noted.details[reason]):
+            rows = "; ".join(f"row {row}: {each}" for row, each in zip(noted.first_rows[reason], details, strict=True))
+            rows += more
         names = f": {', '.join(map(repr, noted.unknown_labels))}" if reason == UNKNOWN_LABEL else ""
         parts.append(f"{count:,} with {reason}{where} ({rows}{names})")
     return f"{file} has rows that cannot be used: {'; '.join(parts)}"
@@ -191,9 +203,24 @@ def _note(
     those: npt.NDArray[np.bool_],
     rows: npt.NDArray[np.int64],
     batch: pa.RecordBatch,
+    detail: Callable[[int], str],
 ) -> None:
     places = np.flatnonzero(those)
-    noted.note_all(reason, rows[places], lambda place: shown(batch, int(places[place])))
+    noted.note_all(reason, rows[places], lambda place: (_shown(batch, int(places[place])), detail(int(places[place]))))
+
+
+def _shown(batch: pa.RecordBatch, row: int) -> str:
+    """A row for people; of bytes, which say nothing to them, there are none."""
+    kinds = (pa.types.is_binary, pa.types.is_large_binary)
+    names = [each.name for each in batch.schema if not any(is_(each.type) for is_ in kinds)]
+    return shown(batch.select(names), row) if names else ""
+
+
+def _detail(file: Path, kind: Modality, batch: pa.RecordBatch, cells: pa.Array | None, row: int) -> str:
+    """What the modality says of a cell; of a folder of images the path of the file."""
+    if file.is_dir():
+        return kind.explain(str(file / batch.column("file")[row].as_py())) if cells is not None else ""
+    return "" if cells is None else kind.explain(as_text(cells)[row].as_py())
 
 
 def shortened(content: str) -> str:

@@ -18,8 +18,9 @@ import pyarrow.ipc
 import pyarrow.parquet
 
 from automl.data.files import replace_atomically
+from automl.data.folders import Unused, walk
 from automl.data.formats import FORMATS, delimiter, is_table, lines_of, open_text, packing, table_format
-from automl.data.image_folder import IMAGE_FOLDER, image_files, is_image, read_image_folder
+from automl.data.image_folder import IMAGE_FOLDER, is_image, read_image_folder
 from automl.data.remote import fetch_files, fetch_folder, find_remote, is_glob, path_of
 from automl.data.store import is_url
 from automl.data.text_tables import BATCH_ROWS, csv_names, json_names, read_csv, read_json_lines
@@ -44,12 +45,7 @@ def find_files(paths: Sequence[str]) -> list[Path]:
                 raise UserError(f"no file matches {text}")
             found.extend(matches)
         elif path.is_dir():
-            inside = sorted(entry for entry in path.rglob("*") if entry.is_file() and is_table(entry))
-            if not inside and next(image_files(path), None) is not None:
-                inside = [path]
-            if not inside:
-                raise UserError(f"the folder {text} has no file that ends in {', '.join(FORMATS)}")
-            found.extend(inside)
+            found.extend(_files_in(path))
         elif path.is_file():
             found.append(path)
         else:
@@ -57,6 +53,31 @@ def find_files(paths: Sequence[str]) -> list[Path]:
     for path in found:
         table_format(path)
     return list(dict.fromkeys(found))
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """The tables below a folder, or the folder itself where it has images instead."""
+    endings: dict[str, int] = {}
+    tables = []
+    for file in walk(folder, Unused()):
+        if is_table_below(file):
+            tables.append(folder / file)
+        ending = file.suffix.lower() or "no ending"
+        endings[ending] = endings.get(ending, 0) + 1
+    if tables:
+        return tables
+    if any(is_image(Path(f"x{ending}")) for ending in endings):
+        return [folder]
+    there = ", ".join(f"{count:,} with {ending}" for ending, count in list(endings.items())[:5])
+    raise UserError(
+        f"the folder {folder} has no file that ends in {', '.join(FORMATS)}, nor an image"
+        f" (it has {f'files: {there}' if there else 'no file'})"
+    )
+
+
+def is_table_below(file: Path) -> bool:
+    """Whether a file of a folder, relative to it, is a table, neither it nor a folder on the way there hidden."""
+    return is_table(file) and not any(part.startswith((".", "_")) for part in file.parts)
 
 
 def column_names(path: Path, *, damaged: bool = False) -> list[str]:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from PIL import Image
 
 from automl.data import Prepared
-from automl.data.encode import DenseEncoder
+from automl.data.images import ImageEncoder
 from automl.data.modalities import modality_of
 from automl.data.parts import open_split
 from automl.data.sequences import unpack
@@ -159,8 +159,8 @@ def _shown(each: Any, kind: str, prepared: Prepared) -> dict[str, Any]:
         return {"text": text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]} ..."}
     if kind == "image":
         encoder = prepared.encoder()
-        assert isinstance(encoder, DenseEncoder)
-        return {"image": _png(encoder.encode([each]).values[0])}
+        assert isinstance(encoder, ImageEncoder)
+        return {"image": _png(encoder.encode([each], others=[]).values[0])}
     steps = unpack(each)[:, :MOST_CHANNELS]
     steps = steps[:: -(-len(steps) // MOST_STEPS)]
     width = np.ptp(steps) or 1.0

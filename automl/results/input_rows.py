@@ -228,8 +228,10 @@ def _json_row(line: str, column: Column, modality: Modality) -> tuple[str, str |
         text = join_cells([row[name] for channel in found for name in channel], len(found))
     else:
         text = row.get(column)
-    if modality is MODALITIES["series"] and isinstance(text, list):
+    if modality is not MODALITIES["text"] and isinstance(text, list):
         text = json.dumps(text)
+    if modality is MODALITIES["image"] and isinstance(text, dict):
+        text = text.get("path")
     if text is not None and not isinstance(text, str):
         return line, None, f"expected text, found {_said(text)}"
     return (line, text, None) if text and text.strip() else (line, None, NO_TEXT)

@@ -77,7 +77,8 @@ class Model:
     def predict_probabilities(self, inputs: Sequence[Any]) -> npt.NDArray[np.float32]:
         """Calibrated probabilities float32 [inputs, classes], those of the members averaged.
 
-        Inputs are raw texts, the bytes of image files, or series, [steps] or [steps, channels] of numbers.
+        Inputs are raw texts; images: the bytes of a file, its path, or pixels, [height, width] or [height, width,
+        channels] of numbers; or series, [steps] or [steps, channels] of numbers.
         """
         found = [np.zeros((0, len(self.classes)), dtype=np.float32)]
         found += [

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from automl.data.found import folder_sentences
 
 MOST_CLASSES = 30
 SPLITS = ("train", "validation", "test")
@@ -66,4 +69,11 @@ def _facts(profile: Mapping[str, Any]) -> dict[str, str]:
         facts["Channels"] = ", ".join(f"mean {each:.3g}, deviation {spread:.3g}" for each, spread in pairs)
     if again := profile.get("duplicates", {}).get("train"):
         facts["Repeated"] = f"{again:,} train rows hold the same as another"
+    if unused := list(folder_sentences(profile.get("folders", {}))):
+        facts["Folders"] = "; ".join(unused)
+    bad = Counter[str]()
+    for noted in profile.get("bad_rows", {}).values():
+        bad += Counter(noted["counts"])
+    if bad:
+        facts["Left out"] = "; ".join(f"{count:,} rows with {reason}" for reason, count in bad.items())
     return facts
