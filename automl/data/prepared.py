@@ -189,6 +189,13 @@ def known_files(data: Mapping[str, Any], *, seed: int, cache: Path, fingerprint:
 
 def require_known(data: Mapping[str, Any], cache: Path, known: str, *, fetch: bool) -> None:
     """Raise UserError where files may not be fetched, or do not hold what they held."""
+    require_allowed(data, fetch=fetch)
+    if (now := fingerprint_files(data, cache)) != known:
+        raise changed_data(data, known, now)
+
+
+def require_allowed(data: Mapping[str, Any], *, fetch: bool) -> None:
+    """Raise UserError where files lie at a URL, or are images that a table names by paths, and may not be fetched."""
     named = [each for split in ("train", "validation", "test") if isinstance(data[split], list) for each in data[split]]
     at_url = next((each for each in named if is_url(each)), None)
     if at_url is not None and not fetch:
@@ -196,8 +203,6 @@ def require_known(data: Mapping[str, Any], cache: Path, known: str, *, fetch: bo
     local = find_files([each for each in named if not is_url(each)])
     if modality_of(data).name == "image" and not fetch and any(table_format(each) != IMAGE_FOLDER for each in local):
         raise UserError(f"{local[0]} may name images by their paths, and files that a run names are not read")
-    if (now := fingerprint_files(data, cache)) != known:
-        raise changed_data(data, known, now)
 
 
 def _once(path: Path, write: Callable[[Path], None], shared: str | None) -> None:

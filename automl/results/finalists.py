@@ -16,7 +16,7 @@ from torch import nn
 
 from automl.data import Prepared, prepare
 from automl.data.fingerprint import ChangedDataError, changed_data, fingerprint_files
-from automl.data.prepared import known_files, require_known
+from automl.data.prepared import known_files, require_allowed, require_known
 from automl.data.remote import cache_directory
 from automl.data.store import is_url
 from automl.results.calibration import calibrate, fit_temperature
@@ -317,14 +317,15 @@ def prepared_data(record: RunRecord, config: Mapping[str, Any]) -> Prepared:
     says by a digest which nobody knows who does not have them; at URLs only where the user allows it (`Allowed`).
     Raises UserError where the data is not there.
     """
-    manifest, fetch, cache = record.manifest, record.directory.allowed.data, cache_directory()
+    manifest, fetch, cache = record.manifest, record.directory.allowed.data, cache_directory().absolute()
     there = Path(manifest["working_directory"])
     data, seed = _from(there, config["data"]), manifest["seed"]
     try:
-        known = manifest["data"].get("files") or _known_files(record, data, fetch=fetch)
-        if (there / manifest["prepared"]).parent.resolve() != cache.resolve():
-            require_known(data, cache, known, fetch=fetch)  # it was made with another cache, so this one does not count
+        elsewhere = (there / manifest["prepared"]).parent.resolve() != cache.resolve()
         with chdir(there) if fetch and there.is_dir() else nullcontext():  # from where a table names its images
+            known = manifest["data"].get("files") or _known_files(record, data, fetch=fetch)
+            if elsewhere:
+                require_known(data, cache, known, fetch=fetch)  # made with another cache, so this one does not count
             return prepare(data, seed=seed, cache=cache, known=known, fetch=fetch)
     except ChangedDataError as error:
         raise ChangedDataError(f"this needs the data of {record.directory.path}: {error}") from error
@@ -347,6 +348,7 @@ def _known_files(record: RunRecord, data: Mapping[str, Any], *, fetch: bool) -> 
             is_url(each) for split in DATA_SPLITS if isinstance(section[split], list) for each in section[split]
         ):
             raise UserError("it lies at a URL")
+        require_allowed(section, fetch=fetch)
         fingerprint = record.manifest["data"]["fingerprint"]
         files = known_files(section, seed=record.manifest["seed"], cache=cache_directory(), fingerprint=fingerprint)
         if files is not None:
