@@ -30,6 +30,8 @@ os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")
 
 import ray.train.torch
 
+from automl.search.loopback_workers import PrivateTorchConfig
+
 HEAD_RESOURCE = "node:__internal_head__"
 POLL_SECONDS = 0.5
 CLOSE_SECONDS = 60.0  # for workers to end after a trial
@@ -91,6 +93,7 @@ def torch_trainer(
     return ray.train.torch.TorchTrainer(
         loop,
         train_loop_config={"assignment": json.dumps(asdict(assignment)), **config},
+        torch_config=PrivateTorchConfig(),
         scaling_config=ray.train.ScalingConfig(
             num_workers=assignment.workers,
             use_gpu=assignment.worker_resources["GPU"] > 0,

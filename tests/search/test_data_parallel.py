@@ -97,3 +97,34 @@ def test_single_workers_do_not_pay_for_it() -> None:
     loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
     assert "automl.search.trainable" in loaded
     assert not {"automl.search.data_parallel", "ray.train.torch"} & set(loaded)
+
+
+@pytest.mark.ray
+def test_workers_of_a_trial_listen_on_loopback_alone(tmp_path: Path) -> None:
+    """PyTorch's store, which wants no token, listens on all interfaces by itself."""
+    import ray.train.torch
+
+    from automl.search.loopback_workers import PrivateTorchConfig
+
+    def listen(config: dict[str, Any]) -> None:
+        import psutil
+        import torch.distributed
+
+        total = torch.ones(1)
+        torch.distributed.all_reduce(total)
+        rank = torch.distributed.get_rank()
+        found = [each.laddr.ip for each in psutil.Process().net_connections() if each.status == psutil.CONN_LISTEN]
+        Path(config["folder"], f"{rank}.json").write_text(json.dumps({"total": total.item(), "listens": found}))
+
+    with engine.ray_session(None):
+        ray.train.torch.TorchTrainer(
+            listen,
+            train_loop_config={"folder": str(tmp_path)},
+            torch_config=PrivateTorchConfig(),
+            scaling_config=ray.train.ScalingConfig(num_workers=2, resources_per_worker={"CPU": 0.5}),
+            run_config=ray.train.RunConfig(name="workers", storage_path=str(tmp_path / "ray")),
+        ).fit()
+    for rank in range(2):
+        said = json.loads((tmp_path / f"{rank}.json").read_text())
+        assert said["total"] == 2.0 and said["listens"]
+        assert {address.removeprefix("::ffff:") for address in said["listens"]} == {"127.0.0.1"}
