@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -77,7 +76,11 @@ def _side(record: RunRecord) -> Side:
     alone = f"trial {best.number}, {best.family}"
     return Side(
         run=record.directory.name,
-        best=f"average of {len(record.ensemble['members'])} trials" if record.ensemble else alone,
+        best="the linear floor"
+        if record.linear
+        else f"average of {len(record.ensemble['members'])} trials"
+        if record.ensemble
+        else alone,
         validation=(figures["validation"] or {}).get(record.metric),
         test=(figures["test"] or {}).get(record.metric),
         trials=record.manifest["used"]["trials"],
@@ -93,8 +96,8 @@ def _same_rows(split: str, runs: tuple[RunRecord, RunRecord], kept: tuple[Predic
 
 
 def _of_best(record: RunRecord, kept: Predictions, split: str) -> Probabilities | None:
-    """What the best model, a trial or the ensemble, says of the rows of a split; None where that was not kept."""
-    made_of: Mapping[str, Any] = record.ensemble or {"members": [record.ranked[0].number], "linear": False}
+    """What the best model, a trial, the ensemble or the linear floor, says of a split; None where that was not kept."""
+    made_of = record.made_of
     said = kept.said.get(split, {})
     names = [str(number) for number in made_of["members"]]
     if not {*names, *([LINEAR] if made_of["linear"] else [])} <= said.keys():

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from automl.data import DenseRows, Prepared, Rows
 from automl.data.files import replace_folder, require_replaceable
 from automl.models import build, can_be_narrowed, lexicon_of, narrow
-from automl.results.calibration import calibrate, fit_temperature
+from automl.results.calibration import calibrate, calibrated_figures, fit_temperature
 from automl.results.finalists import prepared_data
 from automl.results.package import load_model
+from automl.results.package_config import OF_NETWORKS
 from automl.results.study import RunRecord, TrialRecord
 from automl.space import UserError
 from automl.space.urls import redacted_values
@@ -114,7 +115,8 @@ def compress(
     that share of the features of each layer, also in eight bits. Pruned ones are trained on for `epochs`, with what the
     best model says of the train rows beside the labels. Each is a model directory as `automl predict` takes it,
     calibrated anew. Of those that lose at most `tolerance` on validation the one with the least bytes times
-    milliseconds is recommended. Of an ensemble it is the first member that is made smaller. Raises UserError where the
+    milliseconds is recommended. Of an ensemble it is the first member that is made smaller, and where the linear floor
+    is the best model, the best trial. Raises UserError where the
     run has no weights, its data has gone, or its model is of a user's own family that `families` does not name.
     """
     best = next((trial for trial in record.ranked if record.has_weights(trial)), None)
@@ -122,6 +124,8 @@ def compress(
         raise UserError(f"the run {record.directory.path} has no best model yet: no trial has ended")
     require_replaceable(output, record.directory.compressed_record.name)
     prepared = prepared_data(record, best.config)
+    if record.linear:
+        tell(f"the best model is the linear floor, which is no network; trial {best.number}, the best, is made smaller")
     tell(f"asking the best model about {record.manifest['data']['profile']['rows']['train']:,} train rows")
     with cpu_only(record.cpu_only):
         model = load_model(record.directory.best_model, families)
@@ -184,7 +188,8 @@ def _measured(
     subject: _Subject, name: str, how: str, module: nn.Module, model: Mapping[str, Any], folder: Path | None
 ) -> Variant:
     """Measure a network, and complete its folder as a model directory where it has one."""
-    record, figures, temperature = subject.record, {}, 1.0
+    record, temperature = subject.record, 1.0
+    figures: dict[str, dict[str, float]] = {}
     for split in ("validation", "test"):
         rows = subject.rows(split)
         if rows is None:
@@ -193,7 +198,9 @@ def _measured(
             said = predict_probabilities(module, rows, device=next(module.parameters()).device)
         if split == "validation":
             temperature = fit_temperature(said, rows.labels)
-        figures[split] = compute_metrics(calibrate(said, temperature), rows.labels)
+            figures[split], _ = calibrated_figures(said, rows.labels, temperature)
+        else:
+            figures[split] = compute_metrics(calibrate(said, temperature), rows.labels)
         figures[split][record.metric] = compute_metrics(said, rows.labels)[record.metric]
     weights = folder / "model.safetensors" if folder else record.directory.trial(subject.trial.number).weights
     if folder is not None:
@@ -205,6 +212,7 @@ def _measured(
         }
         described = read_json(record.directory.best_model / "config.json")
         changed = {"members": [part], "linear": None, "temperature": temperature, "compressed": how}
+        changed |= {"format_version": OF_NETWORKS}
         write_json(folder / "config.json", {**described, **changed})
         write_json(folder / "metrics.json", {"test": None, **figures})
         card = f"# {record.manifest['name']}, compressed: {how}\n\nMade of trial {subject.trial.number} of the run "

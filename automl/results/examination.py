@@ -20,7 +20,7 @@ from automl.data.images import ImageEncoder
 from automl.data.modalities import modality_of
 from automl.data.parts import open_split
 from automl.data.sequences import unpack
-from automl.results.calibration import calibrate
+from automl.results.calibration import calibrate, calibrate_out_of_fold
 from automl.results.finalists import prepared_data
 from automl.results.intervals import wilson_interval
 from automl.results.predictions import LINEAR, average, read_predictions
@@ -52,7 +52,7 @@ def examine(record: RunRecord) -> None:
         run.examination.unlink(missing_ok=True)
         return
     try:
-        best = next(trial for trial in record.ranked if str(trial.number) == members[0])
+        best = next(trial for trial in record.ranked if members[0] in (str(trial.number), LINEAR))
         prepared = prepared_data(record, best.config)
     except UserError:
         if run.examination.exists() and read_examination(record) is None:
@@ -62,12 +62,14 @@ def examine(record: RunRecord) -> None:
     together = average(networks, said[LINEAR] if LINEAR in members else None)
     probabilities = calibrate(together, finalists["calibration"]["temperature"])
     labels = prepared.labels(finalists["split"])
+    out_of_fold = finalists["split"] == "validation" and "in_sample" in finalists["calibration"]
+    shown = calibrate_out_of_fold(together, labels) if out_of_fold else probabilities
     write_json(
         run.examination,
         {
             "model": members,
             "split": finalists["split"],
-            "reliability": reliability(probabilities, labels),
+            "reliability": reliability(shown, labels),
             "hardest": hardest(prepared, best.config["data"], finalists["split"], probabilities, labels),
         },
     )
@@ -84,7 +86,7 @@ def _members(record: RunRecord) -> list[str]:
     if record.ensemble:
         return [*map(str, record.ensemble["members"]), *([LINEAR] if record.ensemble["linear"] else [])]
     best = (record.finalists or {}).get("confusion_of")
-    return [str(best)] if isinstance(best, int) else []
+    return [str(best)] if isinstance(best, int) or record.linear else []
 
 
 def calibration_text(record: RunRecord) -> str:
@@ -100,7 +102,10 @@ def calibration_text(record: RunRecord) -> str:
     own = "these" if split == "validation" else "the validation"
     if found["temperature"] == 1:
         return f"{sentence} No temperature made that better on {own} rows."
-    return f"{sentence} They are taken at a temperature of {found['temperature']:.2f}, chosen on {own} rows."
+    said = f"{sentence} They are taken at a temperature of {found['temperature']:.2f}, chosen on {own} rows"
+    if split == "validation" and "in_sample" in found:
+        return f"{said}; each fifth of the rows is shown at one that was chosen on the others."
+    return f"{said}."
 
 
 def reliability(probabilities: Probabilities, labels: Labels) -> list[dict[str, float]]:

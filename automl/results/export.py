@@ -51,6 +51,11 @@ def export(model: Model, format: str, output: Path, texts: Sequence[str]) -> Exp
     probabilities float32 [rows, classes], for any number of rows of any length. Raises UserError where the model is an
     average or a package is missing, ExportError where it cannot be exported or does not agree; then nothing is written.
     """
+    if not model.members:
+        raise UserError(
+            "the model is the linear baseline, which is no network; automl compress makes small networks of the best "
+            "trial to export, and search.pack_linear: false has a search pack a network"
+        )
     if len(model.members) > 1 or model.linear is not None:
         raise UserError(
             "the model is an average of several, which is no single network; automl compress makes one of it to export"

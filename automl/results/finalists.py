@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import chdir, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,26 +19,27 @@ from automl.data.fingerprint import ChangedDataError, changed_data, fingerprint_
 from automl.data.prepared import known_files, require_allowed, require_known
 from automl.data.remote import cache_directory
 from automl.data.store import is_url
-from automl.results.calibration import calibrate, fit_temperature
-from automl.results.chance import Difference, differences, groups, holm, with_seeds
-from automl.results.intervals import metric_interval
+from automl.results.calibration import calibrate, calibrated_figures, fit_temperature
 from automl.results.predictions import LINEAR, SPLITS, Predictions, average, read_predictions, write_predictions
+from automl.results.row_statistics import ahead, chance, choice, interval_on_test
 from automl.results.study import ENSEMBLE, RunRecord, TrialRecord
 from automl.space import UserError
 from automl.training.floor import load_linear
 from automl.training.inference import default_device, load_weights, one_thread, predict_probabilities
 from automl.training.latency import latencies
-from automl.training.metrics import DIGITS, compute_metrics
+from automl.training.metrics import compute_metrics
 from automl.training.run_directory import TrialDirectory, write_json
 
 DATA_SPLITS = ("train", "validation", "test")
 LATENCY_BATCHES = (1, 32)
 MATRIX_CLASSES = 1500  # at most, of a confusion matrix that is kept: larger files of a run are not read
+LINEAR_ALONE = {"members": [], "linear": True}
+NO_CONFUSION = {"split": "validation", "confusion": None}
 FINALISTS = 3  # of a run that does not say how many
 
 Probabilities = npt.NDArray[np.float32] | None
 Voice = Callable[[TrialRecord, str, bool], Probabilities]
-LinearVoice = Callable[[str], npt.NDArray[np.float32]]
+LinearVoice = Callable[[str], Probabilities]
 
 
 def measure_finalists(record: RunRecord) -> dict[str, Any]:
@@ -48,8 +49,11 @@ def measure_finalists(record: RunRecord) -> dict[str, Any]:
     "latency": {"1": {"p50": ms, "p95": ms}, "32": the same}}}, "ensemble": the same figures, "members", whether it has
     the "linear" floor, and "best_ahead", a `Difference` on validation of the best trial from it, or null,
     "chance": {"groups": {number: group}, "behind_best": {number: a `Difference` on validation}},
-    "confusion_of": number or "ensemble", "split": ..., "confusion": [[...]]}`. Latency is that of batches of 1 and 32
-    validation rows on one CPU thread, measured while nothing else of the run is at work. Rows of the
+    "linear": the same figures of the linear floor where it is ahead of the best trial on validation and may be packed,
+    and how far it is "ahead", a `Difference` on validation from what else is best, or null,
+    "choice": `row_statistics.choice`,
+    "confusion_of": number, "ensemble" or "linear", "split": ..., "confusion": [[...]]}`. Latency is that of batches of
+    1 and 32 validation rows on one CPU thread, measured while nothing else of the run is at work. Rows of the
     confusion matrix are true classes, columns predicted ones, of the best model on test (validation where there is no
     test set). Of a best trial that was refitted, `refit` holds what those weights reach on test. `calibration` is the
     temperature that suits the best model on validation, with the figures that it has then (of the refitted weights on
@@ -62,7 +66,9 @@ def measure_finalists(record: RunRecord) -> dict[str, Any]:
 
     trials = {}
     for trial in leaders:
-        figures = dict(known["trials"].get(str(trial.number)) or _measure(record, [trial], voice))
+        figures = dict(
+            known["trials"].get(str(trial.number)) or _measure(record, trial, _together([trial], voice, None))
+        )
         if "latency" not in figures:
             figures["latency"] = _latency(record, trial)
         if trial is leaders[0] and record.refitted(trial.number) and "refit" not in figures:
@@ -71,37 +77,54 @@ def measure_finalists(record: RunRecord) -> dict[str, Any]:
         trials[str(trial.number)] = figures
 
     asked = record.manifest.get("ensemble") or {"top": 0, "linear": False}
-    linear = asked["linear"] and bool(leaders) and record.directory.linear.exists()
-    linear_voice = _linear_voice(record, leaders[0]) if linear else None
+    there = bool(leaders) and record.directory.linear.exists()
+    linear = asked["linear"] and there
+    packable = there and _is_behind_floor(record, trials[str(leaders[0].number)])
+    linear_voice = _linear_voice(record, leaders[0]) if linear or packable else None
     kept = _kept(record, leaders, voice, linear_voice)
     for number, figures in trials.items():
         if "test_interval" not in figures:
-            figures["test_interval"] = _test_interval(record, kept, [number], linear=False)
-    chance = _chance(record, leaders, kept)
-    members = _members(leaders, asked["top"], chance["groups"])
+            figures["test_interval"] = interval_on_test(record, kept, {"members": [number], "linear": False})
+    found_chance = chance(record, leaders, kept)
+    members = _members(leaders, asked["top"], found_chance["groups"])
     ensemble = None
     if len(members) + linear > 1 and members:
         ensemble, made_of = known["ensemble"], {"members": [trial.number for trial in members], "linear": linear}
         if ensemble is None or not made_of.items() <= ensemble.items():
-            ensemble = {**made_of, **_measure(record, members, voice, linear_voice)}
+            together = _together(members, voice, linear_voice if linear else None)
+            ensemble = {**made_of, **_measure(record, leaders[0], together)}
         if "test_interval" not in ensemble:
-            named = [str(number) for number in ensemble["members"]]
-            ensemble = {**ensemble, "test_interval": _test_interval(record, kept, named, linear=linear)}
+            ensemble = {**ensemble, "test_interval": interval_on_test(record, kept, ensemble)}
         if "best_ahead" not in ensemble:
-            ensemble = {**ensemble, "best_ahead": _rounded(_best_ahead(record, kept, ensemble))}
+            alone = {"members": ensemble["members"][:1], "linear": False}
+            ensemble = {**ensemble, "best_ahead": ahead(record, kept, alone, ensemble)}
 
-    content: dict[str, Any] = {"trials": trials, "ensemble": ensemble, "chance": chance}
-    averaged = replace(record, finalists=content).ensemble is not None
-    best = members if averaged else leaders[:1]
-    name = ENSEMBLE if averaged else best[0].number if best else None
-    if name is not None and known["confusion_of"] == name and (name != ENSEMBLE or known["ensemble"] == ensemble):
+    content: dict[str, Any] = {"trials": trials, "ensemble": ensemble, "linear": None, "chance": found_chance}
+    if packable and linear_voice is not None:
+        other = replace(record, finalists=content).made_of
+        content["linear"] = {
+            **_measure(record, leaders[0], linear_voice),
+            "test_interval": interval_on_test(record, kept, LINEAR_ALONE),
+            "ahead": ahead(record, kept, LINEAR_ALONE, other),
+        }
+    if not leaders:
+        write_json(record.directory.finalists, content | {"confusion_of": None, **NO_CONFUSION})
+        return content
+    chosen = replace(record, finalists=content)
+    content["choice"] = choice(chosen, leaders, kept, ensemble)
+    best = [trial for trial in leaders if trial.number in chosen.made_of["members"]]
+    said = _together(best, voice, linear_voice if chosen.made_of["linear"] else None)
+    name = LINEAR if chosen.linear else ENSEMBLE if chosen.ensemble else leaders[0].number
+    if known["confusion_of"] == name and (name != ENSEMBLE or known["ensemble"] == ensemble):
         content |= {
             part: known[part] for part in ("confusion_of", "split", "confusion", "calibration") if part in known
         }
     else:
-        content |= {"confusion_of": name, **_confusion(record, best, voice, linear_voice if averaged else None)}
-    if best and "calibration" not in content:
-        content["calibration"] = _calibration(record, best, voice, linear_voice if averaged else None)
+        content |= {"confusion_of": name, **_confusion(record, leaders[0], said)}
+    if "calibration" not in content:
+        winner = leaders[0]
+        anew = voice(winner, "test", True) if name == winner.number and record.refitted(winner.number) else None
+        content["calibration"] = _calibration(record, winner, said, anew)
     write_json(record.directory.finalists, content)
     return content
 
@@ -112,6 +135,14 @@ def _leaders(record: RunRecord) -> list[TrialRecord]:
     count = max(record.manifest.get("finalists", FINALISTS), len(record.front))
     of_families = {trial.family: trial for trial in reversed(kept)}
     return kept[:count] + [trial for trial in kept[count:] if trial is of_families[trial.family]]
+
+
+def _is_behind_floor(record: RunRecord, figures: Mapping[str, Any]) -> bool:
+    """Whether the linear floor, where it may be packed, is ahead of a trial of these figures on validation."""
+    if record.floor is None or not record.manifest.get("pack_linear", True):
+        return False
+    mine, its = figures["validation"].get(record.metric), record.floor["validation"].get(record.metric)
+    return mine is not None and its is not None and bool(its > mine if record.maximize else its < mine)
 
 
 def _members(leaders: list[TrialRecord], top: int, groups: Mapping[str, int]) -> list[TrialRecord]:
@@ -168,51 +199,10 @@ def _kept(record: RunRecord, leaders: list[TrialRecord], voice: Voice, linear: L
         if said:
             prepared = prepared_data(record, leaders[0].config)
             found.rows[split], found.labels[split] = prepared.digest(split), prepared.labels(split)
-            found.said[split] = {**said, LINEAR: linear(split)} if linear else said
+            alone = linear(split) if linear else None
+            found.said[split] = said if alone is None else {**said, LINEAR: alone}
     write_predictions(record.directory, found)
     return found
-
-
-def _test_interval(record: RunRecord, kept: Predictions, numbers: list[str], *, linear: bool) -> list[float] | None:
-    """95 % interval of the metric on test, of one model or of several together; None where there is no test set."""
-    if "test" not in kept.said:
-        return None
-    said = average([kept.said["test"][number] for number in numbers], kept.said["test"][LINEAR] if linear else None)
-    interval = metric_interval(record.metric, said, kept.labels["test"])
-    return None if interval is None else [round(end, DIGITS) for end in interval]
-
-
-def _chance(record: RunRecord, leaders: list[TrialRecord], kept: Predictions) -> dict[str, Any]:
-    """Which leaders do not differ by more than chance, on the validation rows and over the seeds of reruns."""
-    if not leaders:
-        return {"groups": {}, "behind_best": {}}
-    said = [kept.said["validation"][str(trial.number)] for trial in leaders]
-    reruns = [record.confirmed.get(trial.number, ()) for trial in leaders]
-    found = {
-        (one, other): with_seeds(difference, reruns[one], reruns[other])
-        for (one, other), difference in differences(record.metric, said, kept.labels["validation"]).items()
-    }
-    corrected = holm({pair: difference.p for pair, difference in found.items()})
-    numbers = [str(trial.number) for trial in leaders]
-    return {
-        "groups": dict(zip(numbers, groups(len(leaders), corrected), strict=True)),
-        "behind_best": {
-            number: _rounded(replace(found[0, place], p=corrected[0, place]))
-            for place, number in enumerate(numbers)
-            if place
-        },
-    }
-
-
-def _best_ahead(record: RunRecord, kept: Predictions, ensemble: Mapping[str, Any]) -> Difference:
-    """What the best trial alone has more of the metric than the average, on the validation rows."""
-    said = [kept.said["validation"][str(number)] for number in ensemble["members"]]
-    together = average(said, kept.said["validation"][LINEAR] if ensemble["linear"] else None)
-    return differences(record.metric, [said[0], together], kept.labels["validation"])[0, 1]
-
-
-def _rounded(difference: Difference) -> dict[str, float]:
-    return {name: round(value, DIGITS) for name, value in asdict(difference).items()}
 
 
 def _latency(record: RunRecord, trial: TrialRecord) -> dict[str, dict[str, float]]:
@@ -229,72 +219,71 @@ def _latency(record: RunRecord, trial: TrialRecord) -> dict[str, dict[str, float
 
 
 def _linear_voice(record: RunRecord, trial: TrialRecord) -> LinearVoice:
-    """What the linear model says of a split's rows; it is asked once, for the figures and for the confusion matrix."""
+    """What the linear model says of a split's rows, None where there is no such split; it is asked once."""
 
     @cache
-    def probabilities(split: str) -> npt.NDArray[np.float32]:
-        inputs = prepared_data(record, trial.config).inputs(split) or []
-        return load_linear(record.directory.linear).predict_probabilities(inputs)
+    def probabilities(split: str) -> Probabilities:
+        inputs = prepared_data(record, trial.config).inputs(split)
+        return None if inputs is None else load_linear(record.directory.linear).predict_probabilities(inputs)
 
     return probabilities
 
 
-def _together(trials: list[TrialRecord], split: str, voice: Voice, linear: LinearVoice | None) -> Probabilities:
-    """The mean of what several models say: deep ensembles (Lakshminarayanan et al. 2017, section 2.4).
+def _together(trials: Sequence[TrialRecord], voice: Voice, linear: LinearVoice | None) -> LinearVoice:
+    """The mean of what several models say of a split: deep ensembles (Lakshminarayanan et al. 2017, section 2.4).
 
     The linear model, which errs elsewhere than networks do, counts as much as all of them.
     """
-    said = [voice(trial, split, False) for trial in trials]
-    found = [probabilities for probabilities in said if probabilities is not None]
-    if not found:
-        return None
-    return average(found, None if linear is None else linear(split))
+
+    def probabilities(split: str) -> Probabilities:
+        said = [voice(trial, split, False) for trial in trials]
+        found = [each for each in said if each is not None]
+        alone = None if linear is None else linear(split)
+        return average(found, alone) if found or alone is not None else None
+
+    return probabilities
 
 
-def _measure(
-    record: RunRecord, trials: list[TrialRecord], voice: Voice, linear: LinearVoice | None = None
-) -> dict[str, Any]:
+def _measure(record: RunRecord, data_of: TrialRecord, said: LinearVoice) -> dict[str, Any]:
     """The figures of one model, or of several together, on validation and test."""
-    return {split: _figures(record, trials[0], _together(trials, split, voice, linear), split) for split in SPLITS}
+    return {split: _figures(record, data_of, said(split), split) for split in SPLITS}
 
 
-def _confusion(
-    record: RunRecord, trials: list[TrialRecord], voice: Voice, linear: LinearVoice | None
-) -> dict[str, Any]:
+def _confusion(record: RunRecord, data_of: TrialRecord, said: LinearVoice) -> dict[str, Any]:
     """`split` and `confusion` of the best model on test, or on validation where there is no test set.
 
     The matrix is null where there are more than `MATRIX_CLASSES` classes.
     """
     for split in ("test", "validation"):
-        probabilities = _together(trials, split, voice, linear)
+        probabilities = said(split)
         if probabilities is not None:
-            labels = prepared_data(record, trials[0].config).labels(split)
+            labels = prepared_data(record, data_of.config).labels(split)
             classes = probabilities.shape[1]
             few = classes <= MATRIX_CLASSES
             matrix = confusion_matrix(labels, probabilities.argmax(axis=1), classes) if few else None
             return {"split": split, "confusion": matrix}
-    return {"split": "validation", "confusion": None}
+    return NO_CONFUSION
 
 
 def _calibration(
-    record: RunRecord, trials: list[TrialRecord], voice: Voice, linear: LinearVoice | None
+    record: RunRecord, data_of: TrialRecord, said: LinearVoice, refitted: Probabilities | None
 ) -> dict[str, Any]:
     """`temperature` of the best model, and its figures at it on validation and test.
 
-    Weights that were refitted have seen the validation rows, so they are given the temperature of those before.
+    Weights that were refitted have seen the validation rows, so they are given the temperature of those before. On
+    validation, loss and calibration error are out of fold; `in_sample` has them at the temperature itself.
     """
-    validation = _together(trials, "validation", voice, linear)
+    validation, test = said("validation"), said("test") if refitted is None else refitted
     assert validation is not None  # every prepared data set has them
-    temperature = fit_temperature(validation, prepared_data(record, trials[0].config).labels("validation"))
-    refitted = linear is None and len(trials) == 1 and record.refitted(trials[0].number)
-    test = voice(trials[0], "test", True) if refitted else _together(trials, "test", voice, linear)
-    said = {"validation": validation, "test": test}
+    labels = prepared_data(record, data_of.config).labels("validation")
+    temperature = fit_temperature(validation, labels)
+    figures, in_sample = calibrated_figures(validation, labels, temperature)
+    tested = None if test is None else calibrate(test, temperature)
     return {
         "temperature": temperature,
-        **{
-            split: _figures(record, trials[0], None if found is None else calibrate(found, temperature), split)
-            for split, found in said.items()
-        },
+        "validation": figures,
+        "test": _figures(record, data_of, tested, "test"),
+        "in_sample": in_sample,
     }
 
 

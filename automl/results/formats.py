@@ -41,6 +41,7 @@ def format_leaderboard(record: RunRecord, kind: str, asked: Selection = WHOLE) -
             "ensemble": ensemble_row(record),
             "compressed": compressed_rows(record),
             "floor": floor_row(record),
+            "choice": (record.finalists or {}).get("choice"),
         }
         return printable_json(content, allow_nan=False) + "\n"
     lines = trials + beside(record)

@@ -29,6 +29,7 @@ COLUMNS = {
     "confirmed_seeds": "int64",
     "group": "int64",
     "recommended": "bool",
+    "packed": "bool",
     "test_score": "float64",
     "test_low": "float64",
     "test_high": "float64",
@@ -58,13 +59,14 @@ def rows(record: RunRecord) -> list[dict[str, Any]]:
     at that epoch and `front` says whether no other trial beats them all, which ranks first; `confirmed_mean` and
     `confirmed_std` (sample standard deviation) are the scores of `confirmed_seeds` further trainings under other seeds,
     for finalists where the file asked for them; finalists that do not differ by more than chance share a `group`, and
-    one of the first is `recommended`; `test_score` is that metric on the test set, `test_low` to `test_high` its 95 %
-    interval, and the latencies are of batches of 1 and 32 on one CPU thread (only for finalists); `accumulation` 2
+    one of the first is `recommended`; `packed` is what `best_model/` holds; `test_score` is that metric on the test set, `test_low`
+    to `test_high` its 95 % interval, and the latencies are of batches of 1 and 32 on one CPU thread (only for finalists); `accumulation` 2
     where a GPU's memory was too small for a whole batch, so that it passed in halves; `error` why it failed,
     `stopped_by` what stopped it early.
     """
     measured = record.finalists["trials"] if record.finalists else {}
     grouped, best_buy = chance_groups(record), recommended(record)
+    packed = None if not record.ranked or record.ensemble or record.linear else record.ranked[0].number
     several = len(record.objectives) > 1
     found = []
     shown = (trial for trial in record.trials if trial.status != "running" or trial.paused)
@@ -84,6 +86,7 @@ def rows(record: RunRecord) -> list[dict[str, Any]]:
                 **_confirmed_figures(record.confirmed.get(trial.number, ())),
                 group=grouped.get(trial.number),
                 recommended=trial.number == best_buy if trial.number in grouped else None,
+                packed=trial.number == packed if trial.number in grouped else None,
                 **(_test_figures(figures, record.metric) if scored else {}),
                 parameters=trial.parameters,
                 bytes=trial.bytes,
@@ -140,7 +143,8 @@ def floor_row(record: RunRecord) -> dict[str, Any] | None:
         status=FLOOR,
         family=record.floor["name"],
         score=_of(record.floor["validation"], record.metric),
-        test_score=_of(record.floor["test"], record.metric),
+        **_test_figures(record.linear or {"test": record.floor["test"]}, record.metric),
+        packed=record.linear is not None if record.finalists else None,
         parameters=record.floor["parameters"],
         train_seconds=record.floor["train_seconds"],
         config=record.floor["settings"],
@@ -150,7 +154,7 @@ def floor_row(record: RunRecord) -> dict[str, Any] | None:
 def ensemble_row(record: RunRecord) -> dict[str, Any] | None:
     """The average of the leaders in the shape of a row, without rank and trial number; None where there is none.
 
-    It is there even where the best trial alone is better, which `RunRecord.ensemble` says.
+    It is there even where the best trial alone or the linear floor is better, which `RunRecord.ensemble` says.
     """
     found = (record.finalists or {}).get("ensemble")
     if not found:
@@ -162,6 +166,7 @@ def ensemble_row(record: RunRecord) -> dict[str, Any] | None:
         family=f"ensemble of {len(members)}{' and linear' if found['linear'] else ''}",
         score=_of(found["validation"], record.metric),
         **_test_figures(found, record.metric),
+        packed=record.ensemble is not None,
         parameters=sum(trial.parameters or 0 for trial in members) + floor["parameters"],
         train_seconds=sum(trial.train_seconds or 0.0 for trial in members) + floor["train_seconds"],
         config={"members": found["members"], "linear": found["linear"]},

@@ -24,8 +24,8 @@ from automl.models.embedding import Standardise
 from automl.results.calibration import calibrate, calibration_figures
 from automl.results.card import model_card
 from automl.results.finalists import prepared_data
-from automl.results.package_config import FORMAT_VERSION, NAME, Member, PackageConfig, read_package_config
-from automl.results.predictions import average
+from automl.results.package_config import FORMAT_VERSION, NAME, OF_NETWORKS, Member, PackageConfig, read_package_config
+from automl.results.predictions import LINEAR, average
 from automl.results.study import ENSEMBLE, RunRecord
 from automl.space import UserError
 from automl.space.families import FAMILIES
@@ -66,9 +66,9 @@ class Model:
     """That of the inputs, where a table does not call it otherwise."""
     label_column: str
     members: tuple[tuple[Encoder | DenseEncoder, nn.Module], ...]
-    """One, or those of an ensemble; members whose inputs are prepared alike share an encoder."""
+    """One, those of an ensemble, or none; members whose inputs are prepared alike share an encoder."""
     linear: Linear | DenseLinear | None = None
-    """The other half of an ensemble."""
+    """The other half of an ensemble, or the whole model."""
     temperature: float = 1.0
     """At which the probabilities are calibrated."""
     modality: Modality = MODALITIES["text"]
@@ -89,7 +89,9 @@ class Model:
     @property
     def _step(self) -> int:
         """How many inputs are prepared at a time, so that they fit in memory, however large a model wants them."""
-        shapes = [encoder.shape for encoder, _ in self.members if not isinstance(encoder, Encoder)]
+        encoders = [encoder for encoder, _ in self.members]
+        encoders += [self.linear.encoder] if isinstance(self.linear, DenseLinear) else []
+        shapes = [encoder.shape for encoder in encoders if not isinstance(encoder, Encoder)]
         return max(1, MOST_NUMBERS // max(map(math.prod, shapes))) if shapes else MOST_TEXTS
 
     def _probabilities(self, inputs: Sequence[Any]) -> npt.NDArray[np.float32]:
@@ -119,7 +121,7 @@ class Model:
 
 
 def write_best_model(record: RunRecord) -> Path | None:
-    """Write `best_model/` of the trial that ranks first, or of the ensemble where that is the best model.
+    """Write `best_model/` of the best model: the trial that ranks first, the ensemble or the linear floor.
 
     None, and nothing written, where no trial has weights. Where the data has gone, the package stays that was written
     for the same trials; else raises UserError.
@@ -127,30 +129,33 @@ def write_best_model(record: RunRecord) -> Path | None:
     best = next((trial for trial in record.ranked if record.has_weights(trial)), None)
     if best is None or record.finalists is None:
         return None
-    numbers = record.ensemble["members"] if record.ensemble else [best.number]
+    alone, linear = record.linear, record.made_of["linear"]
+    numbers = record.made_of["members"] if linear or record.ensemble else [best.number]
     members = [trial for number in numbers for trial in record.ranked if trial.number == number]
     try:
         prepared = [prepared_data(record, trial.config) for trial in members]
+        if linear and not record.directory.linear.is_dir():
+            raise UserError(f"{record.directory.linear} has gone, which the best model is made of")
     except UserError:
         if not _is_of(record.directory.best_model, numbers):
             raise
         return record.directory.best_model
-    figures = dict(record.ensemble or record.finalists["trials"][str(best.number)])
-    linear = figures.pop("linear", False)
-    figures.pop("members", None)
-    if record.refitted(best.number) and figures.get("refit"):
+    figures = dict(alone or record.ensemble or record.finalists["trials"][str(best.number)])
+    if not alone and record.refitted(best.number) and figures.get("refit"):
         figures |= {"test": figures["refit"]["test"], "test_before_refit": figures["test"]}
-    for name in ("refit", "latency", "test_interval", "best_ahead"):
+    for name in ("refit", "latency", "test_interval", "best_ahead", "ahead", "members", "linear"):
         figures.pop(name, None)
     temperature = 1.0
-    if record.finalists.get("confusion_of") == (ENSEMBLE if record.ensemble else best.number):
+    name: str | int = LINEAR if alone else ENSEMBLE if record.ensemble else best.number
+    if record.finalists.get("confusion_of") == name:
         calibrated = dict(record.finalists["calibration"])
-        temperature = calibrated.pop("temperature")
+        temperature, in_sample = calibrated.pop("temperature"), calibrated.pop("in_sample", None)
         figures = {**figures, **calibrated, "before_calibration": calibration_figures(figures)}
+        figures |= {"calibrated_in_sample": in_sample} if in_sample else {}
     config = {
-        "format_version": FORMAT_VERSION,
+        "format_version": FORMAT_VERSION if alone else OF_NETWORKS,
         "task": record.manifest["task"],
-        "classes": list(prepared[0].classes),
+        "classes": list(record.manifest["data"]["classes"]),
         "column": best.config["data"][modality_of(best.config["data"]).name],
         "label_column": best.config["data"]["label"],
         "run": record.directory.name,

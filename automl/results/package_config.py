@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from automl.data.modalities import MODALITIES, Modality
 from automl.space import UserError
 from automl.space.safe_files import read_json_file, validated
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # of a package without networks, which earlier versions cannot read
+OF_NETWORKS = 1
 NAME = "config.json"
 MOST_CLASSES = 1_000_000
 MOST_MEMBERS = 1_000
 MOST_TOKENS = 2**31 - 1  # token numbers are int32
+
+Task = Literal["text_classification", "image_classification", "sequence_classification"]
+MODALITY_OF: dict[Task, str] = {
+    "text_classification": "text",
+    "image_classification": "image",
+    "sequence_classification": "series",
+}
 
 Name = Annotated[str, Field(min_length=1)]
 
@@ -76,14 +84,26 @@ class PackageConfig(_Part):
         validation_alias=AliasChoices("column", "text_column")
     )
     label_column: Name
-    members: Annotated[list[Member], Field(min_length=1, max_length=MOST_MEMBERS), AfterValidator(_of_one_kind)]
+    task: Task | None = None
+    members: Annotated[list[Member], Field(max_length=MOST_MEMBERS), AfterValidator(_of_one_kind)]
     linear: Name | None = None
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
 
     @property
     def modality(self) -> Modality:
-        """What all members are asked about."""
-        return self.members[0].config.modality
+        """What all members, or the linear model alone, are asked about."""
+        if self.members:
+            return self.members[0].config.modality
+        assert self.task is not None  # as checked
+        return MODALITIES[MODALITY_OF[self.task]]
+
+    @model_validator(mode="after")
+    def _of_something(self) -> PackageConfig:
+        if not self.members and self.linear is None:
+            raise ValueError("a model has members or a linear model")
+        if not self.members and self.task is None:
+            raise ValueError("a linear model alone says its task")
+        return self
 
 
 def read_package_config(folder: Path) -> PackageConfig:

@@ -90,5 +90,7 @@ def write_predictions(run: RunDirectory, predictions: Predictions) -> None:
 
 def average(networks: Sequence[Probabilities], linear: Probabilities | None) -> Probabilities:
     """The probabilities of an ensemble, from those of its networks and of the linear model, if that is part of it."""
+    if not networks and linear is not None:
+        return linear
     mean: Probabilities = np.mean(networks, axis=0, dtype=np.float32)
     return mean if linear is None else np.mean([mean, linear], axis=0, dtype=np.float32)

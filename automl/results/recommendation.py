@@ -37,7 +37,7 @@ def recommendation(record: RunRecord) -> str:
         return ""
     best = record.ranked[0]
     trial = next(trial for trial in record.ranked if trial.number == number)
-    said = f"Trial {number} ({trial.family}) is recommended:"
+    said = f"{'Of the trials, trial' if record.linear else 'Trial'} {number} ({trial.family}) is recommended:"
     alike = [other for other, group in grouped.items() if group == 1 and other != number]
     if not alike:
         return f"{said} it is better than the other finalists by more than chance."

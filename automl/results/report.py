@@ -37,7 +37,7 @@ from automl.results.report_table import leaderboard_table
 from automl.results.study import RunRecord
 from automl.results.table import averaged, duration
 from automl.results.timeline import timeline
-from automl.results.verdict import best_figures, verdict
+from automl.results.verdict import best_figures, choice_text, verdict
 from automl.space.urls import redacted_values
 
 MOST_CLASSES = 20  # that a confusion matrix has room for
@@ -119,7 +119,8 @@ def _content(record: RunRecord) -> dict[str, Any]:
         "savings_text": savings_text(record),
         "best": best,
         "best_figures": best_figures(record) if best else None,
-        "averaged": averaged(record.ensemble) if record.ensemble else "",
+        "best_named": _best_named(record) if best else "",
+        "choice_text": choice_text(record),
         "has_test": "test" in manifest["data"]["profile"]["rows"],
         "best_choices": _choices(record, best.number) if best else [],
         "best_config": list(
@@ -132,6 +133,7 @@ def _content(record: RunRecord) -> dict[str, Any]:
         "families": sorted({line.family for line in table.lines if line.family}),
         "statuses_shown": sorted({line.status for line in table.lines if line.family}),
         "confirmed": bool(record.confirmed),
+        "decided": record.first_by_score is not None,
         "grouped": any(column.title == "group" for column in table.columns),
         "statuses": Counter(trial.status for trial in record.trials),
         "failures": Counter(trial.reason for trial in record.trials if trial.status == "failed").most_common(),
@@ -152,6 +154,15 @@ def _content(record: RunRecord) -> dict[str, Any]:
         "data": data_profile(manifest["data"]["profile"]),
         "figures": {name: _embedded(figure) for name, figure in figures.items()},
     }
+
+
+def _best_named(record: RunRecord) -> str:
+    """What the best model is: a trial, an average or the linear floor."""
+    if record.linear:
+        return "the linear floor"
+    if record.ensemble:
+        return f"average of trials {averaged(record.ensemble)}"
+    return f"trial {record.ranked[0].number}, {record.ranked[0].family}"
 
 
 def _of_classes(confusion: list[list[int]], classes: list[str]) -> dict[str, dict[str, float]]:

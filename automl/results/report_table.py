@@ -105,7 +105,7 @@ def _columns(record: RunRecord, params: Mapping[int, Mapping[str, Any]]) -> list
         Column("parameters", partial(_number, "parameters", ","), _of("parameters")),
         *([] if LATENCY in record.objectives else [Column("ms for one", *_milliseconds("latency_p50_ms"))]),
         Column("ms for 32", *_milliseconds("latency32_p50_ms")),
-        Column("status", partial(_status, averages=record.ensemble is not None)),
+        Column("status", partial(_status, behind="the linear floor" if record.linear else "the best alone")),
         Column("settings", lambda row: settings_text(params.get(row["trial"], {}))),
     ]
 
@@ -152,11 +152,11 @@ def _milliseconds(name: str) -> tuple[Callable[[Row], str], Callable[[Row], Any]
     return partial(_number, name, ".3g"), _of(name)
 
 
-def _status(row: Row, *, averages: bool) -> str:
+def _status(row: Row, *, behind: str) -> str:
     if row["status"] == FLOOR:
-        return f"linear floor: {row['family']}"
+        return f"linear floor: {row['family']}{', the best model' if row['packed'] else ''}"
     if row["status"] == ENSEMBLE:
-        better = "" if averages else ": behind the best alone"
+        better = "" if row["packed"] else f": behind {behind}"
         return f"average of trials {averaged(row['config'])}{better}"
     recommended = "recommended; " if row.get("recommended") else ""
     return textwrap.shorten(recommended + status_text(dict(row)), MOST_WORDS)

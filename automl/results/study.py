@@ -14,11 +14,11 @@ from optuna.trial import FrozenTrial, TrialState
 from automl.results.chance import LEVEL
 from automl.space import UserError
 from automl.space.objectives import mode, pareto_front, point
+from automl.training.confirmed import Reruns, by_confirmed_mean, read_confirmed, scores_of
 from automl.training.identity import has_own_weights
 from automl.training.run_directory import INFEASIBLE, PAUSED, REACHED, RunDirectory
 from automl.training.run_files import (
     Compressed,
-    Confirmed,
     Finalists,
     Floor,
     Refit,
@@ -29,6 +29,7 @@ from automl.training.study_file import load_study, objectives_of, reached_by
 
 ENSEMBLE = "ensemble"
 LATENCY = "latency_ms"
+ENDED = ("completed", "stopped")
 
 STATUSES = {
     TrialState.COMPLETE: "completed",
@@ -99,6 +100,8 @@ class RunRecord:
     """With several objectives, the trials that no other beats in all of them; else none."""
     families: tuple[str, ...] = ()
     """Those of the user's own that may be imported."""
+    first_by_score: int | None = None
+    """Where the means under other seeds have decided: the trial that is best by the search's scores."""
 
     @property
     def metric(self) -> str:
@@ -140,21 +143,46 @@ class RunRecord:
     def ensemble(self) -> Mapping[str, Any] | None:
         """The average of the leaders, as `finalists.json` has it, where it is the best model.
 
-        That is unless the best trial alone is ahead of it on validation by more than chance: its score is the luckiest
-        of all trials and epochs, and the average was not chosen.
+        That is unless the best trial alone is ahead of it on validation by more than chance (its score is the luckiest
+        of all trials and epochs, and the average was not chosen), or the linear floor is ahead of it.
         """
         found = (self.finalists or {}).get("ensemble")
         if not found or not self.ranked or found["members"][0] != self.ranked[0].number:
             return None
         ahead = found.get("best_ahead")
         alone = ahead is not None and ahead["p"] < LEVEL and (ahead["value"] > 0) == self.maximize
-        return None if alone else found
+        return None if alone or self._floor_ahead_of(found) else found
+
+    @property
+    def linear(self) -> Mapping[str, Any] | None:
+        """The linear floor, as `finalists.json` has it, where it is the best model.
+
+        That is where it is ahead on validation of the best trial and of the average, even if by chance: a trial's score
+        is the luckiest of many trials and epochs and the floor's is not, and the floor is the cheapest.
+        """
+        found: Mapping[str, Any] | None = (self.finalists or {}).get("linear")
+        if not found or not self.ranked or self.ensemble is not None:
+            return None
+        best = (self.finalists or {})["trials"].get(str(self.ranked[0].number))
+        return found if best and self._floor_ahead_of(best) else None
+
+    def _floor_ahead_of(self, other: Mapping[str, Any]) -> bool:
+        """Whether the linear floor, where it may be packed, has more of the metric on validation."""
+        found = (self.finalists or {}).get("linear") or {"validation": {}}
+        mine, its = found["validation"].get(self.metric), other["validation"].get(self.metric)
+        return mine is not None and its is not None and bool(mine > its if self.maximize else mine < its)
+
+    @property
+    def made_of(self) -> Mapping[str, Any]:
+        """What the best model is: `members`, the numbers of trials, and whether `linear` is heard. Needs a trial."""
+        if self.linear:
+            return {"members": [], "linear": True}
+        return self.ensemble or {"members": [self.ranked[0].number], "linear": False}
 
     @property
     def ranked(self) -> tuple[TrialRecord, ...]:
         """The trials that have ended with a score, best first."""
-        ended = ("completed", "stopped")
-        return tuple(trial for trial in self.trials if trial.status in ended and trial.score is not None)
+        return tuple(trial for trial in self.trials if trial.status in ENDED and trial.score is not None)
 
 
 def read_run(directory: RunDirectory, families: Sequence[str] = ()) -> RunRecord:
@@ -176,20 +204,24 @@ def read_run(directory: RunDirectory, families: Sequence[str] = ()) -> RunRecord
         if INFEASIBLE not in trial.user_attrs
     ]
     _require_known(directory, finalists, {trial.number for trial in trials})
-    front = _front(proposed, trials, objectives_of(manifest))
+    front = _front(proposed, trials, objectives)
+    trials.sort(key=lambda trial: _rank_key(trial, objectives, front))
+    reruns = read_confirmed(directory)
+    decided = _decided(trials, reruns, manifest)
     return RunRecord(
         directory=directory,
         manifest=manifest,
-        trials=tuple(sorted(trials, key=lambda trial: _rank_key(trial, objectives_of(manifest), front))),
+        trials=tuple(decided or trials),
         study=study,
         floor=read_part(directory.floor, Floor),
         finalists=finalists,
-        confirmed=_confirmed(directory),
+        confirmed={int(number): scores_of(reruns, int(number)) for number in reruns},
         refit=read_part(directory.refit_record, Refit),
         infeasible=Counter(trial.user_attrs[INFEASIBLE] for trial in proposed if INFEASIBLE in trial.user_attrs),
         compressed=_compressed(directory),
         front=front,
         families=tuple(families),
+        first_by_score=trials[0].number if decided else None,
     )
 
 
@@ -197,12 +229,17 @@ def _compressed(directory: RunDirectory) -> tuple[Mapping[str, Any], ...]:
     return tuple((read_part(directory.compressed_record, Compressed) or {"variants": ()})["variants"])
 
 
-def _confirmed(directory: RunDirectory) -> dict[int, tuple[float, ...]]:
-    trials = (read_part(directory.confirmed, Confirmed) or {"trials": {}})["trials"]
-    return {
-        int(number): tuple(rerun["score"] for rerun in reruns.values() if "score" in rerun)
-        for number, reruns in trials.items()
-    }
+def _decided(trials: Sequence[TrialRecord], reruns: Reruns, manifest: Mapping[str, Any]) -> list[TrialRecord] | None:
+    """The trials with the best ones ordered by their mean under other seeds; None where that does not decide (yet)."""
+    asked = manifest.get("confirm") or {}
+    if not asked.get("decides"):
+        return None
+    leaders = {trial.number: trial for trial in trials if trial.status in ENDED and trial.score is not None}
+    numbers = list(leaders)[: asked["top"]]
+    order = by_confirmed_mean(numbers, reruns, seeds=asked["seeds"], maximize=manifest["mode"] == "max")
+    if order is None:
+        return None
+    return [leaders[number] for number in order] + [trial for trial in trials if trial.number not in numbers]
 
 
 def _require_same_classes(

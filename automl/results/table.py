@@ -157,7 +157,7 @@ def status_text(row: dict[str, Any]) -> str:
     if row["status"] == ENSEMBLE:
         return f"average of {averaged(row['config'])}"
     if row["status"] == FLOOR:
-        return _short(row["family"])
+        return _short(row["family"]) + (", the best model" if row["packed"] else "")
     if row["status"] == COMPRESSED:
         lost = f"{abs(row['lost']):.4f} {'lost' if row['lost'] >= 0 else 'gained'}"
         return f"{row['config']['smaller']:.1f}x smaller, {lost}"

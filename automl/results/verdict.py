@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from statistics import mean
 from typing import Any
 
+from automl.results.chance import LEVEL
 from automl.results.intervals import wilson_interval
 from automl.results.recommendation import recommendation
 from automl.results.study import RunRecord
 
 
 def best_figures(record: RunRecord) -> dict[str, Any]:
-    """What is measured of the best model, be it a trial or the ensemble: `validation` and `test`, None if unknown."""
-    if record.ensemble:
-        return {split: record.ensemble[split] for split in ("validation", "test")}
+    """What is measured of the best model, a trial, the ensemble or the floor: `validation` and `test`, else None."""
+    if together := record.linear or record.ensemble:
+        return {split: together[split] for split in ("validation", "test")}
     return _best_trial_figures(record)
 
 
@@ -28,7 +30,60 @@ def verdict(record: RunRecord) -> str:
 
     Empty before that is known.
     """
-    return " ".join(said for said in (_of_the_best(record), recommendation(record)) if said)
+    said = (_of_the_floor(record) or _of_the_best(record), _of_the_means(record), recommendation(record))
+    return " ".join(each for each in said if each)
+
+
+def choice_text(record: RunRecord) -> str:
+    """What the validation rows have decided, and by how much that flatters the best model; empty before it is known."""
+    if not record.finalists or not record.ranked:
+        return ""
+    sentence = (
+        "The same validation rows choose each trial's epoch, the order of the trials, the best model and what it is "
+        "made of, its temperature, the groups and the recommendation, so the figures on them are optimistic."
+    )
+    found = record.finalists.get("choice")
+    if not found:
+        return sentence
+    return (
+        f"{sentence} Chosen among the {found['models']} finalists on four fifths of these rows and measured on the "
+        f"others, the best model reaches {record.metric} {found['cross_fitted']:.4f}; on the rows that chose it "
+        f"{found['in_sample']:.4f}. What the choice of trials and epochs before that adds is not counted."
+    )
+
+
+def _of_the_floor(record: RunRecord) -> str:
+    """Where the linear floor is the best model: that it is, what it is ahead of and how sure that is, and its test."""
+    found = record.linear
+    if not found:
+        return ""
+    sentence = "The best model is the linear floor: nothing that was searched is ahead of it on validation."
+    ahead = found.get("ahead")
+    if ahead is not None:
+        chance = "may be chance" if ahead["p"] >= LEVEL else "is more than chance"
+        sentence += f" What it is ahead by ({abs(ahead['value']):.4f}) {chance}; it is also the simplest."
+    measured = (record.finalists or {}).get("ensemble")
+    if measured:
+        sentence += f" The average of {len(measured['members'])} trials"
+        sentence += f"{' and the linear model' if measured['linear'] else ''} {_against_floor(record, measured)}."
+    return f"{sentence} The best trial {_against_floor(record, _best_trial_figures(record))}.{_tested(record, found)}"
+
+
+def _of_the_means(record: RunRecord) -> str:
+    """Where the means under other seeds say which trial is best, what the search's scores would have said."""
+    first = record.first_by_score
+    if first is None or not record.ranked:
+        return ""
+    best = record.ranked[0].number
+    said = f"Of the trials, {best} is first by its mean under other seeds ({_mean_of(record, best)})"
+    if first == best:
+        return f"{said}, as it is by its score."
+    return f"{said}; by the search's scores it would be {first} (mean {_mean_of(record, first)})."
+
+
+def _mean_of(record: RunRecord, number: int) -> str:
+    scores = record.confirmed.get(number)
+    return f"{mean(scores):.4f}" if scores else "none"
 
 
 def _of_the_best(record: RunRecord) -> str:
@@ -40,17 +95,24 @@ def _of_the_best(record: RunRecord) -> str:
         members, linear = len(record.ensemble["members"]), " and the linear model" if record.ensemble["linear"] else ""
         best = f"The best model, the average of {members} trials{linear},"
     sentence = f"{best} {_against_floor(record, measured)}."
-    rows_tested = record.manifest["data"]["profile"]["rows"].get("test")
-    test = (measured["test"] or {}).get("accuracy")
-    if test is not None and rows_tested:
-        low, high = wilson_interval(test, rows_tested)
-        sentence += f" Its test accuracy is {test:.4f}, 95 % interval {low:.3f} to {high:.3f} on {rows_tested:,} rows"
-        floors = ((record.floor or {})["test"] or {}).get("accuracy")
-        near = floors is not None and low <= floors <= high
-        sentence += ", which the floor's lies within: the difference may be chance." if near else "."
+    sentence += _tested(record, measured)
     if record.ensemble:
         sentence += f" The best trial alone {_against_floor(record, _best_trial_figures(record))}."
     return sentence
+
+
+def _tested(record: RunRecord, measured: Mapping[str, Any]) -> str:
+    """The best model's accuracy on test with its interval, and whether the floor's lies in it; empty without it."""
+    rows = record.manifest["data"]["profile"]["rows"].get("test")
+    test = (measured["test"] or {}).get("accuracy")
+    if test is None or not rows:
+        return ""
+    low, high = wilson_interval(test, rows)
+    whose = "The floor's" if record.linear else "Its"
+    sentence = f" {whose} test accuracy is {test:.4f}, 95 % interval {low:.3f} to {high:.3f} on {rows:,} rows"
+    floors = ((record.floor or {"test": None})["test"] or {}).get("accuracy")
+    near = floors is not None and low <= floors <= high and not record.linear
+    return sentence + (", which the floor's lies within: the difference may be chance." if near else ".")
 
 
 def _against_floor(record: RunRecord, measured: Mapping[str, Any]) -> str:

@@ -11,8 +11,8 @@ from typing import Any
 from automl.search.ledger import MAX_RESTARTS
 from automl.search.standing import Proposal
 from automl.space import SearchSpec
+from automl.training.confirmed import read_confirmed
 from automl.training.run_directory import RunDirectory, write_json
-from automl.training.run_files import Confirmed, read_part
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,3 @@ class Confirmation:
         self._done.setdefault(str(rerun.trial), {})[str(rerun.repetition)] = dict(outcome)
         write_json(self.run.confirmed, {"trials": self._done})
         return False
-
-
-def read_confirmed(run: RunDirectory) -> dict[str, dict[str, Any]]:
-    """What `confirmed.json` holds: by trial and repetition a `score` with its `values`, or an `error`."""
-    trials: dict[str, dict[str, Any]] = (read_part(run.confirmed, Confirmed) or {"trials": {}})["trials"]
-    return trials

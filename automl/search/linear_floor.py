@@ -27,7 +27,8 @@ def start_floor(spec: SearchSpec, run: RunDirectory, prepared: Prepared, data: M
     no file system it runs on this one, which has the data and the run's folder.
     """
     path = run.floor.resolve()
-    kept = run.linear.resolve() if spec.search.ensemble and spec.search.ensemble.linear else None
+    averaged = spec.search.ensemble is not None and spec.search.ensemble.linear
+    kept = run.linear.resolve() if averaged or spec.search.pack_linear else None
     metric, maximize = spec.search.metric, spec.search.mode == "max"
 
     def task() -> None:

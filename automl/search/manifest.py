@@ -74,6 +74,8 @@ def create_manifest(
         "max_epochs": spec.search.max_epochs,
         "budget": budget(spec),
         "finalists": spec.search.finalists,
+        "confirm": spec.search.confirm.model_dump() if spec.search.confirm else None,
+        "pack_linear": spec.search.pack_linear,
         "ensemble": spec.search.ensemble.model_dump() if spec.search.ensemble else None,
         "used": {"trials": 0, "infeasible": 0, "seconds": 0.0, "gpu_hours": 0.0},
     }

@@ -18,6 +18,7 @@ from automl.search.trackers import tracked
 from automl.search.trainable import Assignment, TrialWorker
 from automl.search.tuning import run_trials
 from automl.space import SearchSpec
+from automl.training.confirmed import by_confirmed_mean, read_confirmed
 from automl.training.run_directory import RunDirectory, TrialDirectory
 
 
@@ -90,17 +91,26 @@ def confirm_leaders(drive: Drive) -> None:
 
 
 def refit_winner(drive: Drive) -> None:
-    """Train the best trial on train and validation rows together, where the file asks for that."""
-    leaders = drive.ledger.leaders(1)
-    if not drive.spec.search.refit or not leaders or drive.stop.reason is not None:
+    """Train the trial that ranks first on train and validation rows together, where the file asks for that."""
+    winner = _winner(drive)
+    if not drive.spec.search.refit or winner is None or drive.stop.reason is not None:
         return
     from automl.search.refit import refit, validation_losses
 
-    winner = leaders[0]
     training_seed = drive.spec.search.seed * 1_000_003 + winner
     proposal = Proposal(winner, drive.ledger.config(winner), 0)
     losses = validation_losses(drive.run.trial(winner), drive.ledger.best_epoch(winner))
     refit(drive.run, _assignment(drive, proposal, drive.run.refitted(), training_seed), losses=losses)
+
+
+def _winner(drive: Drive) -> int | None:
+    """The trial that ranks first, by the mean under other seeds where the file lets that decide."""
+    asked = drive.spec.search.confirm
+    leaders = drive.ledger.leaders(asked.top if asked and asked.decides else 1)
+    if asked and asked.decides:
+        maximize = drive.spec.search.mode == "max"
+        leaders = by_confirmed_mean(leaders, read_confirmed(drive.run), seeds=asked.seeds, maximize=maximize) or leaders
+    return leaders[0] if leaders else None
 
 
 def _assignment(drive: Drive, proposal: Proposal, folder: TrialDirectory, training_seed: int) -> Assignment:

@@ -23,6 +23,12 @@ class Confirm(Section):
 
     top: Annotated[Whole, Field(ge=1)] = Field(3, description="How many of the best.")
     seeds: Annotated[Whole, Field(ge=1)] = Field(3, description="How often each.")
+    decides: Annotated[bool, Strict()] = Field(
+        False,
+        description="Whether their mean score under these seeds, and not the search's score, says which of them is "
+        "best: leaderboard, recommendation, best model and refit follow it. What is packed are the weights of the "
+        "search.",
+    )
 
 
 class Ensemble(Section):
@@ -130,6 +136,11 @@ class Search(Section):
     ensemble: Ensemble | None = Field(
         None, description="Average the best models; {} for the five best trials and the linear floor."
     )
+    pack_linear: Annotated[bool, Strict()] = Field(
+        True,
+        description="Whether the linear floor is the best model where it is ahead on validation of all that was "
+        "searched; false packs networks whatever it reaches, as for automl export.",
+    )
     refit: Annotated[bool, Strict()] = Field(
         False, description="At the end, train the winner on train and validation rows together; that is the best model."
     )
@@ -177,6 +188,12 @@ class Search(Section):
                 "an ensemble is as slow and large as all its members together; with several objectives leave it out",
                 {"setting": "ensemble"},
             )
+        if self.confirm and self.confirm.decides and len(self.objectives) > 1:
+            raise PydanticCustomError(
+                "objectives",
+                "confirm decides by the mean of one metric; with several objectives leave decides out",
+                {"setting": "confirm"},
+            )
         return self
 
     @model_validator(mode="after")
@@ -200,7 +217,8 @@ class Search(Section):
     @property
     def finalists(self) -> int:
         """How many of the best trials are measured on the test set; their weights are kept."""
-        return max(FINALISTS, self.ensemble.top if self.ensemble else 0)
+        deciding = self.confirm.top if self.confirm and self.confirm.decides else 0
+        return max(FINALISTS, self.ensemble.top if self.ensemble else 0, deciding)
 
     @property
     def mode(self) -> str:

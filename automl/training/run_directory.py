@@ -76,7 +76,7 @@ class RunDirectory:
 
     @property
     def linear(self) -> Path:
-        """The linear floor itself, where an ensemble has a use for it."""
+        """The linear floor itself: it may be the best model, or a part of it."""
         return self.path / "linear"
 
     @property

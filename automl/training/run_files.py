@@ -116,6 +116,14 @@ class EnsembleAsked(_Part):
     linear: bool
 
 
+class ConfirmAsked(_Part):
+    """How many of the best are trained again, how often each, and whether their means decide."""
+
+    top: Annotated[int, Field(ge=1, le=MOST_TRIALS)]
+    seeds: Annotated[int, Field(ge=1, le=10_000)]
+    decides: bool
+
+
 class Hardware(_Part):
     """On what it ran."""
 
@@ -153,6 +161,8 @@ class Manifest(_Part):
     budget: Budget
     finalists: Annotated[int, Field(ge=0, le=10_000)] = 3
     ensemble: EnsembleAsked | None = None
+    confirm: ConfirmAsked | None = None
+    pack_linear: bool = True
     used: Used
     floor_error: str = ""
     warm_start: list[str] = []
@@ -253,6 +263,23 @@ class Ensemble(_Part):
     best_ahead: Differing | None = None
 
 
+class LinearMeasured(_Part):
+    """The linear floor, where it may be the best model."""
+
+    validation: Figures
+    test: Figures | None
+    test_interval: Interval | None = None
+    ahead: Differing | None = None
+
+
+class Choice(_Part):
+    """How much better the best of so many models looks on the rows that chose it."""
+
+    models: Count
+    in_sample: Number
+    cross_fitted: Number
+
+
 class Chance(_Part):
     """Which finalists do not differ by more than chance."""
 
@@ -266,6 +293,7 @@ class Calibration(_Part):
     temperature: Annotated[float, Field(gt=0, le=1e6)]
     validation: Figures | None = None
     test: Figures | None = None
+    in_sample: Figures | None = None
 
 
 class Finalists(_Part):
@@ -273,8 +301,10 @@ class Finalists(_Part):
 
     trials: dict[NumberKey, Finalist]
     ensemble: Ensemble | None = None
+    linear: LinearMeasured | None = None
+    choice: Choice | None = None
     chance: Chance | None = None
-    confusion_of: TrialNumber | Literal["ensemble"] | None = None
+    confusion_of: TrialNumber | Literal["ensemble", "linear"] | None = None
     split: Literal["validation", "test"] = "validation"
     confusion: list[list[Count]] | None = None
     calibration: Calibration | None = None
