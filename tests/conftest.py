@@ -108,6 +108,7 @@ training:
   optimizer: {{adamw: {{learning_rate: {{float: [0.001, 0.05], log: true}}}}}}
   batch_size: 32
 search:
+  pack_linear: false
   trials: {trials}
   early_stopping: {{asha: {{max_epochs: {epochs}, grace_period: 1, reduction_factor: 2}}}}
 resources: {{per_trial: {{cpus: 1}}}}

@@ -59,10 +59,10 @@ def rows(record: RunRecord) -> list[dict[str, Any]]:
     at that epoch and `front` says whether no other trial beats them all, which ranks first; `confirmed_mean` and
     `confirmed_std` (sample standard deviation) are the scores of `confirmed_seeds` further trainings under other seeds,
     for finalists where the file asked for them; finalists that do not differ by more than chance share a `group`, and
-    one of the first is `recommended`; `packed` is what `best_model/` holds; `test_score` is that metric on the test set, `test_low`
-    to `test_high` its 95 % interval, and the latencies are of batches of 1 and 32 on one CPU thread (only for finalists); `accumulation` 2
-    where a GPU's memory was too small for a whole batch, so that it passed in halves; `error` why it failed,
-    `stopped_by` what stopped it early.
+    one of the first is `recommended`; `packed` is what `best_model/` holds; `test_score` is that metric on the test
+    set, `test_low` to `test_high` its 95 % interval, and the latencies are of batches of 1 and 32 on one CPU thread
+    (only for finalists); `accumulation` 2 where a GPU's memory was too small for a whole batch, so that it passed in
+    halves; `error` why it failed, `stopped_by` what stopped it early.
     """
     measured = record.finalists["trials"] if record.finalists else {}
     grouped, best_buy = chance_groups(record), recommended(record)
