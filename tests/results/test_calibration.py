@@ -49,7 +49,7 @@ def test_figures_out_of_fold_are_those_of_rows_that_had_no_part_in_the_temperatu
     generator = np.random.default_rng(0)
     fitted, honest, fresh = [], [], []
     for _ in range(60):
-        logits = generator.normal(scale=2, size=(25, 3))
+        logits = generator.normal(scale=2, size=(40, 3))
         labels = np.array([generator.choice(3, p=row.astype(float) / row.sum(dtype=float)) for row in softmax(logits)])
         spoilt = softmax(logits * 2.5)
         temperature = fit_temperature(spoilt, labels)
@@ -60,8 +60,8 @@ def test_figures_out_of_fold_are_those_of_rows_that_had_no_part_in_the_temperatu
         said = calibrate(spoilt, temperature).astype(float)
         fresh.append(float(-(true * np.log(said)).sum(axis=1).mean()))  # of labels drawn anew, on average
         assert figures["accuracy"] == compute_metrics(spoilt, labels)["accuracy"]
-    assert np.mean(fitted) < np.mean(fresh) - 0.01
-    assert np.mean(honest) == pytest.approx(np.mean(fresh), abs=0.02)
+    assert np.mean(fitted) < min(np.mean(fresh), np.mean(honest)) - 0.005
+    assert np.mean(honest) == pytest.approx(np.mean(fresh), abs=0.03)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 7])
