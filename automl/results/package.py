@@ -146,8 +146,8 @@ def write_best_model(record: RunRecord) -> Path | None:
     for name in ("refit", "latency", "test_interval", "best_ahead", "ahead", "members", "linear"):
         figures.pop(name, None)
     temperature = 1.0
-    name: str | int = LINEAR if alone else ENSEMBLE if record.ensemble else best.number
-    if record.finalists.get("confusion_of") == name:
+    best_of: str | int = LINEAR if alone else ENSEMBLE if record.ensemble else best.number
+    if record.finalists.get("confusion_of") == best_of:
         calibrated = dict(record.finalists["calibration"])
         temperature, in_sample = calibrated.pop("temperature"), calibrated.pop("in_sample", None)
         figures = {**figures, **calibrated, "before_calibration": calibration_figures(figures)}
