@@ -38,7 +38,7 @@ ORDINARY = ["the cat sat on the mat, and it's :-) #ok @me", "plain words to lear
 
 
 def numbered(pattern: str) -> Callable[[int], str]:
-    return lambda size: "".join(pattern.format(number) for number in range(size // len(pattern)))
+    return lambda size: "".join(pattern.replace("{}", str(number)) for number in range(size // len(pattern)))
 
 
 def repeated(pattern: str, before: str = "") -> Callable[[int], str]:
