@@ -16,6 +16,8 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}:[/\\]{2}")
 _IN_TEXT = re.compile(rf"{_SCHEME.pattern}[^\s\"'<>`|]+")
 # A password may hold slashes, question marks and hashes that nobody has escaped: it ends at the last @ of the URL.
 _USER = re.compile(r"[^/\\?#@:]*:.*@|[^/\\?#]*@", re.DOTALL)
+# Before a database's host a name without a password is one of a user, elsewhere it may be a token.
+_DATABASE = re.compile(r"(?:postgresql|mysql|mariadb)(?:\+\w+)?://$")
 _QUERY = re.compile(r"[?#]")
 _SECRET = re.compile(
     r"((?:^|[?&;,\s\"'({])[\w.-]{0,40}(?:token|secret|passw|pwd|signature|credential|api_?key|access_?key|auth)[\w.-]{0,40}"
@@ -27,6 +29,8 @@ _SECRET = re.compile(
 def redacted(url: str) -> str:
     """A URL whose user, password, fragment and query values are `***`; names and harmless values of a query stay.
 
+    So does the user of a database where the URL has no password.
+
     Never raises, whatever the URL is; a text that is no URL comes back without what looks like `token=...`.
     """
     cut = url[LONGEST:]
@@ -34,7 +38,8 @@ def redacted(url: str) -> str:
     while (found := _SCHEME.search(rest)) is not None:  # chained URLs (`a::b://user:password@host`) have several
         shown, rest = shown + rest[: found.end()], rest[found.end() :]
         if (user := _USER.match(rest)) is not None:
-            shown, rest = f"{shown}{HIDDEN}@", rest[user.end() :]
+            plain = ":" not in user[0] and _DATABASE.search(shown) is not None
+            shown, rest = f"{shown}{user[0] if plain else f'{HIDDEN}@'}", rest[user.end() :]
         query, following = _QUERY.search(rest), _SCHEME.search(rest)
         if query is not None and (following is None or query.start() < following.start()):
             asked, hash_sign, _ = rest[query.start() :].partition("#")

@@ -46,6 +46,7 @@ def test_what_is_not_secret_is_shown() -> None:
     for url in ("s3://bucket/runs/a b.csv", "sqlite:///study.db", "http://[::1]:8000/x", "s3://bucket/dir@2x/a.csv"):
         assert redacted(url) == url
         assert redacted_text(f"there is no file at {url}") == f"there is no file at {url}"
+    assert redacted("postgresql://me@host/db") == "postgresql://me@host/db"
     assert redacted("mysql://a:b@host:3306/db?charset=utf8mb4&local_infile=1") == (
         "mysql://***@host:3306/db?charset=utf8mb4&local_infile=***"
     )
