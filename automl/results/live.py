@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from automl.space import UserError
+from automl.space.printable import say
 from automl.training.run_directory import RunDirectory
 
 FIRST_SECONDS = 30.0
@@ -33,9 +34,15 @@ def kept_up_to_date(run: RunDirectory) -> Iterator[None]:
 def _keep(run: RunDirectory, over: threading.Event) -> None:
     from automl.results import summarise
 
-    pause = FIRST_SECONDS
+    pause, said = FIRST_SECONDS, set[type[Exception]]()
     while not over.wait(pause):
         began = time.monotonic()
-        with suppress(OSError, UserError):
+        try:
             summarise(run)
+        except (OSError, UserError):
+            pass
+        except Exception as error:  # a fault of ours or a library's costs one report, and is said once
+            if type(error) not in said:
+                said.add(type(error))
+                say(f"the report of the running search is not up to date: {type(error).__name__}: {error}")
         pause = max(FIRST_SECONDS, (time.monotonic() - began) / MOST_OF_THE_TIME)

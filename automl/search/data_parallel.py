@@ -20,7 +20,7 @@ from ray import tune
 
 from automl.search.reasons import result_of
 from automl.search.trial import Assignment, RunningTrial, begin, hold_folder, let_go, set_threads
-from automl.search.watchdog import stall_reason, watch
+from automl.search.watchdog import stall_of, stall_reason, watch
 from automl.training.run_directory import TrialDirectory
 from automl.training.shard import Shard
 
@@ -147,7 +147,7 @@ class _Run:
 
     def _lost(self) -> dict[str, Any]:
         folder = self.assignment.directory()
-        reasons = [stall_reason(_stalled(folder, rank)) for rank in range(self.assignment.workers)]
+        reasons = [stall_of(folder, _stalled(folder, rank)) for rank in range(self.assignment.workers)]
         # Those that wait for the one that is stuck are stuck in the middle of PyTorch's communication.
         stuck = sorted((reason for reason in reasons if reason), key=lambda reason: "torch/distributed" in reason)
         if stuck:
@@ -211,7 +211,7 @@ def _train(config: dict[str, Any]) -> None:
             folder.reserved.write_text(ray.util.get_current_placement_group().id.hex(), encoding="utf-8")
             folder.publish(folder.reserved)
         while shard.any(shard.rank == 0 and ray.get(exchange.permitted.remote()), device):
-            with watch(stalled, assignment.stall_timeout) as alive:
+            with watch(stalled, assignment.stall_timeout, folder.publish if folder.url else None) as alive:
                 if trial is None:
                     trial = begin(assignment, device=device, alive=alive, shard=shard, halved=halved)
                 trial.alive = alive

@@ -5,6 +5,7 @@ Ray's own monitor would end the whole experiment (Ray 2.60), so it is off.
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
@@ -14,6 +15,7 @@ from contextlib import contextmanager, suppress
 import psutil
 
 from automl.data.machine import Memory, memory, out_of_memory_kills
+from automl.space.printable import printable
 
 FULL = 0.95  # of the memory that there is
 OURS = 0.1  # of it: where trials have less together, somebody else has it
@@ -37,7 +39,11 @@ class MemoryWatch:
         """Look until it is over."""
         pause = LOOK_SECONDS
         while not over.wait(pause):
-            pause = RECOVERY_SECONDS if self.look() else LOOK_SECONDS
+            try:
+                pause = RECOVERY_SECONDS if self.look() else LOOK_SECONDS
+            except Exception as error:  # a look that fails is not the last one
+                pause = RECOVERY_SECONDS
+                logging.getLogger(__name__).warning("memory was not looked at: %s", printable(error))
 
     def look(self) -> bool:
         """End a process if that has to be; whether it was."""

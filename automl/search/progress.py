@@ -102,7 +102,10 @@ def show(look: Callable[[], Status], *, quiet: bool = False) -> Iterator[None]:
 
     def lines() -> None:
         while not over.wait(PLAIN_SECONDS):
-            terminal.print(plain_line(look()), soft_wrap=True)
+            try:
+                terminal.print(plain_line(look()), soft_wrap=True)
+            except Exception as error:  # the next line may do
+                terminal.print(f"progress cannot be shown: {type(error).__name__}", markup=False)
 
     thread = threading.Thread(target=lines, name="progress", daemon=True)
     thread.start()

@@ -74,7 +74,11 @@ def _refit(config: dict[str, Any]) -> None:
     shard = Shard(context.get_world_rank(), context.get_world_size())
     set_threads(assignment.threads)
     folder, stop_file = assignment.directory(), assignment.stop_file()
-    with watch(folder.stalled.with_name(f"stalled-{shard.rank}.txt"), assignment.stall_timeout) as alive:
+    with watch(
+        folder.stalled.with_name(f"stalled-{shard.rank}.txt"),
+        assignment.stall_timeout,
+        folder.publish if folder.url else None,
+    ) as alive:
 
         def stopped() -> bool:
             alive(1.0)

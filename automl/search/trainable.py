@@ -11,7 +11,12 @@ from ray import tune
 
 from automl.search.reasons import result_of
 from automl.search.trial import Assignment, RunningTrial, begin, hold_folder, let_go, set_threads
+<<<<<<< HEAD
 from automl.search.watchdog import watch
+=======
+from automl.search.watchdog import stall_of, watch
+from automl.training.inference import default_device
+>>>>>>> 03ab3b4 (Processes of a trial end and go on together; reasons of stalls are in the store; threads beside the search outlive errors)
 
 __all__ = ["Assignment", "TrialWorker"]
 
@@ -50,9 +55,12 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         assert self.assignment is not None  # from `setup` on
         if self.lock is None:  # after an error
             self.lock = hold_folder(self.assignment)
-        stalled = self.assignment.directory().stalled
+        folder = self.assignment.directory()
+        stalled, publish = folder.stalled, folder.publish if folder.url else None
+        if publish and self.trial is None and (reason := stall_of(folder, stalled)):
+            return {"error": reason}  # it ended a worker on this node, which nobody else could see
         try:
-            with watch(stalled, self.assignment.stall_timeout) as alive:
+            with watch(stalled, self.assignment.stall_timeout, publish) as alive:
                 if self.trial is None:
                     set_threads(self.assignment.threads)
                     self.trial = begin(self.assignment, device=self.assignment.device(), alive=alive)

@@ -122,7 +122,9 @@ class RunningTrial:
         if known < self.training.epoch:
             self.assignment = replace(self.assignment, epochs_known=known + 1)
             return self._result(known + 1)
-        line = None if self.stop_file.is_set() else train_epoch(self.training, self._look)
+        # All processes end, or none: one alone would leave the others waiting for its gradients.
+        stopped = self.training.shard.any(self.stop_file.is_set(), self.training.device)
+        line = None if stopped else train_epoch(self.training, self._look)
         if line is None:
             return {"interrupted": True}
         value = line.get(self.assignment.metric)
@@ -190,14 +192,9 @@ def begin(
     prepared = data_of(assignment)
     folder = assignment.directory()
     folder.path.mkdir(parents=True, exist_ok=True)
-    if shard.rank > 0:
-        shard.wait(device)  # until the first process is done with the checkpoint
-    folder.fetch(folder.metrics, folder.checkpoint)
     with chdir(assignment.beside()):  # a configuration may name files
         require_unchanged(assignment.named_files, Path(assignment.cache))
         training, lines, note = _restore(assignment, prepared, folder, device, shard)
-    if shard.rank == 0:
-        shard.wait(device)
     alive(1.0)
     if halved:
         training.halve()
@@ -268,7 +265,10 @@ def _costs(training: Training, assignment: Assignment) -> dict[str, float]:
 def _restore(
     assignment: Assignment, prepared: Prepared, folder: TrialDirectory, device: torch.device, shard: Shard
 ) -> tuple[Training, list[dict[str, Any]], str]:
-    """The training after its last checkpoint with its metrics lines, or a new one, and why not the former."""
+    """The training after its last checkpoint with its metrics lines, or a new one, and why not the former.
+
+    Several processes go on from the same epoch: where one of them cannot, all begin anew.
+    """
 
     def fresh() -> Training:
         return start(
@@ -280,15 +280,23 @@ def _restore(
             shard=shard,
         )
 
-    training = fresh()
-    if not folder.checkpoint.exists():
-        return training, [], ""
-    try:
-        load_checkpoint(training, folder.checkpoint, assignment.identity(prepared))
-        return training, _read_lines(folder.metrics, training.epoch), ""
-    except CheckpointError as error:
-        folder.remove(folder.checkpoint)
-        return fresh(), [], f"began anew: {error}"
+    training, lines, note = fresh(), list[dict[str, Any]](), ""  # which processes make together
+    if shard.rank > 0:
+        shard.wait(device)  # until the first one is done with the checkpoint
+    folder.fetch(folder.metrics, folder.checkpoint)
+    if folder.checkpoint.exists():
+        try:
+            load_checkpoint(training, folder.checkpoint, assignment.identity(prepared))
+            lines = _read_lines(folder.metrics, training.epoch)
+        except CheckpointError as error:
+            folder.remove(folder.checkpoint)
+            note = f"began anew: {error}"
+    if shard.rank == 0:
+        shard.wait(device)
+    epochs = shard.sum(torch.tensor(float(training.epoch), device=device)).item()
+    if shard.any(bool(note) or epochs != training.epoch * shard.world, device):
+        return fresh(), [], note or "began anew: another process cannot use the checkpoint"
+    return training, lines, ""
 
 
 def make_family_importable(assignment: Assignment) -> None:

@@ -21,7 +21,7 @@ from automl.search.reasons import DISK_FULL, not_written, out_of_gpu_memory, wor
 from automl.search.sharing import is_part
 from automl.search.standing import Proposal
 from automl.search.trainable import Assignment
-from automl.search.watchdog import stall_reason
+from automl.search.watchdog import stall_of
 
 Assign = Callable[[Proposal], Assignment]
 START_SECONDS = 10.0  # so long after the first result workers may still be starting
@@ -214,7 +214,7 @@ class BookScheduler(FIFOScheduler):  # type: ignore[misc]
         number, folder = assignment.number, assignment.directory()
         release_workers(folder)
         said = getattr(trial.temporary_state, "failure", None)
-        hopeless = self.out_of_memory(said) or stall_reason(folder.stalled)
+        hopeless = self.out_of_memory(said) or stall_of(folder, folder.stalled)
         try:
             if out_of_gpu_memory(said) and self._again_alone(assignment):
                 again = True

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import json
 import os
-import time
+import subprocess
+import sys
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +21,11 @@ from automl.search import trial as trial_module
 from automl.search.lease import BeingDrivenError
 from automl.search.publishing import driving, fetch_run
 from automl.search.trainable import Assignment
+from automl.search.watchdog import stall_of
 from automl.space import UserError
 from automl.training.identity import Identity, has_own_weights, identity_of, weights_identity
 from automl.training.run_directory import RunDirectory, TrialDirectory, write_json
+from automl.training.shard import Shard
 from tests.search.test_trial import always_a_checkpoint, assignment, figures, lines_of, undisturbed, worker_for
 
 
@@ -222,3 +225,53 @@ def test_what_a_trial_fetches_is_what_the_store_has(url: str, tmp_path: Path) ->
     local.checkpoint.write_text("kept")
     local.fetch(local.checkpoint)
     assert local.checkpoint.exists()
+
+
+class Others(Shard):
+    """One of two processes, of which the other is asked to stop or cannot use its checkpoint."""
+
+    def sum(self, values: Any) -> Any:
+        return values
+
+    def any(self, value: bool, device: Any) -> bool:
+        return True
+
+
+def test_processes_that_train_together_end_together(assignment: Assignment) -> None:
+    trial = trial_module.begin(assignment, device=trial_module.torch.device("cpu"))
+    trial.training.shard = Others()
+    assert not trial.stop_file.is_set()
+    assert trial.next_epoch() == {"interrupted": True}
+
+
+def test_processes_that_train_together_begin_at_the_same_epoch(assignment: Assignment) -> None:
+    worker_for(assignment).step()
+    trial = trial_module.begin(assignment, device=trial_module.torch.device("cpu"), shard=Others())
+    assert (trial.training.epoch, trial.lines) == (0, [])
+    assert trial.note == "began anew: another process cannot use the checkpoint"
+
+
+def test_the_reason_of_a_stall_is_seen_from_other_machines(url: str, tmp_path: Path) -> None:
+    """The stacks are on the disk of the node; before that node's process ends they are in the store, too."""
+    code = (
+        "import os, sys, time, pathlib\n"
+        "from automl.search.watchdog import watch\n"
+        "def stuck():\n    while True: time.sleep(0.01)\n"
+        "def publish(path): pathlib.Path(sys.argv[2]).write_bytes(path.read_bytes())\n"
+        "with watch(pathlib.Path(sys.argv[1]), 0.5, publish):\n    stuck()\n"
+    )
+    node, there = tmp_path / "node" / "stalled.txt", tmp_path / "published"
+    done = subprocess.run([sys.executable, "-c", code, str(node), str(there)], check=False, timeout=120)
+    assert done.returncode == 1
+    Store(url).put(there, "stalled.txt")
+    folder = TrialDirectory(tmp_path / "driver", url)
+    reason = stall_of(folder, folder.stalled)
+    assert reason is not None and reason.startswith("no progress for 0.5 s, in stuck (<string>:")
+
+
+def test_a_trial_that_ended_its_worker_is_not_run_again_on_its_node(assignment: Assignment, url: str) -> None:
+    folder = Path(assignment.folder)
+    folder.mkdir()
+    (folder / "stalled.txt").write_text("thread 0x1\nTimeout (0:15:00)!\nThread 0x1 (most recent call first):\n")
+    worker = worker_for(assignment, url=f"{url}/trials/3", run_url=url)
+    assert worker.step() == {"error": "no progress for 900 s"}
