@@ -139,6 +139,7 @@ def resume(
 
     database_of(directory)  # raises where it is not named, before any data is prepared
     from automl.data.fingerprint import changed_data
+    from automl.models.family_source import require_same_source
     from automl.search.manifest import budget, update_manifest
     from automl.search.publishing import driving, fetch_run
     from automl.search.ray_session import ray_beside, require_no_ray
@@ -149,6 +150,7 @@ def resume(
     with driving(directory) as publisher, chdir(_working_directory(manifest)):
         fetch_run(directory, models=False)  # another driver may have gone on with it until a moment ago
         manifest = read_manifest(directory)
+        require_same_source(manifest.get("families", {}), [Path(manifest["space_file"]).parent, Path.cwd()])
         spec = load_space(directory.space, overrides, beside=manifest["space_file"])
         with ray_beside(lambda: _prepare(spec, address), address) as prepared:
             known = manifest["data"].get("files", "")  # runs of earlier versions do not have it

@@ -12,6 +12,7 @@ from typing import Any
 
 from automl.data import Prepared
 from automl.data.machine import memory_limit
+from automl.models.family_source import family_digests
 from automl.search.resources import Capacity
 from automl.space import SearchSpec
 from automl.training.database import Database
@@ -66,6 +67,7 @@ def create_manifest(
         },
         "gpus_per_trial": spec.resources.per_trial.gpus,
         "named_files": digest_named_files(spec, prepared.path.parent),
+        "families": family_digests(spec.model.named()),
         "prepared": str(prepared.path),
         "metric": spec.search.metric,
         "mode": spec.search.mode,
