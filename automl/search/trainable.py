@@ -11,12 +11,7 @@ from ray import tune
 
 from automl.search.reasons import result_of
 from automl.search.trial import Assignment, RunningTrial, begin, hold_folder, let_go, set_threads
-<<<<<<< HEAD
-from automl.search.watchdog import watch
-=======
 from automl.search.watchdog import stall_of, watch
-from automl.training.inference import default_device
->>>>>>> 03ab3b4 (Processes of a trial end and go on together; reasons of stalls are in the store; threads beside the search outlive errors)
 
 __all__ = ["Assignment", "TrialWorker"]
 

@@ -167,11 +167,8 @@ class Manifest(_Part):
     floor_error: str = ""
     warm_start: list[str] = []
     named_files: dict[str, str] = {}
-<<<<<<< HEAD
     gpus_per_trial: Amount | Literal["auto"] | None = None
-=======
     families: dict[str, str] = {}
->>>>>>> 6160bd2 (Resume compares the source of users' own families)
     id: Annotated[str, Field(max_length=200)] = ""
 
     @model_validator(mode="after")
