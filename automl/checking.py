@@ -17,10 +17,12 @@ from rich.padding import Padding
 from rich.table import Table
 
 from automl.data.class_counts import count_classes
+from automl.data.csv_rows import look_at_csv, sentences
 from automl.data.found import describe_folders, folder_sentences
 from automl.data.images import choose_image_encoder
 from automl.data.modalities import IMAGE, Modality, modality_of
 from automl.data.sequences import choose_sequence_encoder
+from automl.data.splits import no_inputs
 from automl.data.tables import column_names, find_files, read_batches, require_columns
 from automl.data.vocabulary import WORDS
 from automl.data.wide import input_column, input_columns, is_wide
@@ -40,6 +42,7 @@ from automl.space.urls import redacted_values
 from automl.training.beforehand import check_files
 
 DRAWN = 60  # configurations whose cost is looked at
+SHOWN_FAULTS = 5  # of a file
 LOOKED_AT_DENSE = 256  # the same for the size of images and the length of series
 LOOKED_AT = 2000  # rows of the train data, for the length of its texts
 SPREAD = ("parameters", "training_memory", "flops")
@@ -136,16 +139,19 @@ def check_space(spec: SearchSpec, samples: int) -> Checked:
 
     Raises UserError where data, or a file that model or training name, is missing. Nothing is written.
     """
-    kind = modality_of(type(spec.data).model_fields)
+    faults: list[str] = []
+    kind, others = modality_of(type(spec.data).model_fields), no_inputs(spec.data.model_dump())
     for files in (spec.data.train, spec.data.validation, spec.data.test):
         if isinstance(files, list):
             name, damaged = getattr(spec.data, kind.name), spec.data.on_bad_rows == "report"
             columns = [spec.data.label] if is_wide(kind, name) else [name, spec.data.label]
             paths = find_files(files)
+            for path in paths:
+                faults.extend(sentences(path, look_at_csv(path, spec.data.label))[:SHOWN_FAULTS])
             require_columns(paths, columns, damaged=damaged)
             for path in paths if is_wide(kind, name) else []:
                 if there := column_names(path, damaged=damaged):
-                    input_columns(path, kind, name, there, [spec.data.label])
+                    input_columns(path, kind, name, there, others)
     check_files(spec)
     lengths = _text_lengths(spec.data) if isinstance(spec.data, TextData) else []
     longest = _percentile(lengths, 0.99) if lengths else GUESSED_LENGTH
@@ -162,7 +168,7 @@ def check_space(spec: SearchSpec, samples: int) -> Checked:
         if (values := [float(getattr(cost, name)) for cost in priced])
     }
     feasible = len(met) / len(drawn)
-    warnings = list(advice(spec, longest=longest if lengths else None, feasible=feasible))
+    warnings = faults + list(advice(spec, longest=longest if lengths else None, feasible=feasible))
     train, validation = (
         count_classes(find_files(files), spec.data.label) if isinstance(files, list) else None
         for files in (spec.data.train, spec.data.validation)
@@ -187,7 +193,7 @@ def _dense_shape(spec: SearchSpec) -> list[int] | None:
     """The shape of the first images or series of train as they will be prepared, where the file does not say it."""
     data = spec.data.model_dump()
     kind, found = modality_of(data), []
-    auto = {"size": "auto", "colour": data.get("colour"), "max_length": "auto"}
+    auto = {"size": "auto", "colour": data.get("colour"), "max_length": "auto", "missing": data.get("missing", "drop")}
     try:
         for column in _input_columns(spec, kind):
             inputs, unusable = kind.read(column.slice(0, LOOKED_AT_DENSE), data[kind.name])
@@ -203,7 +209,7 @@ def _dense_shape(spec: SearchSpec) -> list[int] | None:
 
 
 def _input_columns(spec: SearchSpec, kind: Modality) -> Iterator[pa.Array]:
-    name, others = getattr(spec.data, kind.name), [spec.data.label]
+    name, others = getattr(spec.data, kind.name), no_inputs(spec.data.model_dump())
     for path in find_files(spec.data.train):
         columns = input_columns(path, kind, name, column_names(path), others)
         for batch in read_batches(path, columns):

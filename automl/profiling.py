@@ -13,7 +13,7 @@ from rich.console import Group
 from rich.table import Table
 
 from automl.data.modalities import modality_of
-from automl.data.prepared import Prepared, prepare
+from automl.data.prepared import Prepared, encoding_settings, prepare
 from automl.data.remote import cache_directory
 from automl.places import shared_cache
 from automl.space import SearchSpec
@@ -99,7 +99,7 @@ def prepare_data(spec: SearchSpec, most: int) -> Iterator[Preparation]:
         data = data_section(spec, index)
         clock = time.perf_counter()
         prepared = _prepare(data, spec)
-        settings = {name: data[name] for name in modality_of(data).settings}
+        settings = encoding_settings(data)
         yield Preparation(settings, prepared, time.perf_counter() - clock, variants)
 
 

@@ -18,6 +18,7 @@ class Bound:
 
     variable: str
     default: int
+    unit: str = "bytes"
 
     def value(self) -> int:
         """The bound at this moment; raises UserError where the variable is no positive whole number."""
@@ -29,6 +30,11 @@ class Bound:
             raise UserError(f"{self.variable} is {asked[:40]!r}, expected a whole number above 0, such as 64G")
         return int(found[1]) * _UNITS[found[2].lower()]
 
+    def require(self, count: int, what: str) -> None:
+        """Raise UserError where `what` has more."""
+        if count > self.value():
+            raise self.exceeded(what, self.unit)
+
     def exceeded(self, what: str, unit: str = "bytes") -> UserError:
         """The error of something that is larger."""
         return UserError(f"{what} more than {self.value():,} {unit}; set {self.variable} to allow more")
@@ -39,4 +45,5 @@ DOWNLOAD_SECONDS = Bound("AUTOML_DOWNLOAD_SECONDS", 3600)  # for one file
 DOWNLOAD_FILES = Bound("AUTOML_MAX_FILES", 2_000_000)  # that one folder in a store has
 UNPACKED_BYTES = Bound("AUTOML_MAX_UNPACKED", 256 * GIB)  # of one .gz or .zst file
 UNPACKED_RATIO = Bound("AUTOML_MAX_UNPACKED_RATIO", 200)  # unpacked bytes for each packed one
+COLUMNS = Bound("AUTOML_MAX_COLUMNS", 100_000, "columns")  # of one table
 IMAGE_PIXELS = Bound("AUTOML_MAX_IMAGE_PIXELS", 64_000_000)

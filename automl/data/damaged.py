@@ -3,34 +3,49 @@
 from __future__ import annotations
 
 import codecs
+import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from automl.data.formats import lines_of, open_text, table_format
+from automl.data.csv_rows import LONG_ROW, OPEN_QUOTE, SWALLOWED, CsvFaults, decoded, rows_of
+from automl.data.formats import delimiter, lines_of, open_text, table_format
 from automl.data.tables import read_batches, reading
 from automl.data.text_tables import BATCH_CHARACTERS, BATCH_ROWS, BLOCK_BYTES, json_batch, read_csv
 
 NOT_UTF8, UNREADABLE_LINE = "text that is not UTF-8", "a line that cannot be read"
 
+SURROGATE = re.compile("[\udc80-\udcff]")  # bytes that are no UTF-8, carried along
 BYTE_ORDER_MARK = "\ufeff"
 
 Numbers = npt.NDArray[np.int64]
-Note = Callable[[str, int, str], None]
-"""Hears why a row is left out, its number (from 0), and what it has."""
 
 
-def read_undamaged(path: Path, columns: Sequence[str], note: Note) -> Iterator[tuple[Numbers, pa.RecordBatch]]:
+class Note(Protocol):
+    """Hears why a row, or `count` of them, is left out, its number (from 0), and what it has."""
+
+    def __call__(self, reason: str, row: int, content: str, count: int = 1, /) -> None:
+        """Count them."""
+
+
+def read_undamaged(
+    path: Path, columns: Sequence[str], note: Note, faults: CsvFaults | None = None
+) -> Iterator[tuple[Numbers, pa.RecordBatch]]:
     """The rows that can be read with their numbers (from 0), in order; `note` hears of each other one.
 
-    Raises UserError where the file as a whole is damaged.
+    `faults` are those of a CSV file. Raises UserError where the file as a whole is damaged.
     """
     kind = table_format(path)
+    if faults is not None and (faults.quotes or faults.long):
+        with reading(path):
+            yield from _faulty_csv_rows(path, columns, note, faults)
+        return
     if kind in ("csv", "tsv"):
         with reading(path):
             yield from _csv_rows(path, columns, note)
@@ -66,6 +81,49 @@ def _csv_rows(path: Path, columns: Sequence[str], note: Note) -> Iterator[tuple[
             start += 1
         rows = np.array(numbers, dtype=np.int64)
         yield (rows, batch) if utf8 else _from_latin1(rows, batch, note)
+
+
+def _faulty_csv_rows(
+    path: Path, columns: Sequence[str], note: Note, faults: CsvFaults
+) -> Iterator[tuple[Numbers, pa.RecordBatch]]:
+    """Rows of a CSV file of which some have quotes that are not closed, or are longer than Arrow reads."""
+    csv.field_size_limit(2 * BLOCK_BYTES)
+    separator = delimiter(path)
+    with decoded(path) as file:
+        rows = rows_of(file, separator)
+        names = next(csv.reader(next(rows).lines, delimiter=separator))
+        wanted = [names.index(name) for name in columns if name in names]
+        found: list[list[str]] = []
+        numbers: list[int] = []
+        characters = 0
+        for number, row in enumerate(rows):
+            text = "".join(row.lines[:3]).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+            if number in faults.quotes:
+                line, swallowed = faults.quotes[number]
+                note(OPEN_QUOTE, number, f"line {line}: {text}")
+                note(SWALLOWED, number, f"lines {line + 1:,} to {line + swallowed:,}", swallowed)
+                continue
+            if row.too_long:
+                note(LONG_ROW, number, f"line {row.line}")
+                continue
+            cells = next(csv.reader(row.lines, delimiter=separator))
+            kept = [cells[place] for place in wanted] if len(cells) == len(names) else None
+            if kept is None or any(SURROGATE.search(cell) for cell in kept):
+                note(UNREADABLE_LINE if kept is None else NOT_UTF8, number, text)
+                continue
+            found.append(kept)
+            numbers.append(number)
+            characters += sum(map(len, row.lines))
+            if len(found) == BATCH_ROWS or characters > BATCH_CHARACTERS:
+                yield _batch_of(numbers, found, [names[place] for place in wanted])
+                found, numbers, characters = [], [], 0
+        if found:
+            yield _batch_of(numbers, found, [names[place] for place in wanted])
+
+
+def _batch_of(numbers: list[int], rows: list[list[str]], names: list[str]) -> tuple[Numbers, pa.RecordBatch]:
+    columns = [pa.array(cells, pa.string()) for cells in zip(*rows, strict=True)]
+    return np.array(numbers, dtype=np.int64), pa.record_batch(columns, names=names)
 
 
 def _from_latin1(rows: Numbers, batch: pa.RecordBatch, note: Note) -> tuple[Numbers, pa.RecordBatch]:

@@ -123,6 +123,7 @@ class _ImageSettings(FixedSettings):
 class _SeriesSettings(FixedSettings):
     max_length: Annotated[int, Field(ge=1)]
     channels: Annotated[int, Field(ge=1)]
+    missing: Literal["drop", "interpolate", "zero", "mask"] = "drop"
 
     @model_validator(mode="after")
     def _bounded(self) -> _SeriesSettings:
@@ -157,7 +158,7 @@ def load_encoder(folder: Path) -> Encoder | DenseEncoder:
         return ImageEncoder(image.size, image.channels, white)
     if isinstance(settings, dict) and "series" in settings:
         series = validated(settings, _OfSeries, path).series
-        return SequenceEncoder(series.max_length, series.channels)
+        return SequenceEncoder(series.max_length, series.channels, series.missing)
     text = validated(settings, _OfTexts, path)
     return Encoder(read_tokenizer(folder / "tokenizer.json"), fixed_clean(text.clean, path), text.max_length)
 

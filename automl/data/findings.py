@@ -25,6 +25,7 @@ def findings(profile: Mapping[str, Any], kind: Modality) -> list[str]:
         *_about_classes(profile["classes"]),
         *_about_bad_rows(profile),
         *folder_sentences(profile["folders"]),
+        *(warning for file in profile["files"].values() for warning in file.get("warnings", ())),
     ]
 
 

@@ -6,7 +6,8 @@ A `data` section says which by the name of the setting that names the column: `t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,8 @@ class Modality:
     """What two inputs have in common that count as the same."""
     explain: Callable[[Any], str]
     """What there is to say, in a few words, of a cell whose input cannot be used, beside the reason."""
+    missing: str = "drop"
+    """What is done about numbers that a series lacks: a setting of the `data` section."""
 
 
 def _read_texts(column: pa.Array, place: str) -> tuple[pa.Array, dict[str, npt.NDArray[np.bool_]]]:
@@ -98,4 +101,8 @@ MODALITIES = {kind.name: kind for kind in (TEXT, IMAGE, SERIES)}
 
 def modality_of(data: Mapping[str, Any]) -> Modality:
     """What the rows of a `data` section hold."""
-    return next(kind for name, kind in MODALITIES.items() if name in data)
+    kind = next(kind for name, kind in MODALITIES.items() if name in data)
+    missing = data.get("missing", "drop")
+    if kind is not SERIES or missing == "drop":
+        return kind
+    return replace(SERIES, read=partial(read_series, gaps=True), missing=missing)

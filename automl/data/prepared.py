@@ -145,7 +145,7 @@ def prepare(
         source_key, key = _keys(data, seed, files)
         source = cache / f"source-{source_key}"
         _once(source, write, shared)
-        settings = {name: data[name] for name in kind.settings}
+        settings = encoding_settings(data)
         path = cache / f"{_ENCODED[kind.name]}-{key}"
         if kind.name == "text":
             _once(path, lambda folder: write_text_rows(settings, source, folder, workers), shared)
@@ -159,13 +159,24 @@ def prepare(
     )
 
 
+def encoding_settings(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a `data` section that shape what networks see."""
+    return {name: data[name] for name in modality_of(data).settings} | _fillings(data)
+
+
+def _fillings(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What is done about missing numbers, where that is something: data prepared before it could be stay the same."""
+    return {} if data.get("missing", "drop") == "drop" else {"missing": data["missing"]}
+
+
 def _keys(data: Mapping[str, Any], seed: int, files: str) -> tuple[str, str]:
     """What rows are called that were read as `data` says from files of this content, and what they are once encoded."""
     kind = modality_of(data)
     source_settings = {name: data.get(name) for name in (kind.name, *SOURCE_SETTINGS)}
+    source_settings |= _fillings(data)
     source_settings["validation"] = "files" if isinstance(data["validation"], list) else data["validation"]
     source = digest_settings({"format": FORMAT, "files": files, "seed": seed, **source_settings})
-    settings = {name: data[name] for name in kind.settings}
+    settings = encoding_settings(data)
     return source, digest_settings({"format": FORMAT, "source": source, **settings})
 
 

@@ -19,7 +19,7 @@ from automl.data.modalities import Modality, modality_of
 from automl.data.parts import open_split, parts_of
 from automl.data.repeats import Conflicts, count_repeats, find_conflicts, first_ones, hash_inputs
 from automl.data.splits import split_key, validation_rows
-from automl.data.staging import SHOWN, shortened, stage, staged_schema
+from automl.data.staging import SHOWN, Channels, shortened, stage, staged_schema, train_steps
 from automl.data.workers import Workers
 from automl.space import UserError
 
@@ -42,7 +42,8 @@ def write_source(data: Mapping[str, Any], seed: int, folder: Path, workers: Work
     _check_columns(data, kind)
     files: dict[str, dict[str, Any]] = {}
     names: dict[str, int] = {}
-    staged = {"train": stage(data, "train", names, files, folder)}
+    known, channels = train_steps(data), Channels()
+    staged = {"train": stage(data, "train", names, files, folder, known, channels)}
     if not names:
         raise UserError(f"the training data has no usable row{left_out(files, 'train')}{_folders(data)}")
     if len(names) < 2:
@@ -53,7 +54,7 @@ def write_source(data: Mapping[str, Any], seed: int, folder: Path, workers: Work
         )
     for split in ("validation", "test"):
         if isinstance(data[split], list):
-            staged[split] = stage(data, split, names, files, folder)
+            staged[split] = stage(data, split, names, files, folder, known, channels)
     classes = _sorted_classes(names)
     renumber = np.empty(len(classes), dtype=np.int32)
     renumber[[names[name] for name in classes]] = np.arange(len(classes))
@@ -90,6 +91,8 @@ def write_source(data: Mapping[str, Any], seed: int, folder: Path, workers: Work
         "removed": {split: int((~mask).sum()) for split, mask in kept.items()},
         "conflicts": {"inputs": conflicts.inputs, "rows": conflicts.rows, "examples": examples},
     }
+    if known:
+        profile["columns"] = known
     profile["warnings"] = findings(profile, kind)
     content = {"classes": classes, "profile": profile}
     (folder / "source.json").write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")

@@ -28,6 +28,11 @@ def split_key(data: Mapping[str, Any]) -> str | None:
     return found
 
 
+def no_inputs(data: Mapping[str, Any]) -> list[str]:
+    """The columns that are never inputs, whatever pattern these have: the label, and what rows are split by."""
+    return [name for name in (data["label"], data.get("group"), data.get("time")) if name]
+
+
 def read_keys(column: pa.Array, data: Mapping[str, Any], place: str) -> tuple[pa.Array, Mask]:
     """A column to split by as float64, one number for each group or growing with time, and where there is none.
 

@@ -15,12 +15,14 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from automl.data.columns import as_text, blank, label_column, no_label, shown
+from automl.data.csv_rows import HEADER, CsvFaults, look_at_csv, require_closed_quotes
 from automl.data.damaged import read_undamaged
 from automl.data.modalities import Modality, modality_of
 from automl.data.parts import PART_ROWS
-from automl.data.splits import read_keys, split_key
+from automl.data.sequences import OTHER_CHANNELS, channels_of, most_common
+from automl.data.splits import no_inputs, read_keys, split_key
 from automl.data.tables import column_names, find_files, read_batches, require_columns
-from automl.data.wide import input_column, input_columns
+from automl.data.wide import Steps, input_column, input_columns, is_wide, steps_of
 from automl.space import UserError
 
 SHOWN = 5  # examples of what is wrong with a file
@@ -31,6 +33,21 @@ UNKNOWN_LABEL = "a label that the training data does not have"
 
 Names = dict[str, int]
 """The numbers of classes, by name, in the order in which train has them."""
+
+
+@dataclass
+class Channels:
+    """How many channels series have: as many as most of the first rows of train that have any."""
+
+    expected: int = 0
+
+    def others(self, inputs: pa.Array) -> npt.NDArray[np.bool_]:
+        """Bool [rows], true where a packed series has another number."""
+        found = channels_of(inputs)
+        there = found > 0
+        if not self.expected and there.any():
+            self.expected = most_common(found[there].tolist())
+        return np.asarray(there & (found != self.expected))
 
 
 @dataclass
@@ -46,10 +63,14 @@ class BadRows:
     """What the modality says of the rows in `first_rows`, empty where it says nothing."""
     unknown_labels: list[str] = field(default_factory=list)
 
-    def note(self, reason: str, row: int, content: str) -> None:
-        """Count one row, by its number (from 0)."""
-        self.rows += 1
-        self.note_all(reason, np.array([row]), lambda place: (content, ""))
+    warnings: list[str] = field(default_factory=list)
+
+    def note(self, reason: str, row: int, content: str, count: int = 1, /) -> None:
+        """Count one row, by its number (from 0), or `count` of which it is the first."""
+        self.rows += count
+        self.note_all(reason, np.array([row] if count else [], dtype=np.int64), lambda place: (content, ""))
+        self.counts[reason] += count - bool(count)
+        self.counts += Counter()  # without those of 0
 
     def note_all(self, reason: str, rows: npt.NDArray[np.int64], content: Callable[[int], tuple[str, str]]) -> None:
         """Count row numbers (from 0), of which `content` says, by their place among them, what they have, in detail."""
@@ -71,14 +92,34 @@ class BadRows:
             "examples": self.examples,
             "details": self.details,
             "unknown_labels": self.unknown_labels,
+            "warnings": self.warnings,
         }
 
 
-def stage(data: Mapping[str, Any], split: str, names: Names, found: dict[str, dict[str, Any]], folder: Path) -> Path:
+def train_steps(data: Mapping[str, Any]) -> list[list[str]]:
+    """The columns of each channel that the train files have, where series lie across columns; else nothing."""
+    kind = modality_of(data)
+    if not is_wide(kind, data[kind.name]):
+        return []
+    damaged = data["on_bad_rows"] == "report"
+    tables = [column_names(file, damaged=damaged) for file in find_files(data["train"])]
+    return steps_of(data[kind.name], tables, no_inputs(data))
+
+
+def stage(
+    data: Mapping[str, Any],
+    split: str,
+    names: Names,
+    found: dict[str, dict[str, Any]],
+    folder: Path,
+    known: Steps = (),
+    channels: Channels | None = None,
+) -> Path:
     """Write the usable rows of a split's files to one Arrow file: input, number of the label, key for splitting.
 
-    `names` grows by the labels of train; `found` by what is known of each file. Raises UserError where rows cannot be
-    used and the `data` section wants that to be an error, or where there are more of them than it allows.
+    `names` grows by the labels of train; `found` by what is known of each file; `known` are the `train_steps`;
+    `channels` are those of train. Raises UserError where rows cannot be used and the `data` section wants that to be an
+    error, or where there are more of them than it allows.
     """
     path = folder / f"staged-{split}.arrow"
     kind = modality_of(data)
@@ -88,14 +129,23 @@ def stage(data: Mapping[str, Any], split: str, names: Names, found: dict[str, di
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         files = find_files(data[split])
         damaged = data["on_bad_rows"] == "report"
+        faults = {file: look_at_csv(file, data["label"]) for file in files}
+        for file in files:
+            if not damaged:
+                require_closed_quotes(file, faults[file], "; mend it, or leave it out with data: {on_bad_rows: report}")
+            elif HEADER in faults[file].quotes or HEADER in faults[file].long:
+                require_closed_quotes(file, faults[file])
         require_columns(files, others, damaged=damaged)
         for file in files:
             noted = BadRows()
             there = column_names(file, damaged=damaged)
-            columns = input_columns(file, kind, data[kind.name], there, others) if there else []
+            columns = input_columns(file, kind, data[kind.name], there, no_inputs(data), known) if there else []
             columns = [*columns, *others, *(["file"] if file.is_dir() else [])]
-            batches = _numbered(file, list(dict.fromkeys(columns)), data, noted)
-            for batch in _usable(file, batches, data, key, names, split == "train", noted):
+            noted.warnings += filter(None, [faults[file].warning])
+            batches = _numbered(file, list(dict.fromkeys(columns)), data, noted, faults[file])
+            for batch in _usable(
+                file, batches, data, key, names, split == "train", noted, known, channels or Channels()
+            ):
                 for start in range(0, batch.num_rows, PART_ROWS):
                     writer.write_batch(batch.slice(start, PART_ROWS))
             _judge(file, noted, data)
@@ -116,15 +166,19 @@ def _usable(
     names: Names,
     new_names: bool,
     noted: BadRows,
+    known: Steps,
+    channels: Channels,
 ) -> Iterator[pa.RecordBatch]:
     kind, schema = modality_of(data), staged_schema(modality_of(data))
     label = data["label"]
     for rows, batch in batches:
         noted.rows += batch.num_rows
-        column = input_column(batch, kind, data[kind.name], [label, *([key] if key else [])])
+        column = input_column(batch, kind, data[kind.name], no_inputs(data), known)
         inputs, unusable = kind.read(column, f"{file}: column {data[kind.name]!r}")
         labels = label_column(batch.column(label), f"{file}: column {label!r}")
         keys, no_key = _keys(batch, key, data, file)
+        if kind.name == "series":
+            unusable[OTHER_CHANNELS] = channels.others(inputs)
         unusable = {**unusable, NOT_LABEL: no_label(batch.column(label)), NO_LABEL: blank(labels), **no_key}
         usable = np.ones(batch.num_rows, dtype=bool)
         for reason, those in unusable.items():
@@ -161,7 +215,7 @@ def _judge(file: Path, noted: BadRows, data: Mapping[str, Any]) -> None:
 def _complaint(file: Path, noted: BadRows, data: Mapping[str, Any]) -> str:
     kind, parts = modality_of(data), []
     columns = dict.fromkeys([NO_LABEL, NOT_LABEL, UNKNOWN_LABEL], data["label"])
-    columns |= dict.fromkeys([*kind.faults], data[kind.name])
+    columns |= dict.fromkeys([*kind.faults, OTHER_CHANNELS], data[kind.name])
     for reason, count in noted.counts.items():
         where = f" in column {columns[reason]!r}" if reason in columns else ""
         more = ", ..." if count > SHOWN else ""
@@ -175,11 +229,11 @@ def _complaint(file: Path, noted: BadRows, data: Mapping[str, Any]) -> str:
 
 
 def _numbered(
-    file: Path, columns: list[str], data: Mapping[str, Any], noted: BadRows
+    file: Path, columns: list[str], data: Mapping[str, Any], noted: BadRows, faults: CsvFaults
 ) -> Iterator[tuple[npt.NDArray[np.int64], pa.RecordBatch]]:
     """Batches with the numbers of their rows; lines that cannot be read are errors, or noted on request."""
     if data["on_bad_rows"] == "report":
-        yield from read_undamaged(file, columns, noted.note)
+        yield from read_undamaged(file, columns, noted.note, faults)
         return
     start = 0
     for batch in read_batches(file, columns):

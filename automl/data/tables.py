@@ -17,6 +17,7 @@ import pyarrow.csv
 import pyarrow.ipc
 import pyarrow.parquet
 
+from automl.data.bounds import COLUMNS
 from automl.data.files import replace_atomically
 from automl.data.folders import Unused, walk
 from automl.data.formats import FORMATS, delimiter, is_table, lines_of, open_text, packing, table_format
@@ -24,6 +25,7 @@ from automl.data.image_folder import IMAGE_FOLDER, is_image, read_image_folder
 from automl.data.remote import fetch_files, fetch_folder, find_remote, is_glob, path_of
 from automl.data.store import is_url
 from automl.data.text_tables import BATCH_ROWS, csv_names, json_names, read_csv, read_json_lines
+from automl.data.unpacked import bounded, read_groups, require_sound_frames
 from automl.space import UserError
 from automl.space.urls import redacted, redacted_text
 
@@ -138,7 +140,7 @@ def read_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[p
     }
     with reading(path):
         for batch in readers[kind](path, columns):
-            yield _sound(batch)
+            yield batch if kind in ("parquet", "arrow") else _sound(batch)
 
 
 @contextmanager
@@ -177,11 +179,11 @@ def _sound(batch: pa.RecordBatch) -> pa.RecordBatch:
 def _read_parquet(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
     with pa.parquet.ParquetFile(path) as file:
         names = None if columns is None else [name for name in columns if name in file.schema_arrow.names]
-        for group in range(file.num_row_groups):  # one at a time: all at once, the memory grows with the file
-            yield from file.iter_batches(batch_size=BATCH_ROWS, columns=names, row_groups=[group])
+        yield from bounded(path, map(_sound, read_groups(path, file, names, BATCH_ROWS)))
 
 
 def _read_arrow(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+    require_sound_frames(path)
     with pa.memory_map(str(path)) as source:
         try:
             reader: Any = pa.ipc.open_file(source)
@@ -189,8 +191,12 @@ def _read_arrow(path: Path, columns: Sequence[str] | None) -> Iterator[pa.Record
         except pa.ArrowInvalid:
             source.seek(0)
             batches = iter(pa.ipc.open_stream(source))
-        for batch in batches:
-            yield batch if columns is None else batch.select([name for name in columns if name in batch.schema.names])
+        yield from bounded(path, (_selected(_sound(batch), columns) for batch in batches))
+
+
+def _selected(batch: pa.RecordBatch, columns: Sequence[str] | None) -> pa.RecordBatch:
+    COLUMNS.require(batch.num_columns, "an Arrow file has")
+    return batch if columns is None else batch.select([name for name in columns if name in batch.schema.names])
 
 
 def _fetched(url: str) -> list[Path]:

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv
 
+from automl.data.bounds import COLUMNS
 from automl.data.columns import mixed_column
 from automl.data.formats import delimiter, lines_of, open_text, packing, require_unpackable
 from automl.space import UserError
@@ -30,6 +31,7 @@ def csv_names(path: Path) -> list[str]:
     with io.TextIOWrapper(open_text(path), "utf-8-sig", errors="surrogateescape", newline="") as file:
         rows = (row for row in csv.reader(lines_of(file), delimiter=delimiter(path)) if row)
         names = next(rows, [])
+        COLUMNS.require(len(names), f"{path} has")
         "".join(names).encode("utf-8", "surrogateescape").decode("utf-8")
         try:
             return names if next(rows, None) is not None else []
@@ -49,6 +51,7 @@ def read_csv(
     `on_invalid` hears of each row that has not as many cells as the header, as pyarrow's `invalid_row_handler`; without
     it they are errors. Raises what pyarrow raises.
     """
+    csv_names(path)
     with open_text(path) as file:
         if not any(line.strip() for line in lines_of(file)):
             return
@@ -81,6 +84,7 @@ def json_names(path: Path) -> list[str]:
             with suppress(ValueError, RecursionError):
                 row = json.loads(line.removeprefix(codecs.BOM_UTF8).decode("utf-8"))
                 names |= dict.fromkeys(row if isinstance(row, dict) else ())
+                COLUMNS.require(len(names), f"{path} has")
     return list(names)
 
 
@@ -117,6 +121,7 @@ def json_batch(rows: list[dict[str, Any]], names: dict[str, bool], columns: Sequ
         for row in rows:
             for name, value in row.items():
                 names[name] = names.get(name, False) or isinstance(value, str)
+            COLUMNS.require(len(names), "a table has")
         wanted = list(names) if columns is None else [name for name in columns if name in names]
         arrays = [_json_column([row.get(name) for row in rows], names[name]) for name in wanted]
         return pa.record_batch(arrays, names=wanted)

@@ -136,7 +136,7 @@ class SeriesProjection(nn.Module):
         self.dropout: float = settings["dropout"]
 
     def forward(self, series: Tensor) -> Tensor:
-        there = ~series[..., :1].isnan()
+        there = ~series.isnan().all(dim=-1, keepdim=True)
         vectors: Tensor = self.projection(self.standardise(series)) * there
         if not self.training:
             return vectors

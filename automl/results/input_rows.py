@@ -15,18 +15,21 @@ from typing import Any
 
 import pyarrow as pa
 
+from automl.data.bounds import COLUMNS
+from automl.data.csv_rows import RawRow, rows_of
 from automl.data.formats import lines_of, open_text, table_format
 from automl.data.image_folder import IMAGE_FOLDER
 from automl.data.modalities import LONG_TEXT, MODALITIES, NO_TEXT, Modality, is_long
 from automl.data.tables import read_batches
 from automl.data.text_tables import BLOCK_BYTES
-from automl.data.wide import Column, fitting, input_column, input_columns, is_wide, join_cells
+from automl.data.wide import Column, Steps, input_column, join_cells
+from automl.results.inputs import Inputs
 from automl.results.row_errors import isolate_failures
 from automl.space import UserError
 
 WINDOW_ROWS = 8192  # enough to sort by length with little padding, few enough that memory stays flat
 WINDOW_CHARACTERS = 16 * 1024 * 1024
-TOO_LONG = ["\0too long"]  # stands for a row of more than may be
+FAULT = "\0fault: "  # begins the only cell of a row that cannot be used
 NOT_UTF8 = re.compile("[\udc80-\udcff]")  # how bytes that are no UTF-8 are carried along (PEP 383)
 
 CsvRow = tuple[list[str], str | None, str | None]
@@ -45,21 +48,25 @@ class Window:
     errors: list[str | None]
 
 
-def open_rows(path: Path, column: Column, modality: Modality) -> tuple[list[str], Iterator[Window]]:
+def open_rows(
+    path: Path, column: Column, modality: Modality, others: Sequence[str] = (), known: Steps = ()
+) -> tuple[list[str], Iterator[Window]]:
     """The names of a table's columns and its rows, whose inputs are in `column`, in windows of bounded size.
+
+    Of series across columns, `others` are none of their columns, and `known` are those of the training data.
 
     A row that cannot be used has an error: no text, another type than text, a line that cannot be parsed. Raises
     UserError where the file cannot be read, has no rows or no such column, or where a typed column is not of text.
     """
-    kind = table_format(path)
+    kind, inputs = table_format(path), Inputs(column, modality, others, known)
     if kind == IMAGE_FOLDER:
         if modality is not MODALITIES["image"]:
             raise UserError(f"{path} is a folder of images; this model is for {modality.plural}")
         windows = _folder_windows(path, modality)
     elif kind in ("parquet", "arrow"):
-        windows = _column_windows(path, column, modality)
+        windows = _column_windows(path, inputs)
     else:
-        rows = _json_windows(path, column, modality) if kind == "jsonl" else _csv_windows(path, column, modality)
+        rows = _json_windows(path, inputs) if kind == "jsonl" else _csv_windows(path, inputs)
         windows = _readable(path, rows)
         windows = map(_without_long, windows) if modality.name == "text" else _of_texts(windows, modality)
     names = next(windows)
@@ -78,24 +85,26 @@ def _folder_windows(path: Path, modality: Modality) -> Iterator[list[str] | Wind
         yield Window([[name] for name in batch.column("file").to_pylist()], window.inputs, window.errors)
 
 
-def _column_windows(path: Path, column: Column, modality: Modality) -> Iterator[list[str] | Window]:
+def _column_windows(path: Path, inputs: Inputs) -> Iterator[list[str] | Window]:
     batches = read_batches(path)
     first = next(batches, None)
     names = [] if first is None else list(first.schema.names)
-    input_columns(path, modality, column, names)
+    inputs.columns(path, names)
     yield names
+    place = f"{path}: column {inputs.column!r}"
     for whole in chain([first], batches):
         for start in range(0, whole.num_rows, WINDOW_ROWS):
             batch = whole.slice(start, WINDOW_ROWS)
-            yield _read(batch, input_column(batch, modality, column), f"{path}: column {column!r}", modality)
+            column = input_column(batch, inputs.modality, inputs.column, inputs.others, inputs.known)
+            yield _read(batch, column, place, inputs.modality)
 
 
-def _joined(row: CsvRow, places: list[int], channels: int) -> CsvRow:
+def _joined(row: CsvRow, places: list[int | None], channels: int, garbage: float | None) -> CsvRow:
     """A row of a CSV file with the JSON list of the numbers at several places as its text."""
     cells, _, error = row
     if error is not None and error != NO_TEXT:
         return row
-    series = join_cells([cells[place] for place in places], channels)
+    series = join_cells([None if place is None else cells[place] for place in places], channels, garbage)
     return (cells, None, NO_TEXT) if series is None else (cells, json.dumps(series), None)
 
 
@@ -146,42 +155,43 @@ def _of_texts(windows: Iterator[list[str] | Window], modality: Modality) -> Iter
         yield window
 
 
-def _csv_windows(path: Path, column: Column, modality: Modality) -> Iterator[list[str] | Window]:
-    csv.field_size_limit(BLOCK_BYTES)
+def _csv_windows(path: Path, inputs: Inputs) -> Iterator[list[str] | Window]:
+    csv.field_size_limit(2 * BLOCK_BYTES)
     delimiter = "\t" if table_format(path) == "tsv" else ","
     with _decoded(path, newline="") as file:
-        reader = _bounded(csv.reader(_short_lines(file), delimiter=delimiter))
+        reader = _cells(rows_of(file, delimiter, BLOCK_BYTES), delimiter)
         names = next((row for row in reader if row), [])
+        COLUMNS.require(len(names), f"{path} has")
+        if len(names) == 1 and names[0].startswith(FAULT):
+            raise UserError(f"cannot read {path}: in its first row, {names[0].removeprefix(FAULT)}")
         if any(NOT_UTF8.search(name) or "\0" in name for name in names):
             raise UserError(f"cannot read {path}: its first line is not UTF-8 text; convert it, for example with iconv")
-        places = [names.index(name) for name in input_columns(path, modality, column, names)]
+        first = names.index(inputs.columns(path, names)[0])
         yield names
-        rows = (_csv_row(row, len(names), places[0], delimiter) for row in reader if row)
-        if is_wide(modality, column):
-            channels = len(fitting(column, names))
-            rows = (_joined(row, places, channels) for row in rows)
+        rows = (_csv_row(row, len(names), first, delimiter) for row in reader if row)
+        if inputs.wide:
+            channels, there = inputs.channels(names), {name: place for place, name in enumerate(names)}
+            places = [there.get(name) for channel in channels for name in channel]
+            rows = (_joined(row, places, len(channels), inputs.garbage) for row in rows)
         yield from _windows(rows)
 
 
-def _short_lines(file: io.TextIOWrapper) -> Iterator[str]:
-    return (line if len(line) <= BLOCK_BYTES else f"{TOO_LONG[0]}\n" for line in lines_of(file, BLOCK_BYTES))
-
-
-def _bounded(reader: Iterator[list[str]]) -> Iterator[list[str]]:
-    """The rows of a reader, `TOO_LONG` instead of one that it refuses."""
-    while True:
-        try:
-            yield next(reader)
-        except StopIteration:
-            return
-        except csv.Error:
-            yield TOO_LONG
+def _cells(rows: Iterator[RawRow], delimiter: str) -> Iterator[list[str]]:
+    """The cells of rows, one that begins with `FAULT` instead of those of a row that cannot be used."""
+    for row in rows:
+        if row.quote is not None:
+            lines = f"{row.swallowed:,} line{'' if row.swallowed == 1 else 's'} after it would be part of its cell"
+            yield [f"{FAULT}the quote that opens in line {row.quote} is not closed; {lines}"]
+        elif row.too_long:
+            yield [f"{FAULT}the row has a cell or a line of more than {BLOCK_BYTES:,} characters"]
+        else:
+            yield next(csv.reader(row.lines, delimiter=delimiter), [])
 
 
 def _csv_row(cells: list[str], columns: int, place: int, delimiter: str) -> CsvRow:
     """A row made as wide as the header, its text and its error; what is too much goes into the last cell."""
-    if cells == TOO_LONG:
-        return [""] * columns, None, f"the row has a cell or a line of more than {BLOCK_BYTES:,} characters"
+    if len(cells) == 1 and cells[0].startswith(FAULT):
+        return [""] * columns, None, cells[0].removeprefix(FAULT)
     if len(cells) != columns:
         error = f"the row has {len(cells)} cells, expected {columns}"
         padded = cells + [""] * (columns - len(cells))
@@ -192,24 +202,22 @@ def _csv_row(cells: list[str], columns: int, place: int, delimiter: str) -> CsvR
     return (cells, text, None) if text.strip() else (cells, None, NO_TEXT)
 
 
-def _json_windows(path: Path, column: Column, modality: Modality) -> Iterator[list[str] | Window]:
+def _json_windows(path: Path, inputs: Inputs) -> Iterator[list[str] | Window]:
     with _decoded(path) as file:
-        windows = _windows(
-            _json_row(line.strip(), column, modality) for line in lines_of(file, BLOCK_BYTES) if line.strip()
-        )
+        windows = _windows(_json_row(line.strip(), inputs) for line in lines_of(file, BLOCK_BYTES) if line.strip())
         first = next(windows, None)
         if first is None:
             raise UserError(f"{path} has no rows")
-        names = list(dict.fromkeys(name for line in first.rows for name in _keys(line)))
+        names = _names(path, first.rows)
         if not names:
             raise UserError(f"{path} is not JSON Lines: of its first line, {first.errors[0]}")
-        input_columns(path, modality, column, names)
+        inputs.columns(path, names)
         yield names
         yield first
         yield from windows
 
 
-def _json_row(line: str, column: Column, modality: Modality) -> tuple[str, str | None, str | None]:
+def _json_row(line: str, inputs: Inputs) -> tuple[str, str | None, str | None]:
     if len(line) > BLOCK_BYTES:
         return "{}", None, f"the line has more than {BLOCK_BYTES:,} characters"
     if NOT_UTF8.search(line):
@@ -221,16 +229,16 @@ def _json_row(line: str, column: Column, modality: Modality) -> tuple[str, str |
     if not isinstance(row, dict):
         return line, None, "the line is not a JSON object"
     text: Any
-    if is_wide(modality, column):
-        found = fitting(column, list(row))
+    if inputs.wide:
+        found = inputs.channels(list(row))
         if len({len(channel) for channel in found}) > 1:
             return line, None, "its channels have different numbers of steps"
-        text = join_cells([row[name] for channel in found for name in channel], len(found))
+        text = join_cells([row.get(name) for channel in found for name in channel], len(found), inputs.garbage)
     else:
-        text = row.get(column)
-    if modality is not MODALITIES["text"] and isinstance(text, list):
+        text = row.get(inputs.column)
+    if inputs.modality.name != "text" and isinstance(text, list):
         text = json.dumps(text)
-    if modality is MODALITIES["image"] and isinstance(text, dict):
+    if inputs.modality.name == "image" and isinstance(text, dict):
         text = text.get("path")
     if text is not None and not isinstance(text, str):
         return line, None, f"expected text, found {_said(text)}"
@@ -242,6 +250,14 @@ def _said(value: Any) -> str:
         return json.dumps(value)[:40]
     except RecursionError:  # what can just be read may be too deep to be written
         return "lists within lists"
+
+
+def _names(path: Path, lines: Sequence[str]) -> list[str]:
+    names: dict[str, None] = {}
+    for line in lines:
+        names |= dict.fromkeys(_keys(line))
+        COLUMNS.require(len(names), f"{path} has")
+    return list(names)
 
 
 def _keys(line: str) -> Sequence[str]:

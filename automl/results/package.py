@@ -17,14 +17,23 @@ from automl.data import DenseRows, Encoder, load_encoder
 from automl.data.encode import DenseEncoder
 from automl.data.files import replace_folder
 from automl.data.images import ImageEncoder
-from automl.data.modalities import MODALITIES, Modality, modality_of
+from automl.data.modalities import MODALITIES, Modality
 from automl.data.sequences import SequenceEncoder
-from automl.data.wide import Column
+from automl.data.wide import Column, Steps
 from automl.models.embedding import Standardise
 from automl.results.calibration import calibrate, calibration_figures
 from automl.results.card import model_card
 from automl.results.finalists import prepared_data
-from automl.results.package_config import FORMAT_VERSION, NAME, OF_NETWORKS, Member, PackageConfig, read_package_config
+from automl.results.package_config import (
+    FORMAT_VERSION,
+    NAME,
+    OF_NETWORKS,
+    Member,
+    PackageConfig,
+    columns_of,
+    is_of,
+    read_package_config,
+)
 from automl.results.predictions import LINEAR, average
 from automl.results.study import ENSEMBLE, RunRecord
 from automl.space import UserError
@@ -73,6 +82,14 @@ class Model:
     """At which the probabilities are calibrated."""
     modality: Modality = MODALITIES["text"]
     """What it is asked about."""
+    no_inputs: tuple[str, ...] = ()
+    """Columns that are no inputs, whatever pattern these have."""
+    steps: tuple[tuple[str, ...], ...] = ()
+    """Of series across columns: those of each channel, in the order of the training data."""
+
+    def steps_in(self, column: Column) -> Steps:
+        """The steps that are known of inputs in `column`: those of the training data, where it names no others."""
+        return self.steps if column == self.column else ()
 
     def predict_probabilities(self, inputs: Sequence[Any]) -> npt.NDArray[np.float32]:
         """Calibrated probabilities float32 [inputs, classes], those of the members averaged.
@@ -134,10 +151,11 @@ def write_best_model(record: RunRecord) -> Path | None:
     members = [trial for number in numbers for trial in record.ranked if trial.number == number]
     try:
         prepared = [prepared_data(record, trial.config) for trial in members]
+        columns = columns_of(best.config["data"], prepared[0] if prepared else prepared_data(record, best.config))
         if linear and not record.directory.linear.is_dir():
             raise UserError(f"{record.directory.linear} has gone, which the best model is made of")
     except UserError:
-        if not _is_of(record.directory.best_model, numbers):
+        if not is_of(record.directory.best_model, numbers):
             raise
         return record.directory.best_model
     figures = dict(alone or record.ensemble or record.finalists["trials"][str(best.number)])
@@ -156,8 +174,7 @@ def write_best_model(record: RunRecord) -> Path | None:
         "format_version": FORMAT_VERSION if alone else OF_NETWORKS,
         "task": record.manifest["task"],
         "classes": list(record.manifest["data"]["classes"]),
-        "column": best.config["data"][modality_of(best.config["data"]).name],
-        "label_column": best.config["data"]["label"],
+        **columns,
         "run": record.directory.name,
         "members": [
             {
@@ -215,6 +232,8 @@ def load_model(path: str | Path, families: Sequence[str] = ()) -> Model:
         linear,
         config.temperature,
         config.modality,
+        config.no_inputs,
+        tuple(map(tuple, config.steps)),
     )
 
 
@@ -263,7 +282,7 @@ def _require_fitting(part: Path, modality: Modality, encoder: Encoder | DenseEnc
 def _require_channels(part: Path, encoder: Encoder | DenseEncoder, module: nn.Module, member: Member) -> None:
     """Raise UserError where a network of this package does not take what its encoder gives."""
     ((family, _),) = member.config.model.items()
-    wanted = [0] if isinstance(encoder, Encoder) else [encoder.channels]
+    wanted = [0] if isinstance(encoder, Encoder) else [encoder.shape[-1]]
     found = [len(layer.mean) for layer in module.modules() if isinstance(layer, Standardise)] or [0]
     if family in FAMILIES and family != "pretrained" and found != wanted:  # which takes grey and colour alike
         reason = f"its network takes {found[0]} channels, its encoder gives {wanted[0]}"
@@ -297,10 +316,3 @@ def _inside(folder: Path, name: str) -> Path:
     if not inside:
         raise UserError(f"the model in {folder} is damaged: a part of it lies outside, in {name[:200]}")
     return part
-
-
-def _is_of(folder: Path, numbers: Sequence[int]) -> bool:
-    try:
-        return [member.trial for member in read_package_config(folder).members] == list(numbers)
-    except UserError:
-        return False

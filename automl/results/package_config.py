@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from automl.data.modalities import MODALITIES, Modality
+from automl.data import Prepared
+from automl.data.modalities import MODALITIES, Modality, modality_of
+from automl.data.sequences import MISSING
+from automl.data.splits import no_inputs
 from automl.space import UserError
 from automl.space.safe_files import read_json_file, validated
 
@@ -43,12 +47,14 @@ class MemberConfig(_Part):
     def _of_one_modality(cls, data: dict[str, Any]) -> dict[str, Any]:
         if len(MODALITIES.keys() & data.keys()) != 1:
             raise ValueError(f"expected one of {', '.join(MODALITIES)}")
+        if data.get("missing", "drop") not in MISSING:
+            raise ValueError(f"missing: expected one of {', '.join(MISSING)}")
         return data
 
     @property
     def modality(self) -> Modality:
         """What it is asked about."""
-        return next(kind for name, kind in MODALITIES.items() if name in self.data)
+        return modality_of(self.data)
 
 
 class Member(_Part):
@@ -85,6 +91,10 @@ class PackageConfig(_Part):
     )
     label_column: Name
     task: Task | None = None
+    left_out: list[Name] = Field(default_factory=list)
+    """Columns beside the label's that are no input, whatever pattern that has."""
+    steps: list[list[Name]] = Field(default_factory=list)
+    """Of series across columns: those of each channel, in the order in which the network knows them."""
     members: Annotated[list[Member], Field(max_length=MOST_MEMBERS), AfterValidator(_of_one_kind)]
     linear: Name | None = None
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
@@ -105,6 +115,13 @@ class PackageConfig(_Part):
             raise ValueError("a linear model alone says its task")
         return self
 
+    @property
+    def no_inputs(self) -> tuple[str, ...]:
+        """The columns that are no inputs; earlier versions kept them in the members' configurations alone."""
+        data = self.members[0].config.data if self.members else {}
+        split = [name for name in (data.get("group"), data.get("time")) if isinstance(name, str)]
+        return tuple(dict.fromkeys([self.label_column, *self.left_out, *split]))
+
 
 def read_package_config(folder: Path) -> PackageConfig:
     """The config.json of a model directory; raises UserError where it is none, damaged or of a later version."""
@@ -119,3 +136,21 @@ def read_package_config(folder: Path) -> PackageConfig:
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise UserError(f"{folder} was written by a later version of automl; upgrade to use it")
     return validated(content, PackageConfig, path)
+
+
+def columns_of(data: Mapping[str, Any], prepared: Prepared) -> dict[str, Any]:
+    """What a package says of the columns of tables: which the inputs are, and which are none."""
+    return {
+        "column": data[modality_of(data).name],
+        "label_column": data["label"],
+        "left_out": no_inputs(data)[1:],
+        "steps": prepared.profile.get("columns", []),
+    }
+
+
+def is_of(folder: Path, numbers: Sequence[int]) -> bool:
+    """Whether a model directory has the networks of these trials."""
+    try:
+        return [member.trial for member in read_package_config(folder).members] == list(numbers)
+    except UserError:
+        return False

@@ -16,6 +16,7 @@ import pyarrow.ipc
 import pyarrow.parquet
 
 from automl.data.columns import blank, label_column
+from automl.data.csv_rows import look_at_csv, require_closed_quotes
 from automl.data.files import replace_atomically
 from automl.data.formats import packing, table_format
 from automl.data.image_folder import IMAGE_FOLDER
@@ -72,7 +73,7 @@ def predict_file(
     if excel and kind not in ("csv", "tsv"):
         raise UserError(f"--excel is for CSV; {input.name} and what is written of it are {kind}")
     guard = spreadsheet_cell if excel else str
-    names, windows = open_rows(input, column, model.modality)
+    names, windows = open_rows(input, column, model.modality, model.no_inputs, model.steps_in(column))
     _require_free(input, added, names)
     if output is None:
         if kind in ("parquet", "arrow") and sys.stdout.isatty():
@@ -106,15 +107,17 @@ def evaluate_file(model: Model, data: str, *, text: str | None = None, label: st
     (true classes by row, predicted by column). Raises UserError where a label is none of the model's classes.
     """
     place, label = text or model.column, label or model.label_column
+    others, steps = list(dict.fromkeys([label, *model.no_inputs])), model.steps_in(place)
     numbers = {name: number for number, name in enumerate(model.classes)}
     parts: list[npt.NDArray[np.float32]] = []
     truth: list[int] = []
     skipped = 0
     for path in find_files([data]):
         require_columns([path], [label])
-        columns = input_columns(path, model.modality, place, column_names(path), [label])
+        require_closed_quotes(path, look_at_csv(path, label))
+        columns = input_columns(path, model.modality, place, column_names(path), others, steps)
         for batch in read_batches(path, [*columns, label]):
-            column = input_column(batch, model.modality, place, [label])
+            column = input_column(batch, model.modality, place, others, steps)
             inputs, errors = read_inputs(column, f"{path}: column {place!r}", model.modality)
             names = label_column(batch.column(label), f"{path}: column {label!r}")
             unlabelled = blank(names)

@@ -149,7 +149,12 @@ class SequenceData(Data):
         "series", description="The column with the series, or a pattern for columns, or a list: one for each channel."
     )
     max_length: Searchable[WholeOrAuto] = Field(
-        "auto", description="Steps kept of a series; auto takes the 99th percentile of train."
+        "auto", description="Steps kept of a series; auto takes the 99th percentile of train, at most 4,096."
+    )
+    missing: Literal["drop", "interpolate", "zero", "mask"] = Field(
+        "drop",
+        description="Numbers that a series lacks (null, NaN, an empty cell): the row cannot be used (drop), or a line "
+        "between their neighbours, or 0, or train's mean and a channel that says where there are numbers (mask).",
     )
 
 

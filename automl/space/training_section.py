@@ -153,7 +153,9 @@ class Augment(Section):
         0.0, description="Of images and series, how much their numbers are raised or lowered, each row's alike."
     )
     noise: Searchable[Annotated[float, Field(ge=0)]] = Field(
-        0.0, description="Of images and series, the deviation of noise, in shares of the batch's own."
+        0.0,
+        description="Of images and series, the deviation of noise, in shares of the batch's own, of series of that of "
+        "each channel in train.",
     )
     mixup: Searchable[Annotated[float, Field(ge=0)]] = Field(
         0.0,

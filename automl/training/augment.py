@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from automl.models.embedding import TokenEmbedding
 from automl.training.augment_images import change_images, paste_boxes
-from automl.training.augment_series import cropped, warped
+from automl.training.augment_series import Channels, cropped, filled, noisy, scaled, warped
 
 
 @dataclass(frozen=True)
@@ -36,22 +36,28 @@ class Mix:
         return self.share * with_own + (1 - self.share) * with_partners
 
 
-def augment(inputs: Tensor, lengths: Tensor, settings: Mapping[str, Any]) -> tuple[Tensor, Tensor, Mix | None]:
+def augment(
+    inputs: Tensor, lengths: Tensor, settings: Mapping[str, Any], channels: Channels | None = None
+) -> tuple[Tensor, Tensor, Mix | None]:
     """Inputs and lengths as the section `augment` changes them, and what was mixed.
 
     Inputs are tokens int64 [B, L], images uint8 [B, H, W, C] (which become float32 where they are more than moved) or
-    series float32 [B, L, C], NaN at padding. Settings that are not for such inputs have no effect; the file's reader
-    refuses them.
+    series float32 [B, L, C], NaN at padding and where a number is missing, whose `channels` are known of train.
+    Settings that are not for such inputs have no effect; the file's reader refuses them.
     """
     strength = defaultdict(float, settings)
     if inputs.ndim == 2:
         return _mixed_texts(_swapped(inputs, lengths, strength["swap"]), lengths, strength["mixup"])
     if inputs.ndim == 4:
         inputs = change_images(inputs, strength)
+        inputs = _noisy(_scaled(inputs, strength["scale"]), strength["noise"])
     else:
+        channels = channels or Channels.of_batch(inputs)
+        if any(strength.values()):
+            inputs = filled(inputs, lengths, channels)
         inputs = warped(inputs, lengths, strength["warp"])
         inputs, lengths = cropped(inputs, lengths, strength["crop"])
-    inputs = _noisy(_scaled(inputs, strength["scale"]), strength["noise"])
+        inputs = noisy(scaled(inputs, strength["scale"], channels), strength["noise"], channels)
     paste = strength["cutmix"] > 0 and inputs.ndim == 4
     if paste and (strength["mixup"] == 0 or torch.rand(()) < 0.5):  # of both, each batch has one
         partner = torch.randperm(len(inputs), device=inputs.device)
@@ -101,7 +107,7 @@ def _mixed_texts(tokens: Tensor, lengths: Tensor, alpha: float) -> tuple[Tensor,
 
 
 def _scaled(values: Tensor, share: float) -> Tensor:
-    """Each row's numbers times one from 1 - share to 1 + share: contrast of images, height of series."""
+    """The pixels of each image times one from 1 - share to 1 + share: its contrast."""
     if share == 0:
         return values
     factor = 1 + share * (2 * torch.rand(len(values), device=values.device) - 1)
@@ -109,12 +115,11 @@ def _scaled(values: Tensor, share: float) -> Tensor:
 
 
 def _noisy(values: Tensor, share: float) -> Tensor:
-    """Normal noise on every number, its deviation a share of the batch's own; padding stays padding."""
+    """Normal noise on every pixel, its deviation a share of that of the batch's pixels."""
     if share == 0:
         return values
     values = values.float()
-    there = values[~values.isnan()]
-    return values + share * there.std(correction=0) * torch.randn_like(values)
+    return values + share * values.std(correction=0) * torch.randn_like(values)
 
 
 def _mixed(values: Tensor, lengths: Tensor, alpha: float) -> tuple[Tensor, Tensor, Mix | None]:

@@ -2,10 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
+from automl.data.moments import IGNORED
+
 KNOTS = 5  # places between which a series runs at one pace
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Of each channel the mean and the deviation in train, float32 [C]; a deviation of 0 where noise has no place."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    @staticmethod
+    def of_train(mean: Sequence[float], deviation: Sequence[float], numbers: int) -> Channels:
+        """From a profile; only the first `numbers` channels are numbers, the others say where these are."""
+        found = torch.tensor(deviation)
+        changes = (found < IGNORED) & (torch.arange(len(found)) < numbers)
+        return Channels(torch.tensor(mean), torch.where(changes, found, 0))
+
+    @staticmethod
+    def of_batch(series: Tensor) -> Channels:
+        """Those of a batch, where nothing is known of train."""
+        there = ~series.isnan()
+        count = there.sum(dim=(0, 1)).clamp(min=1)
+        mean = series.nan_to_num().sum(dim=(0, 1)) / count
+        deviation = ((series - mean).nan_to_num().square().sum(dim=(0, 1)) / count).sqrt()
+        return Channels(mean, deviation)
+
+
+def filled(series: Tensor, lengths: Tensor, channels: Channels) -> Tensor:
+    """The mean of train wherever a step lacks a number: what networks take it for; padding stays NaN."""
+    steps = torch.arange(series.shape[1], device=series.device)[None, :, None]
+    return torch.where(series.isnan() & (steps < lengths[:, None, None]), channels.mean.to(series.device), series)
+
+
+def scaled(series: Tensor, share: float, channels: Channels) -> Tensor:
+    """The distance of each series from the mean of train times one from 1 - share to 1 + share, in all channels."""
+    if share == 0:
+        return series
+    factor = 1 + share * (2 * torch.rand(len(series), 1, 1, device=series.device) - 1)
+    mean, changes = (each.to(series.device) for each in (channels.mean, channels.deviation > 0))
+    return torch.where(changes, mean + (series - mean) * factor, series)
+
+
+def noisy(series: Tensor, share: float, channels: Channels) -> Tensor:
+    """Normal noise on every number, its deviation a share of the channel's in train; padding stays padding."""
+    if share == 0:
+        return series
+    return series + share * channels.deviation.to(series.device) * torch.randn_like(series)
 
 
 def warped(series: Tensor, lengths: Tensor, share: float) -> Tensor:

@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 from automl.data import DenseRows, Encoder, load_encoder
 from automl.data.encode import DenseEncoder
 from automl.data.files import replace_folder
+from automl.data.moments import ROUNDING
 from automl.data.sequences import SequenceEncoder
 from automl.space import UserError
 from automl.training.tensor_files import read_tensors
@@ -104,7 +105,7 @@ def load_regression(
 def features_of(encoder: DenseEncoder) -> int:
     """How many numbers `dense_features` gives of a row."""
     if isinstance(encoder, SequenceEncoder):
-        return encoder.max_length * encoder.channels
+        return encoder.max_length * encoder.shape[1]
     square = -(-encoder.size // MOST_PIXELS)
     return (encoder.size // square) ** 2 * encoder.channels
 
@@ -119,9 +120,10 @@ def fit_standardised(
 ) -> None:
     """Fit on features of mean 0 and deviation 1, then put both into the weights, which so take features as they are."""
     mean, deviation = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
-    deviation[deviation == 0] = 1
-    regression.fit((features - mean) / deviation, labels)
-    regression.coef_ = regression.coef_ / deviation
+    constant = deviation <= ROUNDING * np.abs(features).max(axis=0)
+    deviation[constant] = 1
+    regression.fit(np.where(constant, 0, (features - mean) / deviation), labels)
+    regression.coef_ = np.where(constant, 0, regression.coef_ / deviation)
     regression.intercept_ = regression.intercept_ - regression.coef_ @ mean
 
 

@@ -162,7 +162,7 @@ def _augmented(training: Training, batch: Batch) -> tuple[Tensor, Tensor, Mix | 
     inputs = batch.tokens.to(training.device, non_blocking=True)
     lengths = batch.lengths.to(training.device, non_blocking=True)
     changes = training.settings.get("augment")
-    return (inputs, lengths, None) if changes is None else augment(inputs, lengths, changes)
+    return (inputs, lengths, None) if changes is None else augment(inputs, lengths, changes, training.channels)
 
 
 def _backward(

@@ -13,6 +13,7 @@ from torch import nn
 
 from automl.data import Batch, DenseRows, Prepared, Rows, Streaming, batches, choose_streaming, join_rows
 from automl.models import build, can_be_recorded, uses_batch_statistics
+from automl.training.augment_series import Channels
 from automl.training.averaging import start_average
 from automl.training.beginning import begin_with
 from automl.training.lexicon import make_lexicon
@@ -50,6 +51,8 @@ class Training:
     freezing: Freezing | None = None
     average: nn.Module | None = None
     tables: Sequence[RowTable] = ()
+    channels: Channels | None = None
+    """Of series, what their channels are like in train: augmentation goes by it."""
     recorder: Recorder | None = None
     plateau: Plateau = field(default_factory=Plateau)
     epoch: int = 0
@@ -180,8 +183,17 @@ def start(
         freezing=learned.freezing,
         average=None if settings["ema"] is None else start_average(module),
         tables=tables,
+        channels=_channels(config["data"], prepared, device),
         recorder=_recorder(config, optimizer, device, shard),
     )
+
+
+def _channels(data: Mapping[str, Any], prepared: Prepared, device: torch.device) -> Channels | None:
+    if "series" not in data:
+        return None
+    mean, deviation = prepared.profile["mean"], prepared.profile["deviation"]
+    found = Channels.of_train(mean, deviation, len(mean) // 2 if data.get("missing") == "mask" else len(mean))
+    return Channels(found.mean.to(device), found.deviation.to(device))
 
 
 def _recorder(

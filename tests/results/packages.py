@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from automl.data import Prepared, prepare
 from automl.models import FAMILIES, build
+from automl.results.package_config import columns_of
 from automl.space import parse, sample_configs
 from automl.training.floor import fit_floor
 from automl.training.lexicon import make_lexicon
@@ -94,8 +95,7 @@ def write_package(
         "format_version": 1,
         "task": f"{kind}_classification",
         "classes": list(prepared.classes),
-        "column": data[kind],
-        "label_column": "label",
+        **columns_of(data, prepared),
         "run": "run",
         "members": members,
         "linear": "linear" if linear else None,
