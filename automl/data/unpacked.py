@@ -18,7 +18,7 @@ import pyarrow.parquet
 from automl.data.bounds import COLUMNS, UNPACKED_BYTES, UNPACKED_RATIO
 from automl.data.formats import SMALL_BYTES
 
-STEP_BYTES = 1 << 30  # that a batch may hold before its size is known
+STEP_BYTES = 512 << 20  # that a batch may hold before its size is known
 PIECE_BYTES = 256 << 20  # of a batch that is handed on
 MAGICS = (0xFD2FB528, 0x184D2204)  # of zstd and LZ4 frames, in front of which Arrow has the bytes that are in them
 
@@ -62,21 +62,26 @@ def read_groups(path: Path, file: pa.parquet.ParquetFile, names: list[str] | Non
     """Batches of at most `most` rows of a Parquet file, of which no header claims more than is allowed.
 
     Rows of a dictionary may be any number of times as large as the file: few of them are read at a time where its
-    values may be large.
+    values are large. Column headers are left alone, as looking at a damaged one ends the process.
     """
     COLUMNS.require(len(file.schema_arrow.names), f"{path} has")
     groups = range(file.num_row_groups)
-    _require_allowed(path, sum(_claimed(file.metadata.row_group(group)) for group in groups))
-    for group in groups:  # one at a time: all at once, the memory grows with the file
-        rows = _rows_at_a_time(file.metadata.row_group(group), most)
-        batches = file.iter_batches(batch_size=rows, columns=names, row_groups=[group])
-        yield from batches if rows == most else _joined(batches, most)
+    _require_allowed(path, sum(file.metadata.row_group(group).total_byte_size for group in groups))
+    of_bytes = [
+        field.name for field in file.schema_arrow if _of_bytes(field.type) and (not names or field.name in names)
+    ]
+    with pa.parquet.ParquetFile(path, read_dictionary=of_bytes) as encoded:
+        for group in groups:  # one at a time: all at once, the memory grows with the file
+            rows = _rows_at_a_time(encoded, of_bytes, group, most)
+            batches = file.iter_batches(batch_size=rows, columns=names, row_groups=[group])
+            yield from batches if rows == most else _joined(batches, most)
 
 
 def _joined(batches: Iterator[pa.RecordBatch], most: int) -> Iterator[pa.RecordBatch]:
     """Small batches put together."""
     parts: list[pa.RecordBatch] = []
     for batch in batches:
+        batch.validate(full=True)
         parts.append(batch)
         if sum(part.num_rows for part in parts) >= most or sum(part.nbytes for part in parts) > PIECE_BYTES:
             yield from pa.Table.from_batches(parts).combine_chunks().to_batches()
@@ -85,23 +90,15 @@ def _joined(batches: Iterator[pa.RecordBatch], most: int) -> Iterator[pa.RecordB
         yield from pa.Table.from_batches(parts).combine_chunks().to_batches()
 
 
-def _claimed(group: Any) -> int:
-    """The bytes of a row group by its header; of lists at least a bit for each value, however short it is encoded."""
-    columns = [group.column(number) for number in range(group.num_columns)]
-    nested = sum(column.num_values * 4 for column in columns if column.num_values > group.num_rows)
-    return max(int(nested), sum(int(column.total_uncompressed_size) for column in columns))
-
-
-def _rows_at_a_time(group: Any, most: int) -> int:
-    """So many that they fit into memory if each has the largest value that the dictionaries may have."""
-    largest = 1
-    for number in range(group.num_columns):
-        column = group.column(number)
-        if column.physical_type == "BYTE_ARRAY" and column.has_dictionary_page:
-            packed = max(0, column.data_page_offset - (column.dictionary_page_offset or 0))
-            ratio = column.total_uncompressed_size / max(1, column.total_compressed_size)
-            largest = max(largest, min(column.total_uncompressed_size, int(4 * packed * ratio)))
-    return int(np.clip(STEP_BYTES // largest, 1, most))
+def _rows_at_a_time(encoded: pa.parquet.ParquetFile, names: list[str], group: int, most: int) -> int:
+    """So many that they fit into memory if each has the largest values of the dictionaries."""
+    largest = 0
+    for batch in encoded.iter_batches(batch_size=1, columns=names, row_groups=[group]) if names else ():
+        batch.validate(full=True)
+        dictionaries = [column.dictionary for column in batch.columns if pa.types.is_dictionary(column.type)]
+        largest = sum(pc.max(pc.binary_length(values)).as_py() or 0 for values in dictionaries)
+        break
+    return int(np.clip(STEP_BYTES // max(1, largest), 1, most))
 
 
 def require_sound_frames(path: Path) -> None:
