@@ -179,7 +179,7 @@ def sentences(path: Path, faults: CsvFaults) -> list[str]:
 def require_closed_quotes(path: Path, faults: CsvFaults, advice: str = "") -> None:
     """Raise UserError where a file has a quote that is not closed, or a row that is too long."""
     if faults.quotes or faults.long:
-        raise UserError(f"{sentences(path, faults)[0]}{advice}")
+        raise UserError(f"cannot read {sentences(path, faults)[0]}{advice}")
 
 
 def decoded(path: Path) -> TextIOWrapper:
