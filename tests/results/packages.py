@@ -93,7 +93,7 @@ def write_package(
         fitted.save(folder / "linear")
     described = {
         "format_version": 1,
-        "task": f"{kind}_classification",
+        "task": f"{kind.replace('series', 'sequence')}_classification",
         "classes": list(prepared.classes),
         **columns_of(data, prepared),
         "run": "run",
