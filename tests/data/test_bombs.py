@@ -92,7 +92,7 @@ def test_images_are_bounded_in_pixels_and_kinds(tmp_path: Path, monkeypatch: pyt
 def test_vectors_do_not_have_more_numbers_than_they_show(first: str, tmp_path: Path) -> None:
     path = tmp_path / "vectors.txt"
     path.write_text(f"{first}\nword 1 2\n")
-    with pytest.raises(UserError, match="more numbers a word"):
+    with pytest.raises(UserError, match="more numbers for a word"):
         vector_dimension({"source": str(path)})
     os.mkfifo(tmp_path / "pipe.txt")
     with pytest.raises(UserError, match="not a regular file"):
