@@ -190,6 +190,7 @@ def _measured(
     """Measure a network, and complete its folder as a model directory where it has one."""
     record, temperature = subject.record, 1.0
     figures: dict[str, dict[str, float]] = {}
+    in_sample: dict[str, float] = {}
     for split in ("validation", "test"):
         rows = subject.rows(split)
         if rows is None:
@@ -198,7 +199,7 @@ def _measured(
             said = predict_probabilities(module, rows, device=next(module.parameters()).device)
         if split == "validation":
             temperature = fit_temperature(said, rows.labels)
-            figures[split], _ = calibrated_figures(said, rows.labels, temperature)
+            figures[split], in_sample = calibrated_figures(said, rows.labels, temperature)
         else:
             figures[split] = compute_metrics(calibrate(said, temperature), rows.labels)
         figures[split][record.metric] = compute_metrics(said, rows.labels)[record.metric]
@@ -214,7 +215,7 @@ def _measured(
         changed = {"members": [part], "linear": None, "temperature": temperature, "compressed": how}
         changed |= {"format_version": OF_NETWORKS}
         write_json(folder / "config.json", {**described, **changed})
-        write_json(folder / "metrics.json", {"test": None, **figures})
+        write_json(folder / "metrics.json", {"test": None, **figures, "calibrated_in_sample": in_sample})
         card = f"# {record.manifest['name']}, compressed: {how}\n\nMade of trial {subject.trial.number} of the run "
         card += f"`{record.directory.name}`; `metrics.json` says how good it is.\nUse: `automl predict . your.csv`\n"
         (folder / "README.md").write_text(card, encoding="utf-8")

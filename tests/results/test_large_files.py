@@ -42,11 +42,11 @@ def test_a_confusion_matrix_is_kept_where_it_can_be_read_again(
     monkeypatch.setattr(finalists, "prepared_data", lambda record, config: data)
     trial: Any = SimpleNamespace(number=0, config={})
 
-    def voice(trial: Any, split: str, refitted: bool) -> finalists.Probabilities:
+    def said(split: str) -> finalists.Probabilities:
         return np.full((2, classes), 1 / classes, dtype=np.float32)
 
     record: Any = None
-    found = finalists._confusion(record, [trial], voice, None)
+    found = finalists._confusion(record, trial, said)
     assert (found["confusion"] is not None) == kept
 
 
