@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Group
 from rich.table import Table
 
+from automl.data.counted import facts
 from automl.data.modalities import modality_of
 from automl.data.prepared import Prepared, encoding_settings, prepare
 from automl.data.remote import cache_directory
@@ -45,6 +46,7 @@ class DataProfile:
         parts += [Text(line) for line in _found(self.content)]
         parts += [Text(line) for line in _bad_rows(self.content["bad_rows"])]
         parts += [Text(line) for line in _conflicts(self.content["conflicts"]["examples"])]
+        parts += [Text(fact) for fact in facts(self.content)]
         parts += [Text(f"warning: {warning}", style="yellow") for warning in self.content["warnings"]]
         return Group(*parts)
 
@@ -74,7 +76,18 @@ def profile_data(spec: SearchSpec) -> DataProfile:
     as_it_comes = {"on_bad_rows": "report", "bad_rows_limit": 1.0, "duplicates": "keep"}
     prepared = _prepare({**data, **as_it_comes}, spec)
     profile = prepared.profile
-    names = ("rows", "classes", "files", "bad_rows", "duplicates", "repeated", "conflicts", "warnings", "folders")
+    names = (
+        "rows",
+        "classes",
+        "files",
+        "bad_rows",
+        "duplicates",
+        "repeated",
+        "conflicts",
+        "warnings",
+        "folders",
+        "counted",
+    )
     return DataProfile(
         {
             "name": spec.name,

@@ -14,6 +14,7 @@ import pyarrow as pa
 from PIL import Image
 
 from automl.data.columns import as_text, is_text
+from automl.data.counted import Counted, Running
 from automl.data.dense import DenseRows
 from automl.data.image_paths import open_image, path_and_content
 from automl.data.pixels import DAMAGED, White, image_of_old, pack_pixels, plain_image, read_pixels, white_of
@@ -26,6 +27,14 @@ LARGEST_AUTO = 224  # pixels a side
 SLACK = 1e-3  # least deviation of a channel, in parts of 255
 MOST_OTHERS = 0.5  # share of the images of a split whose pixels may have another scale than those of train
 SHOWN_CHARACTERS = 100
+
+
+@dataclass(frozen=True)
+class Changed:
+    """What an encoder does to an image: whether it has another size then, or colours no more."""
+
+    resized: bool
+    grey: bool
 
 
 @dataclass(frozen=True)
@@ -44,27 +53,34 @@ class ImageEncoder:
         """Of each row."""
         return [self.size, self.size, self.channels]
 
-    def encode(self, images: Sequence[Any], others: list[str] | None = None) -> DenseRows:
+    def encode(
+        self, images: Sequence[Any], others: list[str] | None = None, changed: list[Changed] | None = None
+    ) -> DenseRows:
         """Decode and resize; labels are all -1.
 
         An image is what `read_images` finds usable, the path of a file, or an array or nested lists of pixels, [height,
         width] or [height, width, channels]. Raises one of DAMAGED for another one, and PixelScaleError where its pixels
         have another scale than those of train; into `others`, where that is given, goes what is wrong instead.
+        Into `changed` goes what became of each image.
         """
         shape = (len(images), self.size, self.size, self.channels)
         values = np.empty(shape, dtype=np.uint8)
         for row, image in enumerate(images):
-            values[row] = self._decode(_content(image), others)
+            values[row], each = self._decode(_content(image), others)
+            if changed is not None:
+                changed.append(each)
         return DenseRows(values, np.full(len(images), self.size), np.full(len(images), -1))
 
-    def _decode(self, content: bytes, others: list[str] | None) -> npt.NDArray[np.uint8]:
-        """uint8 [size, size, channels]."""
+    def _decode(self, content: bytes, others: list[str] | None) -> tuple[npt.NDArray[np.uint8], Changed]:
+        """uint8 [size, size, channels], and what that changed."""
         white = self.white
         plain = image_of_old(content) if white is None else plain_image(*read_pixels(content), white, others)
+        grey = self.channels == 1 and _has_colour(np.asarray(plain))
         plain = plain.convert("L" if self.channels == 1 else "RGB")
-        if plain.size != (self.size, self.size):
+        resized = plain.size != (self.size, self.size)
+        if resized:
             plain = plain.resize((self.size, self.size), Image.Resampling.BILINEAR)
-        return np.asarray(plain).reshape(self.size, self.size, self.channels)
+        return np.asarray(plain).reshape(self.size, self.size, self.channels), Changed(resized, grey)
 
     def save(self, folder: Path) -> None:
         """Write encoder.json into `folder`."""
@@ -126,19 +142,27 @@ def choose_image_encoder(settings: Mapping[str, Any], images: Sequence[bytes]) -
 
 
 def write_images(
-    encoder: ImageEncoder, chunks: Iterator[Sequence[bytes]], rows: int, path: Path
+    encoder: ImageEncoder,
+    chunks: Iterator[Sequence[bytes]],
+    rows: int,
+    path: Path,
+    counted: list[Counted] | None = None,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Write all images of a split as one uint8 array [rows, size, size, channels] in NumPy's format.
 
-    Gives the mean and deviation of each channel, in parts of 255. Raises UserError where most images have another scale
-    than those of train.
+    Gives the mean and deviation of each channel, in parts of 255; what was resized or lost its colours goes into
+    `counted`, where that is given. Raises UserError where most images have another scale than those of train.
     """
     shape = (rows, encoder.size, encoder.size, encoder.channels)
     values = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     total, squares, start = np.zeros(encoder.channels), np.zeros(encoder.channels), 0
     others: list[str] = []
+    resized, grey = Running(), Running()
     for images in chunks:
-        part = encoder.encode(images, others).values
+        changed: list[Changed] = []
+        part = encoder.encode(images, others, changed).values
+        resized.add(np.array([each.resized for each in changed], dtype=bool))
+        grey.add(np.array([each.grey for each in changed], dtype=bool))
         values[start : start + len(images)] = part
         start += len(images)
         numbers = part.astype(np.float64) / 255
@@ -147,6 +171,14 @@ def write_images(
     values.flush()
     if len(others) > rows * MOST_OTHERS:
         raise UserError(f"{len(others):,} of {rows:,} images of {path.stem} have {others[0]}; give all one scale")
+    if counted is not None:
+        split, size = path.stem, encoder.size
+        clipped = f"{split} images have pixels of another scale than train and are read by that of train"
+        counted += [
+            Counted(f"{split} images are resized to {size} x {size}", "size", resized.count, rows, resized.row),
+            Counted(f"{split} images lose their colours", "colour", grey.count, rows, grey.row),
+            Counted(clipped, "image", len(others), rows, warn=True),
+        ]
     pixels = rows * encoder.size**2
     mean = total / pixels
     return mean, np.sqrt(np.maximum(squares / pixels - mean**2, SLACK**2))

@@ -42,7 +42,7 @@ class PieceEncoder:
         if self._characters is not None:
             codes = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32)
             lengths = np.fromiter(map(len, texts), np.int64, len(texts))
-            return _cut(self._characters[codes], lengths, max_length)
+            return cut_texts(self._characters[codes], lengths, max_length)
         pieces = " ".join(texts).split(" ") if texts else []
         self._learn(set(pieces))
         numbers = np.fromiter(map(self._numbers.__getitem__, pieces), np.int64, len(pieces))
@@ -51,7 +51,7 @@ class PieceEncoder:
         tokens = self._tokens[np.repeat(self._starts[numbers] - ends + sizes, sizes) + np.arange(sizes.sum())]
         counts = np.fromiter((text.count(" ") + 1 for text in texts), np.int64, len(texts))
         lengths = np.add.reduceat(sizes, np.cumsum(counts) - counts) if texts else counts
-        return _cut(tokens, lengths, max_length)
+        return cut_texts(tokens, lengths, max_length)
 
     def _learn(self, pieces: set[str]) -> None:
         new = pieces.difference(self._numbers)
@@ -80,9 +80,10 @@ def _character_table(tokenizer: Tokenizer) -> npt.NDArray[np.int32] | None:
     return table
 
 
-def _cut(
+def cut_texts(
     tokens: npt.NDArray[np.int32], lengths: npt.NDArray[np.int64], max_length: int | None
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Tokens int32 [total] and lengths int64 [rows] with each text cut, and one unknown token for one without any."""
     if max_length is not None and len(lengths) and lengths.max() > max_length:
         starts = np.cumsum(lengths) - lengths
         tokens = tokens[np.arange(len(tokens)) - np.repeat(starts, lengths) < max_length]

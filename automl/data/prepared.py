@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
+from automl.data.counted import Counted, add_counted
 from automl.data.dense import DenseRows, open_dense
 from automl.data.encode import DenseEncoder, Encoder, Rows, load_encoder
 from automl.data.files import make_private, remove_leftovers, replace_folder
@@ -33,7 +34,7 @@ from automl.data.workers import Workers, workers
 from automl.space import UserError
 from automl.space.urls import redacted
 
-FORMAT = 6  # raise it when what is written changes, so that old preparations are not taken for new ones
+FORMAT = 7  # raise it when what is written changes, so that old preparations are not taken for new ones
 WHOLE = "files.json"
 LOOKED_AT = 2000  # train rows, for the size of images and the length of series
 CHUNK_ROWS = 256
@@ -252,15 +253,17 @@ def _write_dense(
     train = read_inputs(source / "train.arrow")
     encoder = choose(settings, list(islice(train, 0, None, -(-rows["train"] // LOOKED_AT))))
     encoder.save(folder)
+    counted: list[Counted] = []
     for split, count in rows.items():
         chunks = _chunks_of(source / f"{split}.arrow")
-        mean, deviation = write(encoder, chunks, count, folder / f"{split}.npy")
+        mean, deviation = write(encoder, chunks, count, folder / f"{split}.npy", counted)
         if split == "train":
             described["profile"] |= {"mean": mean.tolist(), "deviation": deviation.tolist()}
     described["vocabulary"] = 0
     described["profile"] |= {"shape": encoder.shape}
     if isinstance(encoder, ImageEncoder) and encoder.white is not None:
         described["profile"]["white"] = encoder.white.as_json()
+    add_counted(described["profile"], counted)
     (folder / "prepared.json").write_text(json.dumps(described, indent=2, ensure_ascii=False), encoding="utf-8")
 
 

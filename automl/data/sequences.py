@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from automl.data.columns import as_text, is_text
+from automl.data.counted import Counted, Running
 from automl.data.dense import DenseRows
 from automl.data.moments import Moments
 from automl.space import UserError
@@ -172,22 +173,46 @@ def choose_sequence_encoder(settings: Mapping[str, Any], series: Sequence[bytes]
 
 
 def write_series(
-    encoder: SequenceEncoder, chunks: Iterator[Sequence[bytes]], rows: int, path: Path
+    encoder: SequenceEncoder,
+    chunks: Iterator[Sequence[bytes]],
+    rows: int,
+    path: Path,
+    counted: list[Counted] | None = None,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Write the series of a split, float32 [rows, max_length, channels], and their lengths in NumPy's format.
 
-    Gives the mean and deviation of each channel, padding and what is missing aside; see `Moments`.
+    Gives the mean and deviation of each channel, padding and what is missing aside; see `Moments`. What was cut or
+    filled in goes into `counted`, where that is given.
     """
     values = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(rows, *encoder.shape))
     lengths = np.empty(rows, dtype=np.int64)
     moments, start = Moments(encoder.shape[1]), 0
+    cut, filled = Running(), Running()
+    whole = missing = 0
     for series in chunks:
         part = encoder.encode(series)
         values[start : start + len(series)] = part.values
         lengths[start : start + len(series)] = part.lengths
         start += len(series)
         moments.add(part.values.reshape(-1, encoder.shape[1]))
+        steps = np.array([(len(content) - 4) // (4 * encoder.channels) for content in series])
+        whole += int(steps.sum())
+        cut.add(steps > encoder.max_length)
+        if encoder.missing != "drop":
+            gaps = np.array([int(np.isnan(unpack(content)[: encoder.max_length]).sum()) for content in series])
+            missing += int(gaps.sum())
+            filled.add(gaps > 0)
     values.flush()
+    if counted is not None:
+        split, kept, longest = path.stem, int(lengths.sum()), f"{encoder.max_length:,}"
+        numbers = f"numbers of {split} series are missing and replaced"
+        counted += [
+            Counted(
+                f"{split} series are cut to {longest} steps", "max_length", cut.count, cut.seen, cut.row, warn=True
+            ),
+            Counted(f"steps of {split} series are dropped by that cut", "max_length", whole - kept, whole, warn=True),
+            Counted(numbers, "missing", missing, kept * encoder.channels, filled.row),
+        ]
     np.save(path.with_suffix(".lengths.npy"), lengths)
     return moments.mean, moments.deviation
 

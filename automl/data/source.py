@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
+from automl.data.counted import add_counted, source_counts
 from automl.data.findings import findings
 from automl.data.found import describe_folders, folder_sentences
 from automl.data.modalities import Modality, modality_of
@@ -94,6 +95,8 @@ def write_source(data: Mapping[str, Any], seed: int, folder: Path, workers: Work
     if known:
         profile["columns"] = known
     profile["warnings"] = findings(profile, kind)
+    read = {split: len(mask) for split, mask in kept.items()}
+    add_counted(profile, source_counts(files, profile["removed"], read))
     content = {"classes": classes, "profile": profile}
     (folder / "source.json").write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
 

@@ -6,6 +6,7 @@ import io
 import json
 import mmap
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,32 @@ import pyarrow.ipc
 from tokenizers import Tokenizer
 
 from automl.data.clean import clean_texts
+from automl.data.counted import CUT_BY_DESIGN, Counted, Running, add_counted
 from automl.data.encode import Encoder, choose_max_length
 from automl.data.parts import Part, open_split, parts_of, read_inputs
-from automl.data.pieces import PieceEncoder
+from automl.data.pieces import PieceEncoder, cut_texts
 from automl.data.tokenizer_file import tokenizer_of
-from automl.data.vocabulary import COUNTED, Counts, add_counts, fit_tokenizer, tokenizer_of_counts
+from automl.data.vocabulary import COUNTED, UNKNOWN_ID, Counts, add_counts, fit_tokenizer, tokenizer_of_counts
 from automl.data.workers import Map, Workers
 
 LENGTH_SAMPLE = 50_000
 BLOCK_BYTES = 1 << 24
 CLEANED = pa.schema([("text", pa.large_string())])
 ENCODED = pa.schema([("tokens", pa.large_list(pa.int32())), ("label", pa.int32())])
+
+
+@dataclass(frozen=True)
+class EncodedPart:
+    """The tokens int32 [total] and lengths int64 [rows] of texts, cut, and what they were before."""
+
+    tokens: npt.NDArray[np.int32]
+    lengths: npt.NDArray[np.int64]
+    whole: npt.NDArray[np.int64]
+    """Lengths before the cut, int64 [rows]."""
+    empty: npt.NDArray[np.bool_]
+    """Which texts, bool [rows], have nothing left after the cleaning."""
+    unknown: int
+    """How many of the tokens stand for what is not in the vocabulary, empty texts aside."""
 
 
 def write_text_rows(settings: Mapping[str, Any], source: Path, folder: Path, workers: Workers) -> None:
@@ -44,10 +60,11 @@ def write_text_rows(settings: Mapping[str, Any], source: Path, folder: Path, wor
         lengths = _sample_lengths(tokenizer, cleaned["train"], rows["train"])
         max_length = choose_max_length(lengths) if settings["max_length"] == "auto" else settings["max_length"]
         Encoder(tokenizer, settings["clean"], max_length).save(folder)
+        counted: list[Counted] = []
         for split, path in cleaned.items():
             labels = open_split(source / f"{split}.arrow").column("label").combine_chunks()
             work = partial(_encode_part, tokenizer.to_str(), max_length)
-            _write_encoded(apply(work, parts_of(path)), labels, folder / f"{split}.arrow")
+            counted += _write_encoded(apply(work, parts_of(path)), labels, folder / f"{split}.arrow", max_length)
             path.unlink()
     described["vocabulary"] = tokenizer.get_vocab_size()
     described["profile"] |= {
@@ -57,6 +74,7 @@ def write_text_rows(settings: Mapping[str, Any], source: Path, folder: Path, wor
         | {"mean": float(lengths.mean()), "max": int(lengths.max())},
         "cut": float((lengths > max_length).mean()),
     }
+    add_counted(described["profile"], counted)
     (folder / "prepared.json").write_text(json.dumps(described, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
@@ -91,8 +109,14 @@ def _sample_lengths(tokenizer: Tokenizer, cleaned: Path, rows: int) -> npt.NDArr
     return np.concatenate([encoder.encode(part.inputs()[::every], None)[1] for part in parts_of(cleaned)])
 
 
-def _encode_part(saved: str, max_length: int, part: Part) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-    return _piece_encoder(saved).encode(part.inputs(), max_length)
+def _encode_part(saved: str, max_length: int, part: Part) -> EncodedPart:
+    texts = part.inputs()
+    tokens, whole = _piece_encoder(saved).encode(texts, None)
+    tokens, lengths = cut_texts(tokens, whole, max_length)
+    empty = np.fromiter((not text for text in texts), bool, len(texts))
+    unknown = tokens == UNKNOWN_ID
+    unknown[(np.cumsum(lengths) - lengths)[empty]] = False
+    return EncodedPart(tokens, lengths, whole, empty, int(unknown.sum()))
 
 
 @lru_cache(maxsize=1)
@@ -100,18 +124,24 @@ def _piece_encoder(saved: str) -> PieceEncoder:
     return PieceEncoder(tokenizer_of(saved))
 
 
-def _write_encoded(
-    encoded: Iterable[tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]], labels: pa.Array, path: Path
-) -> None:
-    """All rows of a split in one Arrow batch, so that they map as one array; they pass through files, not memory."""
+def _write_encoded(encoded: Iterable[EncodedPart], labels: pa.Array, path: Path, max_length: int) -> list[Counted]:
+    """All rows of a split in one Arrow batch, so that they map as one array; they pass through files, not memory.
+
+    Gives what was cut or replaced in them.
+    """
     flat, ends = path.with_suffix(".tokens"), path.with_suffix(".offsets")
-    total = 0
+    total = whole = unknown = 0
+    cut, empty = Running(), Running()
     with flat.open("wb") as tokens_file, ends.open("wb") as offsets_file:
         offsets_file.write(bytes(8))
-        for part, lengths in encoded:
-            tokens_file.write(part.data)
-            offsets_file.write((total + np.cumsum(lengths)).data)
-            total += len(part)
+        for part in encoded:
+            tokens_file.write(part.tokens.data)
+            offsets_file.write((total + np.cumsum(part.lengths)).data)
+            total += len(part.tokens)
+            whole += int(part.whole.sum())
+            unknown += part.unknown
+            cut.add(part.whole > part.lengths)
+            empty.add(part.empty)
     offsets_map, tokens_map = _mapped(ends), _mapped(flat)
     with path.open("wb", buffering=0) as file:
         offsets, values = _array(offsets_map, pa.int64()), _array(tokens_map, pa.int32())
@@ -121,6 +151,21 @@ def _write_encoded(
             writer.write_batch(pa.record_batch([tokens, labels], schema=ENCODED))
     flat.unlink()
     ends.unlink()
+    return _counted(path.stem, max_length, cut, empty, (whole - total, whole), (unknown, total))
+
+
+def _counted(
+    split: str, max_length: int, cut: Running, empty: Running, dropped: tuple[int, int], unknown: tuple[int, int]
+) -> list[Counted]:
+    """What was cut or replaced in the texts of a split; of tokens dropped and unknown, how many of how many."""
+    warn = cut.count > CUT_BY_DESIGN * cut.seen
+    emptied = f"{split} texts have nothing left after the cleaning and are one unknown token"
+    return [
+        Counted(f"{split} texts are cut to {max_length:,} tokens", "max_length", cut.count, cut.seen, cut.row, warn),
+        Counted(f"tokens of {split} texts are dropped by that cut", "max_length", *dropped),
+        Counted(emptied, "clean", empty.count, empty.seen, empty.row, warn=True),
+        Counted(f"tokens of {split} texts are not in the vocabulary", "tokenizer", *unknown),
+    ]
 
 
 class _ForgettingFile(io.RawIOBase):

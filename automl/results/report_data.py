@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from automl.data.counted import facts as counted_facts
 from automl.data.found import folder_sentences
 
 MOST_CLASSES = 30
@@ -71,6 +72,8 @@ def _facts(profile: Mapping[str, Any]) -> dict[str, str]:
         facts["Repeated"] = f"{again:,} train rows hold the same as another"
     if unused := list(folder_sentences(profile.get("folders", {}))):
         facts["Folders"] = "; ".join(unused)
+    if counted := list(counted_facts(profile)):
+        facts["Cut, dropped, replaced"] = "; ".join(counted)
     bad = Counter[str]()
     for noted in profile.get("bad_rows", {}).values():
         bad += Counter(noted["counts"])

@@ -50,6 +50,17 @@ class Study(_Part):
     name: str
 
 
+class CountedPart(_Part):
+    """What the preparation has cut, dropped or replaced; see `automl.data.counted.Counted`."""
+
+    what: str
+    setting: str
+    count: Count
+    of: Count
+    row: Count | None = None
+    warn: bool = False
+
+
 class Profile(_Part):
     """What the preparation has counted."""
 
@@ -64,6 +75,7 @@ class Profile(_Part):
     mean: list[Number] | None = None
     deviation: list[Number] | None = None
     duplicates: dict[str, Count] = {}
+    counted: list[CountedPart] = []
 
     @model_validator(mode="after")
     def _whole(self) -> Profile:
