@@ -178,8 +178,8 @@ def test_rows_left_out_and_repeats_removed_name_their_settings(tmp_path: Path) -
 def test_automl_data_shows_each_count_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUTOML_CACHE", str(tmp_path / "cache"))
     path = write(tmp_path / "t.parquet", "series", [series(row, 20_000 if row == 3 else 50) for row in range(24)])
-    text = f"name: x\ntask: sequence_classification\ndata: {{train: {path}, series: series}}\nmodel: {{sequence_cnn: {{}}}}\n"
-    spec = parse(text, FAMILIES)
+    data = f"data: {{train: {path}, series: series}}"
+    spec = parse(f"name: x\ntask: sequence_classification\n{data}\nmodel: {{sequence_cnn: {{}}}}\n", FAMILIES)
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(profile_data(spec).as_text())
     shown = console.export_text()
