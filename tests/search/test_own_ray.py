@@ -163,7 +163,10 @@ def test_the_next_ray_removes_what_a_killed_one_left_beside_one_that_runs(monkey
 
 def test_no_place_for_its_files_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("automl.data.private_folder._usual", lambda: ["/nowhere"])
-    with pytest.raises(UserError, match=r"temporary files .*set TMPDIR to one \(/nowhere: No such file"), ray_session(None):
+    with (
+        pytest.raises(UserError, match=r"temporary files .*set TMPDIR to one \(/nowhere: No such file"),
+        ray_session(None),
+    ):
         pass
     assert not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_TMPDIR"} & {*os.environ}
 
