@@ -9,7 +9,6 @@ import io
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import struct
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.audit import audited
+from tests.memory import peak_bytes
 
 Damage = Callable[[Path, random.Random, Path], None]
 SECONDS = 60  # after which an opening hangs
@@ -269,9 +269,9 @@ def main(original: Path, first: int, count: int, seed: int, only: str = "") -> N
             found = Case(original, number, seed, only).open(Path(scratch))
         wrong += [f"{number}: {each}" for each in found]
         if os.environ.get("AUTOML_FUZZ_TELL"):
-            took = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+            took = peak_bytes() // 2**20
             print(number, took, "MiB", Case(original, number, seed, only).name, file=sys.stderr)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_bytes()
     imported = sorted(name for name in sys.modules if name.startswith("evil"))
     print(json.dumps({"wrong": wrong, "peak": peak, "imported": imported}))
 

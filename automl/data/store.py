@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from automl.data.bounds import DOWNLOAD_BYTES, DOWNLOAD_FILES, DOWNLOAD_SECONDS
 from automl.data.exclusive import create_exclusively
 from automl.data.files import replace_atomically
 from automl.data.names import checked_name
+from automl.data.private_folder import private_folder
 from automl.data.urls import WEB, is_url, require_allowed_url
 from automl.space import UserError
 from automl.space.urls import redacted, redacted_text
@@ -128,10 +128,9 @@ class Store:
 
     def write(self, content: bytes, name: str) -> None:
         """Write a small file, whatever is there."""
-        with tempfile.NamedTemporaryFile() as file:
-            file.write(content)
-            file.flush()
-            self.put(Path(file.name), name)
+        with private_folder() as folder:
+            (folder / "content").write_bytes(content)
+            self.put(folder / "content", name)
 
     def create(self, content: bytes, name: str) -> bool | None:
         """Write a small file if there is none of this name; whether it was written.

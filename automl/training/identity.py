@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from automl.space import UserError
-from automl.training.tensor_files import read_metadata
+from automl.training.tensor_header import read_metadata
 
 METADATA = "automl"  # the key in a safetensors file's metadata: one, as their order in the file is by chance
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,11 +14,10 @@ from torch import Tensor
 
 from automl.space import UserError
 from automl.space.safe_files import open_regular, read_regular, validated
+from automl.training.tensor_header import read_content
 
 MOST_BYTES = 16 * 1024**3
-MOST_HEADER = 16 * 1024 * 1024
 MOST_DIMENSIONS = 8
-LENGTH_BYTES = 8  # of the header's length, which stands first
 
 DTYPES = {
     "F64": torch.float64,
@@ -53,16 +51,6 @@ def read_header(path: Path) -> dict[str, Tensor]:
         return _header(file, size, path)
 
 
-def read_metadata(path: Path) -> dict[str, str]:
-    """The metadata of a safetensors file, which need not be true. Raises as `read_header` does."""
-    read_header(path)
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {})
-    except safetensors.SafetensorError as error:
-        raise UserError(f"{path} is damaged: {error}") from error
-
-
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """All tensors of a safetensors file in memory, none of them mapped. Raises as `read_header` does."""
     read_header(path)
@@ -80,13 +68,7 @@ def read_some(path: Path, prefix: str) -> dict[str, Tensor]:
 
 
 def _header(file: BinaryIO, size: int, path: Path) -> dict[str, Tensor]:
-    length = int.from_bytes(file.read(LENGTH_BYTES), "little")
-    if length > min(MOST_HEADER, size - LENGTH_BYTES):
-        raise UserError(f"{path} is damaged: its header is longer than it may be")
-    try:
-        content = json.loads(file.read(length))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is damaged: its header is no JSON") from error
+    content, start = read_content(file, size, path)
     if isinstance(content, dict):
         content.pop("__metadata__", None)
     entries = validated(content, dict[str, _Entry], path)
@@ -98,7 +80,7 @@ def _header(file: BinaryIO, size: int, path: Path) -> dict[str, Tensor]:
         if entry.data_offsets != [end, end + math.prod(entry.shape) * dtype.itemsize]:
             raise UserError(f"{path} is damaged: {name[:80]} does not lie where its header says, or has another size")
         end = entry.data_offsets[1]
-    if LENGTH_BYTES + length + end != size:
+    if start + end != size:
         raise UserError(f"{path} is damaged: it has {size:,} bytes, not those that its header says")
     try:
         return {

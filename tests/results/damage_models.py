@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import os
 import random
-import resource
 import shutil
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from tests.memory import peak_bytes
 
 WRONG: list[Any] = [
     None,
@@ -156,7 +157,7 @@ def main(folder: Path, names: Sequence[str], scratch: Path, times: int, seed: in
     chance = random.Random(seed)
     for name in names:
         damage_each(folder / name, name, scratch, times, chance)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    print(peak_bytes() // 2**20)
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def test_digits_are_searched_packed_and_predicted(tmp_path: Path) -> None:
     automl.predict(run.path, tmp_path / "rows.csv", output=tmp_path / "said.csv")
     _, first, second = (tmp_path / "said.csv").read_text().splitlines()
     assert first.split(",")[1] == said[0].label
-    assert second.endswith("an image that cannot be decoded")
+    assert second.endswith("a path to a file that is not there")
     (tmp_path / "photos").mkdir()
     shutil.copy(tmp_path / "one.png", tmp_path / "photos" / "a.png")
     (tmp_path / "photos" / "b.png").write_bytes(b"no image")
