@@ -122,8 +122,14 @@ def test_two_searches_a_lost_node_a_stop_and_a_resume(cluster: Up, slow_data: Pa
     assert (first, second) == ("first", "second")
     assert "has a run first already" in cluster.automl("submit", space, "--name", "first", cwd=here, code=2)
     followers = [follow(cluster, run) for run in (first, second)]
-    until(lambda: all((status_of(cluster, run, here)["trials"] or {}).get("running") for run in (first, second)))
-    seen = status_of(cluster, first, here)
+    looked: dict[str, dict[str, Any]] = {}
+
+    def both_run() -> bool:
+        looked.update({run: status_of(cluster, run, here) for run in (first, second)})
+        return all((each["trials"] or {}).get("running") for each in looked.values())
+
+    until(both_run)
+    seen = looked[first]
     assert (seen["state"], seen["labels"], seen["cluster"]["nodes"]) == ("running", {"team": "a"}, 3)
     assert seen["cluster"]["cpus"] == seen["cluster"]["cpus_used"] == 2
     raylets = cluster.called("raylet")
