@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,13 +66,6 @@ class Node:
     kind: str  # or, and, not, compare, arithmetic, minus, call, name, literal
     what: Any  # the operator, the operators of a chain, the function, the name or the value
     parts: tuple[Node, ...] = ()
-
-    def names(self) -> Iterator[Node]:
-        """Every name in it."""
-        if self.kind == "name":
-            yield self
-        for part in self.parts:
-            yield from part.names()
 
 
 def parse_expression(text: str) -> Node:
