@@ -314,7 +314,7 @@ def _own_texts(folder: Path, allowed: Allowed) -> list[str]:
     record = read_run(RunDirectory(folder, allowed=allowed))
     if not record.ranked:
         raise UserError(f"{folder} has no trial that has ended; name rows with --data")
-    prepared = prepared_data(record, record.ranked[0].config)
+    prepared = prepared_data(record, record.best_trial.config)
     return prepared.texts("test") or prepared.texts("validation") or []
 
 

@@ -54,7 +54,7 @@ def model_card(
     `members` are the best trial alone, all of an ensemble, or none where the linear floor is the best model;
     `config` and `figures` are the contents of its config.json and metrics.json.
     """
-    best, floor = record.ranked[0], record.floor or {"name": "", "settings": {}}
+    best, floor = record.best_trial, record.floor or {"name": "", "settings": {}}
     kinds = f"{len(members)} networks" if len(members) > 1 else f"a network ({best.family})"
     kinds += " and a linear model" if config["linear"] else ""
     averaged = len(members) + bool(config["linear"]) > 1

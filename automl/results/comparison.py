@@ -72,7 +72,7 @@ def compare(one: RunRecord, other: RunRecord, asked: tuple[Settings, Settings]) 
 
 
 def _side(record: RunRecord) -> Side:
-    best, figures = record.ranked[0], best_figures(record)
+    best, figures = record.best_trial, best_figures(record)
     alone = f"trial {best.number}, {best.family}"
     return Side(
         run=record.directory.name,

@@ -66,7 +66,7 @@ def rows(record: RunRecord) -> list[dict[str, Any]]:
     """
     measured = record.finalists["trials"] if record.finalists else {}
     grouped, best_buy = chance_groups(record), recommended(record)
-    packed = None if not record.ranked or record.ensemble or record.linear else record.ranked[0].number
+    packed = None if not record.ranked or record.ensemble or record.linear else record.best_trial.number
     several = len(record.objectives) > 1
     found = []
     shown = (trial for trial in record.trials if trial.status != "running" or trial.paused)

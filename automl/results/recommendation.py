@@ -35,7 +35,7 @@ def recommendation(record: RunRecord) -> str:
     number, grouped = recommended(record), chance_groups(record)
     if number is None or len(grouped) == 1:
         return ""
-    best = record.ranked[0]
+    best = record.best_trial
     trial = next(trial for trial in record.ranked if trial.number == number)
     said = f"{'Of the trials, trial' if record.linear else 'Trial'} {number} ({trial.family}) is recommended:"
     alike = [other for other, group in grouped.items() if group == 1 and other != number]

@@ -93,7 +93,7 @@ def _policy(*, scripts: Sequence[str], styles: Sequence[str]) -> str:
 
 def _content(record: RunRecord) -> dict[str, Any]:
     manifest = record.manifest
-    best = record.ranked[0] if record.ranked else None
+    best = record.best_trial if record.ranked else None
     confusion = (record.finalists or {}).get("confusion")
     classes = manifest["data"]["classes"]
     table = leaderboard_table(record)
@@ -162,7 +162,7 @@ def _best_named(record: RunRecord) -> str:
         return "the linear floor"
     if record.ensemble:
         return f"average of trials {averaged(record.ensemble)}"
-    return f"trial {record.ranked[0].number}, {record.ranked[0].family}"
+    return f"trial {record.best_trial.number}, {record.best_trial.family}"
 
 
 def _of_classes(confusion: list[list[int]], classes: list[str]) -> dict[str, dict[str, float]]:
@@ -188,7 +188,7 @@ def _parameters(record: RunRecord) -> dict[str, Any]:
         if shades := contour(importance, record.metric, record.maximize):
             figures[f"contour{number}"] = shades
             contours[f"contour{number}"] = importance.among
-        if importance.among in (ALL_TRIALS, record.ranked[0].family):
+        if importance.among in (ALL_TRIALS, record.best_trial.family):
             figures[f"parallel{number}"] = parallel_coordinates(importance, record.metric, record.maximize)
             parallels[f"parallel{number}"] = importance.among
     return {

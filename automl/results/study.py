@@ -147,7 +147,7 @@ class RunRecord:
         of all trials and epochs, and the average was not chosen), or the linear floor is ahead of it.
         """
         found = (self.finalists or {}).get("ensemble")
-        if not found or not self.ranked or found["members"][0] != self.ranked[0].number:
+        if not found or not self.ranked or found["members"][0] != self.best_trial.number:
             return None
         ahead = found.get("best_ahead")
         alone = ahead is not None and ahead["p"] < LEVEL and (ahead["value"] > 0) == self.maximize
@@ -163,7 +163,7 @@ class RunRecord:
         found: Mapping[str, Any] | None = (self.finalists or {}).get("linear")
         if not found or not self.ranked or self.ensemble is not None:
             return None
-        best = (self.finalists or {})["trials"].get(str(self.ranked[0].number))
+        best = (self.finalists or {})["trials"].get(str(self.best_trial.number))
         return found if best and self._floor_ahead_of(best) else None
 
     def _floor_ahead_of(self, other: Mapping[str, Any]) -> bool:
@@ -177,7 +177,16 @@ class RunRecord:
         """What the best model is: `members`, the numbers of trials, and whether `linear` is heard. Needs a trial."""
         if self.linear:
             return {"members": [], "linear": True}
-        return self.ensemble or {"members": [self.ranked[0].number], "linear": False}
+        return self.ensemble or {"members": [self.best_trial.number], "linear": False}
+
+    @property
+    def best_trial(self) -> TrialRecord:
+        """The trial that ranks first; once the finalists are measured, the first of them. Needs a trial.
+
+        The trial that ranks first is not among them where its weights are not kept, so that nothing can be made of it.
+        """
+        measured = (self.finalists or {}).get("trials") or {}
+        return next((trial for trial in self.ranked if str(trial.number) in measured), self.ranked[0])
 
     @property
     def ranked(self) -> tuple[TrialRecord, ...]:

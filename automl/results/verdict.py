@@ -20,7 +20,7 @@ def best_figures(record: RunRecord) -> dict[str, Any]:
 
 
 def _best_trial_figures(record: RunRecord) -> dict[str, Any]:
-    best = record.ranked[0]
+    best = record.best_trial
     measured = (record.finalists or {"trials": {}})["trials"].get(str(best.number)) or {}
     return {"validation": measured.get("validation") or {record.metric: best.score}, "test": measured.get("test")}
 
@@ -74,7 +74,7 @@ def _of_the_means(record: RunRecord) -> str:
     first = record.first_by_score
     if first is None or not record.ranked:
         return ""
-    best = record.ranked[0].number
+    best = record.best_trial.number
     said = f"Of the trials, {best} is first by its mean under other seeds ({_mean_of(record, best)})"
     if first == best:
         return f"{said}, as it is by its score."
