@@ -47,7 +47,8 @@ def unpack(content: bytes, folder: Path) -> None:
             raise DOWNLOAD_BYTES.exceeded("the cluster's answer unpacks to")
         if files > DOWNLOAD_FILES.value():
             raise DOWNLOAD_FILES.exceeded("the cluster's answer has", "files")
-        return tarfile.data_filter(member, place)
+        kept = tarfile.data_filter(member, place)
+        return kept.replace(mode=None, deep=False)  # type: ignore[arg-type]  # without one the umask decides
 
     try:
         with tarfile.open(fileobj=io.BytesIO(content), mode="r|gz") as tar:  # a stream: one member after another

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -126,18 +127,29 @@ def replace_atomically(path: Path) -> Iterator[Path]:
 def replace_folder(path: Path) -> Iterator[Path]:
     """The same for a folder: the block fills a temporary folder, which then takes the place of `path`.
 
-    Of several processes that do so at once the last one's content stays.
+    Of several processes that do so at once the last one's content stays. Modes follow the umask, whatever a library
+    that writes there prefers.
     """
     temporary = _temporary(path)
     temporary.mkdir(parents=True)
     try:
         yield temporary
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                _to_disk(file)
+        mode = stat.S_IMODE(temporary.stat().st_mode)  # which the umask, or the parent's default ACL, has decided
+        for each in temporary.rglob("*"):
+            if each.is_file():
+                _set_mode(each, mode & 0o666)
+                _to_disk(each)
+            elif each.is_dir():
+                _set_mode(each, mode)
         _take_place(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _set_mode(path: Path, mode: int) -> None:
+    if not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) != mode:
+        with suppress(PermissionError):  # a file system that has no modes
+            path.chmod(mode)
 
 
 def _take_place(temporary: Path, path: Path) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from automl.data import DenseRows, Prepared, Rows
@@ -29,6 +28,7 @@ from automl.training.latency import latencies
 from automl.training.metrics import compute_metrics
 from automl.training.packed_weights import pack
 from automl.training.run_directory import read_json, write_json
+from automl.training.tensor_files import write_tensors
 
 FEATURES_LEFT = {"half": "a half", "quarter": "a quarter"}
 WEIGHTS_LEFT = 0.25
@@ -172,7 +172,7 @@ def _write(subject: _Subject, name: str, module: nn.Module, model: Mapping[str, 
     """Write the weights of a variant and how to build it; gives the network as it is loaded again."""
     folder = output / name
     folder.mkdir()
-    save_file(pack(module.state_dict()), folder / "model.safetensors")
+    write_tensors(folder / "model.safetensors", pack(module.state_dict()))
     subject.prepared.encoder().save(folder)
     config = {**subject.trial.config, "model": dict(model)}
     return load_weights(

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.numpy import save_file
 
 from automl.data import DenseRows, Encoder, load_encoder
 from automl.data.encode import DenseEncoder
@@ -18,7 +17,7 @@ from automl.data.files import replace_folder
 from automl.data.moments import ROUNDING
 from automl.data.sequences import SequenceEncoder
 from automl.space import UserError
-from automl.training.tensor_files import read_tensors
+from automl.training.tensor_files import read_tensors, write_tensors
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
@@ -58,8 +57,7 @@ class DenseLinear:
         }
         with replace_folder(folder) as temporary:
             self.encoder.save(temporary)
-            arrays = {name: np.ascontiguousarray(value) for name, value in weights.items()}
-            save_file(arrays, temporary / "linear.safetensors")
+            write_tensors(temporary / "linear.safetensors", weights)
 
 
 def load_dense_linear(folder: Path) -> DenseLinear:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
-from safetensors.numpy import save_file
 
 from automl.data import DenseRows, Encoder, Prepared, clean_texts
 from automl.data.encode import fixed_clean
@@ -33,7 +32,7 @@ from automl.training.dense_floor import (
     load_regression,
 )
 from automl.training.metrics import compute_metrics
-from automl.training.tensor_files import read_header
+from automl.training.tensor_files import read_header, write_tensors
 
 if TYPE_CHECKING:
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -82,10 +81,7 @@ class Linear:
                 "intercepts": self.regression.intercept_,
                 "classes": self.regression.classes_,
             }
-            save_file(
-                {name: np.ascontiguousarray(value) for name, value in weights.items()},
-                temporary / "linear.safetensors",
-            )
+            write_tensors(temporary / "linear.safetensors", weights)
 
 
 class _LinearFile(BaseModel):

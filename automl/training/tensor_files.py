@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
+import numpy as np
+import numpy.typing as npt
 import safetensors.torch
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -59,6 +61,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except safetensors.SafetensorError as error:
         raise UserError(f"{path} is damaged: {error}") from error
     return tensors
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor | npt.NDArray[Any]]) -> None:
+    """Write a safetensors file whose mode follows the umask; the library's own `save_file` lets nobody else read it."""
+    made = {
+        name: (each if isinstance(each, Tensor) else torch.from_numpy(np.ascontiguousarray(each))).contiguous()
+        for name, each in tensors.items()
+    }
+    path.write_bytes(safetensors.torch.save(made))
 
 
 def read_some(path: Path, prefix: str) -> dict[str, Tensor]:
