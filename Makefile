@@ -46,12 +46,14 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing automl into $(VENV); the first time that takes minutes"
 	$(INSTALL) -e '.[examples]'
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing automl and its tools into $(VENV); the first time that takes minutes"
 	$(INSTALL) -e '.[examples,dev]'
 	@touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) data/tweets runs
+	rm -rf $(VENV) data/tweets runs local-cluster

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import traceback
@@ -17,6 +18,7 @@ from rich.table import Table
 
 from automl import data_commands, model_commands, verbs
 from automl.cluster import commands as cluster_commands
+from automl.cluster.job import SUBMITTED
 from automl.model_commands import Families, FetchData, Study
 from automl.space import UserError
 from automl.space.printable import cell, console, printable, printable_json, printable_streams, say
@@ -144,7 +146,8 @@ def resume(
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="A Ray cluster (HOST:PORT), or, for a run that was submitted, its dashboard (http://HOST:PORT).",
+            help="A Ray cluster (HOST:PORT), or, for a run that was submitted, its dashboard (http://HOST:PORT) "
+            "[for the name of one: AUTOML_ADDRESS].",
         ),
     ] = None,
     runs: Annotated[
@@ -157,6 +160,7 @@ def resume(
 
     --trials or --time-budget give a finished one more budget.
     """
+    address = address or cluster_commands.address_of(run)
     if address is not None and address.startswith(("http://", "https://")):
         asked = {"--trials": trials, "--time-budget": time_budget}
         cluster_commands.resume_job(
@@ -267,23 +271,30 @@ def _conclude(result: verbs.RunResult, study: str | None) -> None:
         if result.status == "finished":
             raise
         say(f"automl: {error}")
-    place = shlex.quote(result.place)
-    if (result.path / "report.html").exists():
-        say(f"\nreport      {result.place}/report.html")
-    if (result.path / "best_model").exists():
-        say(f"best model  {result.place}/best_model")
-        say(f"try it      automl predict {place} your.csv")
-    if (result.path / "compressed").exists():
-        say(f"smaller     {result.place}/compressed")
+    submitted = os.environ.get(SUBMITTED)
+    if submitted is None:
+        _say_where(result)
+    else:
+        cluster_commands.say_what_is_next(submitted, model=(result.path / "best_model").exists())
     if result.note:
         say(f"note        {result.note}")
     if result.status == "interrupted":
         why = "" if result.reason == "interrupted" else f": {result.reason}"
-        say(f"stopped{why}; go on with: automl resume {place}")
+        say(f"stopped{why}; go on with: automl resume {shlex.quote(submitted or result.place)}")
     if result.status == "failed":
         say(f"the search failed: {result.reason}")
     if result.status != "finished":
         raise typer.Exit(FAILED)
+
+
+def _say_where(result: verbs.RunResult) -> None:
+    if (result.path / "report.html").exists():
+        say(f"\nreport      {result.place}/report.html")
+    if (result.path / "best_model").exists():
+        say(f"best model  {result.place}/best_model")
+        say(f"try it      automl predict {shlex.quote(result.place)} your.csv")
+    if (result.path / "compressed").exists():
+        say(f"smaller     {result.place}/compressed")
 
 
 def _print_evaluation(evaluation: dict[str, Any]) -> None:

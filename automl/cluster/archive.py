@@ -6,6 +6,7 @@ import io
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from automl.data.bounds import DOWNLOAD_BYTES, DOWNLOAD_FILES
@@ -19,7 +20,8 @@ def archive(folder: Path, files: Iterable[Path]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=3) as tar:
         for path in files:
-            tar.add(path, arcname=path.relative_to(folder).as_posix(), recursive=False)
+            with suppress(FileNotFoundError):  # removed since it was listed: a run may be archived while it goes on
+                tar.add(path, arcname=path.relative_to(folder).as_posix(), recursive=False)
     return buffer.getvalue()
 
 

@@ -64,7 +64,7 @@ def _lets_anybody_in(address: str) -> bool:
 
 
 @contextmanager
-def refusals(address: str) -> Iterator[None]:
+def refusals(address: str | None) -> Iterator[None]:
     """Within the block, what a cluster refuses is a UserError of one sentence."""
     from ray.exceptions import AuthenticationError
     from requests.exceptions import RequestException

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from automl.cluster import reading, service
-from automl.cluster.address import Cluster
+from automl.cluster.address import ADDRESS, Cluster
 from automl.cluster.render import jobs_table, status_text
+from automl.data.store import is_url
+from automl.space import UserError
 from automl.space.printable import console, printable, printable_json, printable_log, say
 
 FAILED = 1
@@ -18,8 +21,16 @@ Address = Annotated[
     str,
     typer.Option(
         metavar="URL",
-        envvar="AUTOML_ADDRESS",
+        envvar=ADDRESS,
         help="The cluster's dashboard, e.g. http://127.0.0.1:8265; its token is Ray's (RAY_AUTH_TOKEN_PATH).",
+    ),
+]
+AddressIfAny = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        envvar=ADDRESS,
+        help="The cluster's dashboard; none is asked where this machine reads the runs of --runs itself.",
     ),
 ]
 Runs = Annotated[
@@ -72,7 +83,7 @@ def submit(
         _conclude(cluster, started)
 
 
-def jobs(address: Address, runs: Runs = None, as_json: AsJson = False) -> None:
+def jobs(address: AddressIfAny = None, runs: Runs = None, as_json: AsJson = False) -> None:
     """List the runs that were submitted, the latest first."""
     found = reading.jobs(Cluster(address, runs))
     if as_json:
@@ -81,7 +92,7 @@ def jobs(address: Address, runs: Runs = None, as_json: AsJson = False) -> None:
         console().print(jobs_table(found))
 
 
-def status(run: Name, address: Address, runs: Runs = None, as_json: AsJson = False) -> None:
+def status(run: Name, address: AddressIfAny = None, runs: Runs = None, as_json: AsJson = False) -> None:
     """Show how far a submitted run is.
 
     Its trials, the best so far, the budget, and what of the cluster is in use.
@@ -120,15 +131,42 @@ def stop(
 
 def fetch(
     run: Name,
-    address: Address,
+    address: AddressIfAny = None,
     runs: Runs = None,
     output: Annotated[Path | None, typer.Option(metavar="FOLDER", help="The folder to make [runs/RUN].")] = None,
 ) -> None:
-    """Copy a submitted run to this machine.
+    """Copy a submitted run to this machine, or bring a copy up to date.
 
     Leaderboard, report, best model, journal and metrics, without its checkpoints.
     """
-    print(printable(reading.fetch(Cluster(address, runs), run, output or Path("runs") / run)))
+    place, partial = reading.fetch(Cluster(address, runs), run, output or Path("runs") / run)
+    print(printable(place))
+    if partial:
+        say(partial)
+
+
+def address_of(run: str) -> str | None:
+    """The cluster that AUTOML_ADDRESS names, where `run` is the name of a submitted run and no place.
+
+    Raises UserError where it is no place and no cluster is named.
+    """
+    if is_url(run) or "/" in run or Path(run).exists():
+        return None
+    if not (address := os.environ.get(ADDRESS)):
+        raise UserError(
+            f"there is no run directory {run}; where {run} is the name of a submitted run, name the cluster with "
+            f"--address http://HOST:8265, or in {ADDRESS}"
+        )
+    return address
+
+
+def say_what_is_next(run: str, *, model: bool) -> None:
+    """Say at the end of a driver's log what whoever submitted the run can type; `model` says whether it has one."""
+    say(f"\nhow it went automl status {run}")
+    say(f"copy it     automl fetch {run}")
+    say(f"read it     automl leaderboard runs/{run}")
+    if model:
+        say(f"try it      automl predict runs/{run} your.csv")
 
 
 def resume_job(run: str, address: str, runs: str | None, arguments: list[str]) -> None:

@@ -18,6 +18,7 @@ from automl.training.run_directory import read_json, write_json
 
 REQUEST = "submission.json"  # in the job's working directory
 RUNS = "AUTOML_RUNS"
+SUBMITTED = "AUTOML_SUBMITTED"  # the name of the run that the command drives for whoever submitted it
 
 
 def write_request(folder: Path, submission: Submission, runs: str | None) -> None:
@@ -48,7 +49,8 @@ def main(action: str) -> None:
     signal.signal(signal.SIGTERM, lambda *_: None)
     with private_folder() as scratch:
         folder = shutil.copytree(Path.cwd(), scratch / "files")
-        ended = subprocess.run([sys.executable, "-m", "automl", *command], cwd=folder, check=False)
+        told = {**os.environ, SUBMITTED: asked.name}
+        ended = subprocess.run([sys.executable, "-m", "automl", *command], cwd=folder, env=told, check=False)
     sys.exit(ended.returncode)
 
 

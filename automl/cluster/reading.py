@@ -5,22 +5,22 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from automl.cluster.address import Cluster
 from automl.cluster.agent import answer_in
-from automl.cluster.archive import is_wanted, unpack, wanted
+from automl.cluster.archive import unpack
 from automl.cluster.client import ENDED, job_states, latest_state, nodes_and_resources, refusals, start_job
 from automl.cluster.names import run_name
-from automl.cluster.status import RunStatus, list_status, read_status, with_job
+from automl.cluster.status import ALIVE, RunStatus, list_status, read_status, with_job
 from automl.data.private_folder import private_folder
-from automl.data.store import Allowance, Store, is_url
 from automl.space import UserError
+from automl.space.urls import redacted
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -36,11 +36,11 @@ class RefusedError(UserError):
 def status(cluster: Cluster, name: str) -> RunStatus:
     """How far a run is; from its files alone where the cluster does not answer and this machine sees them."""
     name = run_name(name)
-    client = _client_if_up(cluster)
-    if (runs := cluster.sees(name)) is not None:
+    client = cluster.client_if_up()
+    if (runs := cluster.sees(name) if client is not None else cluster.seen()) is not None:
         found = read_status(runs, name)
     else:
-        assert client is not None  # else `_client_if_up` has raised
+        assert client is not None  # else `client_if_up` has raised
         with refusals(cluster.address):
             waiting = client.list_jobs()
             try:
@@ -49,13 +49,12 @@ def status(cluster: Cluster, name: str) -> RunStatus:
                 return _not_begun(waiting, name, error, cluster)
     if client is None:
         return found
-    with refusals(cluster.address):
-        return with_job(found, latest_state(job_states(client.list_jobs()), name))
+    return with_job(found, _latest(client, cluster, name))
 
 
 def jobs(cluster: Cluster) -> list[RunStatus]:
     """All runs that were submitted, the latest first."""
-    client = _client_if_up(cluster)
+    client = cluster.client_if_up()
     if (runs := cluster.seen()) is not None:
         found = list_status(runs)
     else:
@@ -73,28 +72,56 @@ def jobs(cluster: Cluster) -> list[RunStatus]:
     return sorted(found, key=lambda each: each.submitted, reverse=True)
 
 
-def fetch(cluster: Cluster, name: str, output: Path) -> Path:
-    """Copy a run, without its checkpoints, into the new folder `output`; raises UserError where that exists."""
+def fetch(cluster: Cluster, name: str, output: Path) -> tuple[Path, str]:
+    """Copy a run, without its checkpoints, into the folder `output`; also gives a sentence where the copy is partial.
+
+    An earlier copy of the run is brought up to date. Raises UserError where `output` is something else, or was changed
+    on this machine.
+    """
+    from automl.cluster.copies import copy_files, put_in_place, require_replaceable_copy
+    from automl.training.run_directory import RunDirectory
+    from automl.training.run_files import read_manifest
+
     name = run_name(name)
-    if output.exists():
-        raise UserError(f"{output} exists already; name another --output")
+    require_replaceable_copy(output, name)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".fetch-") as scratch:
         folder = Path(scratch) / name
         folder.mkdir()
+        client = None
         if (runs := cluster.sees(name)) is not None:
-            _copy(runs.run(name), folder)
+            copy_files(runs.run(name), folder)
+            with suppress(UserError):  # the files are here, whatever the cluster answers
+                client = cluster.client()
+        elif (client := cluster.client_if_up()) is None:
+            raise UserError(f"no run {name} was submitted to {redacted(cluster.runs or '')}")
         else:
-            client = cluster.client()
             with refusals(cluster.address):
                 unpack(base64.b64decode(_ask(client, cluster, "archive", name)["archive"]), folder)
-        try:
-            folder.rename(output)
-        except OSError as error:
-            if not output.exists():
-                raise
-            raise UserError(f"{output} exists already; name another --output") from error  # since a moment ago
-    return output
+        if not RunDirectory(folder).manifest.is_file():
+            raise UserError(f"{name} has not begun; there is nothing to fetch yet")
+        driven = None if client is None else _latest(client, cluster, name) in ALIVE
+        partial = _partial(name, str(read_manifest(RunDirectory(folder))["status"]), driven=driven)
+        put_in_place(folder, output, name)
+    return output, partial
+
+
+def _partial(name: str, status: str, *, driven: bool | None) -> str:
+    """Why a copy of a run of this status does not hold all of it, in a sentence; empty where it does.
+
+    `driven` is whether the run has a driver, where that is known.
+    """
+    if driven or (driven is None and status == "running"):
+        return f"this copy is partial, as {name} has not ended; automl fetch {name} again brings it up to date"
+    if status == "running":
+        return f"this copy is partial: the driver of {name} is gone; automl resume {name} goes on with it"
+    return ""
+
+
+def _latest(client: JobSubmissionClient, cluster: Cluster, name: str) -> str | None:
+    """The state of a run's latest job."""
+    with refusals(cluster.address):
+        return latest_state(job_states(client.list_jobs()), name)
 
 
 def submitted_files(client: JobSubmissionClient, cluster: Cluster, name: str) -> bytes:
@@ -106,34 +133,11 @@ def submitted_files(client: JobSubmissionClient, cluster: Cluster, name: str) ->
 
 def resources(cluster: Cluster) -> Mapping[str, Any]:
     """Nodes, CPUs and GPUs of the cluster and how many are in use."""
-    client = _client_if_up(cluster)
+    client = cluster.client_if_up()
     if client is None:
         return {}
     with refusals(cluster.address):
         return nodes_and_resources(client)
-
-
-def _copy(place: str, folder: Path) -> None:
-    if is_url(place):
-        store, allowance = Store(place), Allowance(place)
-        for name in store.names():
-            if is_wanted(name.rpartition("/")[2]):
-                store.get(name, folder / name, allowance)
-        return
-    for path in wanted(Path(place)):
-        target = folder / path.relative_to(place)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
-
-
-def _client_if_up(cluster: Cluster) -> JobSubmissionClient | None:
-    """The Job API; None where the cluster does not answer and this machine reads the runs itself."""
-    try:
-        return cluster.client()
-    except UserError as error:
-        if cluster.seen() is not None and "answer" in str(error):
-            return None
-        raise
 
 
 def _ask(client: JobSubmissionClient, cluster: Cluster, action: str, name: str = "") -> dict[str, Any]:

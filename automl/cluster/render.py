@@ -13,7 +13,14 @@ from automl.cluster.status import RunStatus
 from automl.space.durations import duration_text
 from automl.space.printable import Text, cell
 
-STYLES = {"finished": "green", "running": "cyan", "failed": "red", "lost": "red", "interrupted": "yellow"}
+STYLES = {
+    "finished": "green",
+    "running": "cyan",
+    "waiting": "yellow",
+    "failed": "red",
+    "lost": "red",
+    "interrupted": "yellow",
+}
 
 
 def jobs_table(found: Sequence[RunStatus]) -> Table | Text:
@@ -38,7 +45,7 @@ def status_text(status: RunStatus, cluster: Mapping[str, Any]) -> Group:
     lines.add_column(overflow="fold")
     lines.add_row("run", cell(status.name))
     state = _state(status)
-    lines.add_row("state", state.append(f"  {status.reason}") if status.reason else state)
+    lines.add_row("state", state.append(_reason(status)))
     if status.best:
         best = status.best
         floor = "" if status.floor is None else f"; linear floor {status.floor:.4f}"
@@ -55,6 +62,8 @@ def status_text(status: RunStatus, cluster: Mapping[str, Any]) -> Group:
     lines.add_row("owner", cell(status.owner + "".join(f"  {key}={each}" for key, each in status.labels.items())))
     lines.add_row("submitted", cell(f"{status.submitted}, {_age(status.submitted)} ago"))
     lines.add_row("place", cell(status.place))
+    if status.state in ("interrupted", "lost"):
+        lines.add_row("go on", cell(f"automl resume {status.name}"))
     if cluster:
         lines.add_row(
             "cluster",
@@ -66,6 +75,12 @@ def status_text(status: RunStatus, cluster: Mapping[str, Any]) -> Group:
 
 def _state(status: RunStatus) -> Text:
     return Text(status.state, style=STYLES.get(status.state, ""))
+
+
+def _reason(status: RunStatus) -> str:
+    if not status.reason:
+        return ""
+    return f" for {status.reason}" if status.state == "waiting" else f": {status.reason}"
 
 
 def _trials(status: RunStatus) -> str:

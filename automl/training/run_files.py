@@ -121,6 +121,14 @@ class Used(_Part):
     infeasible: Count = 0
 
 
+class Waiting(_Part):
+    """Trials that wait for resources, for which, and how many run beside them."""
+
+    trials: Count
+    running: Count
+    waits_for: str
+
+
 class EnsembleAsked(_Part):
     """How many of the best an ensemble is made of, and whether of the linear model too."""
 
@@ -176,6 +184,7 @@ class Manifest(_Part):
     confirm: ConfirmAsked | None = None
     pack_linear: bool = True
     used: Used
+    waiting: Waiting | None = None
     floor_error: str = ""
     warm_start: list[str] = []
     named_files: dict[str, str] = {}

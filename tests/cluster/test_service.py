@@ -138,12 +138,14 @@ def test_two_searches_a_lost_node_a_stop_and_a_resume(cluster: Up, slow_data: Pa
     assert cluster.automl("stop", second, "--wait", cwd=here) == ""
     stopped = status_of(cluster, second, here)
     assert stopped["state"] == "interrupted"
-    assert cluster.automl("resume", second, "--address", cluster.address, cwd=here).strip() == second
+    assert (stopped["reason"], stopped["trials"]["running"]) == ("", 0)
+    assert cluster.automl("resume", second, cwd=here).strip() == second
     assert "is running" in cluster.automl("resume", second, "--address", cluster.address, cwd=here, code=2)
     followers.append(follow(cluster, second))
     logs = [follower.communicate(timeout=400)[0] for follower in followers]
     assert "best model" in logs[0]
-    assert "stopped; go on with" in logs[1]
+    assert f"automl fetch {first}" in logs[0]
+    assert f"stopped; go on with: automl resume {second}" in logs[1]
     assert "best model" in logs[2]
     until(lambda: all(status_of(cluster, run, here)["state"] == "finished" for run in (first, second)))
     listed = json.loads(cluster.automl("jobs", "--json", cwd=here))
@@ -156,7 +158,7 @@ def test_two_searches_a_lost_node_a_stop_and_a_resume(cluster: Up, slow_data: Pa
         assert not list((here / "runs" / run).rglob("checkpoint.pt"))
     packed = [path.name for path in (cluster.folder / "runs").rglob("*")]
     assert "secret.txt" not in packed
-    assert "exists already" in cluster.automl("fetch", first, cwd=here, code=2)
+    assert cluster.automl("fetch", first, cwd=here).strip() == f"runs/{first}"
     assert status_of(cluster, first, here)["trials"]["budget"] == TRIALS
 
 
