@@ -219,7 +219,9 @@ def report(run: Run, fetch_data: FetchData = False, study: Study = None, familie
 @app.command()
 def predict(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A run directory or a best_model directory.")],
-    input: Annotated[Path, typer.Argument(metavar="INPUT", help="Rows to label: CSV, Parquet or JSON Lines.")],
+    input: Annotated[
+        str, typer.Argument(metavar="INPUT", help="Rows to label: CSV, Parquet, JSON Lines, images; - is stdin.")
+    ],
     output: Annotated[Path | None, typer.Option(help="Where to write, in the input's format [stdout].")] = None,
     text: Annotated[str | None, typer.Option(metavar="COLUMN", help="The text column [as in training].")] = None,
     excel: Annotated[
@@ -231,7 +233,7 @@ def predict(
 
     The same rows come out in the same order and format, with a label and probabilities, or why there is none.
     """
-    skipped = verbs.predict(model, input, output=output, text=text, excel=excel, families=families or ())
+    skipped = verbs.predict(model, input, output=output, text=text, excel=excel, families=families or (), tell=say)
     if skipped:
         rows = "1 row" if skipped == 1 else f"{skipped:,} rows"
         say(f"automl: {rows} got no label; prediction_error says why")
@@ -240,7 +242,9 @@ def predict(
 @app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A run directory or a best_model directory.")],
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Labelled rows: CSV, Parquet or JSON Lines.")],
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="Labelled rows: CSV, Parquet, JSON Lines, images; - is stdin.")
+    ],
     text: Annotated[str | None, typer.Option(metavar="COLUMN", help="The text column [as in training].")] = None,
     label: Annotated[str | None, typer.Option(metavar="COLUMN", help="The label column [as in training].")] = None,
     families: Families = None,

@@ -211,8 +211,12 @@ def predict(
     text: str | None = None,
     families: Sequence[str] = (),
     excel: bool = False,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> int:
-    """Label the rows of a CSV, Parquet or JSON Lines file; writes the same format to `output` or stdout.
+    """Label the rows of a CSV, Parquet or JSON Lines file, or images; writes the same format to `output` or stdout.
+
+    `input` `-` is stdin; of a folder or files of images CSV with their names is written, and `tell` hears what is
+    skipped.
 
     `families` are those of `load_model`, here and below.
     With `excel` CSV is written so that a spreadsheet runs no cell of it. Gives the number of rows that have no text and
@@ -221,7 +225,12 @@ def predict(
     from automl.results.predict import predict_file
 
     return predict_file(
-        load_model(model, families), Path(input), None if output is None else Path(output), text=text, excel=excel
+        load_model(model, families),
+        input,
+        None if output is None else Path(output),
+        text=text,
+        excel=excel,
+        tell=tell,
     )
 
 
@@ -287,13 +296,13 @@ def export(
     """
     from automl.data.files import require_no_links_out
     from automl.results.export import export as exported
-    from automl.results.predict import read_texts
+    from automl.results.predict import read_usable
 
     folder = model_folder(model)
     loaded = _of_texts(load_model(model, families), "exported")
     if output is None:
         require_no_links_out(folder)
-    texts = _own_texts(folder, Allowed(study, fetch_data)) if data is None else read_texts(Path(data), loaded.column)
+    texts = _own_texts(folder, Allowed(study, fetch_data)) if data is None else read_usable(loaded, data)
     return exported(loaded, format, folder / "exported" / format if output is None else Path(output), texts)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -73,7 +74,11 @@ def open_text(path: Path) -> Any:
     packed = packing(path)
     if packed is None:
         return path.open("rb")
-    plain = gzip.GzipFile(path, "rb") if packed == "gzip" else pa.input_stream(str(path), compression=packed)
+    plain = (
+        gzip.GzipFile(path, "rb")
+        if packed == "gzip"
+        else pa.input_stream(pa.OSFile(os.fsencode(path)), compression=packed)
+    )
     return io.BufferedReader(_Unpacked(plain, path), 1 << 20)
 
 

@@ -90,7 +90,7 @@ def read_image_folder(folder: Path, columns: Sequence[str] | None) -> Iterator[p
     for start in range(0, len(whole), BATCH_FILES):
         files = whole[start : start + BATCH_FILES]
         values = {
-            "image": pa.array([_content(folder / file) for file in files], pa.large_binary()),
+            "image": pa.array([read_content(folder / file) for file in files], pa.large_binary()),
             "label": pa.array([file.parts[0] for file in files], pa.large_string()),
             "file": pa.array([str(file) for file in files], pa.large_string()),
         }
@@ -98,7 +98,7 @@ def read_image_folder(folder: Path, columns: Sequence[str] | None) -> Iterator[p
         yield pa.record_batch([values[name] for name in names], names=names)
 
 
-def _content(file: Path) -> bytes:
+def read_content(file: Path) -> bytes:
     """A file's bytes; none, which no decoder takes, where it cannot be read."""
     try:
         return open_image(file)

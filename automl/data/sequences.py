@@ -233,7 +233,7 @@ def _steps(value: Any, gaps: bool) -> npt.NDArray[np.float32] | None:
         steps = np.asarray(value)
         if gaps and steps.dtype == object:
             steps = _with_gaps(value)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):  # a whole number may be larger than any float
         return None
     if steps.ndim == 1:
         steps = steps[:, None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import json
+import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -25,7 +26,7 @@ from automl.data.image_folder import IMAGE_FOLDER, is_image, read_image_folder
 from automl.data.remote import fetch_files, fetch_folder, find_remote, is_glob, path_of
 from automl.data.store import is_url
 from automl.data.text_tables import BATCH_ROWS, csv_names, json_names, read_csv, read_json_lines
-from automl.data.unpacked import bounded, read_groups, require_sound_frames
+from automl.data.unpacked import bounded, parquet_source, read_groups, require_sound_frames
 from automl.space import UserError
 from automl.space.urls import redacted, redacted_text
 
@@ -41,20 +42,27 @@ def find_files(paths: Sequence[str]) -> list[Path]:
             found.extend(_fetched(text))
             continue
         path = Path(text)
-        if any(character in text for character in "*?["):
-            matches = sorted(match for match in Path(path.anchor or ".").glob(_relative(path)) if match.is_file())
-            if not matches:
-                raise UserError(f"no file matches {text}")
-            found.extend(matches)
-        elif path.is_dir():
+        if path.is_dir():
             found.extend(_files_in(path))
         elif path.is_file():
             found.append(path)
+        elif any(character in text for character in "*?["):
+            if not (matches := matching(path)):
+                raise UserError(f"no file matches {text}")
+            found.extend(matches)
         else:
             raise UserError(f"there is no file {text}{_nearest_file(path)}")
     for path in found:
         table_format(path)
     return list(dict.fromkeys(found))
+
+
+def matching(pattern: Path) -> list[Path]:
+    """The files that a pattern fits, in order; folders that it begins with and that there are stand for themselves."""
+    root, parts = Path(pattern.anchor or "."), list(pattern.parts[1:] if pattern.anchor else pattern.parts)
+    while len(parts) > 1 and (root / parts[0]).is_dir():
+        root /= parts.pop(0)
+    return sorted(match for match in root.glob("/".join(parts)) if match.is_file())
 
 
 def _files_in(folder: Path) -> list[Path]:
@@ -155,7 +163,10 @@ def reading(path: Path) -> Iterator[None]:
 def write_table(table: pa.Table, path: Path) -> None:
     """Write a table in the format of the file's ending, whole or not at all; raises UserError for another ending."""
     kind = table_format(path)
-    with replace_atomically(path) as temporary, pa.output_stream(str(temporary), compression=packing(path)) as file:
+    with (
+        replace_atomically(path) as temporary,
+        pa.output_stream(pa.OSFile(os.fsencode(temporary), "wb"), compression=packing(path)) as file,
+    ):
         if kind == "parquet":
             pa.parquet.write_table(table, file)
         elif kind == "arrow":
@@ -177,14 +188,14 @@ def _sound(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _read_parquet(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
-    with pa.parquet.ParquetFile(path) as file:
+    with pa.parquet.ParquetFile(parquet_source(path)) as file:
         names = None if columns is None else [name for name in columns if name in file.schema_arrow.names]
         yield from bounded(path, map(_sound, read_groups(path, file, names, BATCH_ROWS)))
 
 
 def _read_arrow(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
     require_sound_frames(path)
-    with pa.memory_map(str(path)) as source:
+    with pa.memory_map(os.fsencode(path)) as source:
         try:
             reader: Any = pa.ipc.open_file(source)
             batches = (reader.get_batch(index) for index in range(reader.num_record_batches))
@@ -212,10 +223,6 @@ def _fetched(url: str) -> list[Path]:
         return fetch_files(url, tables)
     except OSError as error:
         raise UserError(f"cannot read {redacted(url)}: {redacted_text(error.strerror or str(error))}") from error
-
-
-def _relative(path: Path) -> str:
-    return str(path.relative_to(path.anchor)) if path.anchor else str(path)
 
 
 def _nearest_file(path: Path) -> str:

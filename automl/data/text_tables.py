@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -64,7 +65,7 @@ def read_csv(
     packed = packing(path)
     if on_invalid:
         parse.invalid_row_handler = lambda row: "skip"
-    with pa.input_stream(str(path), compression=packed) as file:
+    with pa.input_stream(pa.OSFile(os.fsencode(path)), compression=packed) as file:
         names = pa.csv.open_csv(file, read_options=options, parse_options=parse).schema.names
     wanted = names if columns is None else [name for name in columns if name in names]
     convert = pa.csv.ConvertOptions(
@@ -72,7 +73,7 @@ def read_csv(
     )
     if on_invalid:
         parse.invalid_row_handler = on_invalid
-    with pa.input_stream(str(path), compression=packed) as file:
+    with pa.input_stream(pa.OSFile(os.fsencode(path)), compression=packed) as file:
         yield from pa.csv.open_csv(file, read_options=options, parse_options=parse, convert_options=convert)
 
 

@@ -5,6 +5,7 @@ What `bounds` says of packed text holds here too: of what headers claim, before 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,11 @@ def bounded(path: Path, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Record
         pieces = min(max(1, batch.num_rows), -(-size // PIECE_BYTES))
         step = -(-batch.num_rows // pieces) if pieces > 1 else batch.num_rows
         yield from (batch.slice(start, step) for start in range(0, batch.num_rows, step)) if step else [batch]
+
+
+def parquet_source(path: Path) -> pa.NativeFile:
+    """A Parquet file on this machine, opened; by its name alone `s3:rows.parquet` would be taken for a URL."""
+    return pa.OSFile(os.fsencode(path))
 
 
 def expanded_bytes(batch: pa.RecordBatch) -> int:
@@ -70,7 +76,7 @@ def read_groups(path: Path, file: pa.parquet.ParquetFile, names: list[str] | Non
     of_bytes = [
         field.name for field in file.schema_arrow if _of_bytes(field.type) and (not names or field.name in names)
     ]
-    with pa.parquet.ParquetFile(path, read_dictionary=of_bytes) as encoded:
+    with pa.parquet.ParquetFile(parquet_source(path), read_dictionary=of_bytes) as encoded:
         for group in groups:  # one at a time: all at once, the memory grows with the file
             rows = _rows_at_a_time(encoded, of_bytes, group, most)
             batches = file.iter_batches(batch_size=rows, columns=names, row_groups=[group])

@@ -129,7 +129,7 @@ def compress(
     tell(f"asking the best model about {record.manifest['data']['profile']['rows']['train']:,} train rows")
     with cpu_only(record.cpu_only):
         model = load_model(record.directory.best_model, families)
-        teacher = model.predict_probabilities(prepared.inputs("train") or [])
+        teacher = model.probabilities(prepared.inputs("train") or [])
     weights = load_weights(
         best.config,
         vocabulary=prepared.vocabulary,

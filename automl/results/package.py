@@ -17,13 +17,16 @@ from automl.data import DenseRows, Encoder, load_encoder
 from automl.data.encode import DenseEncoder
 from automl.data.files import replace_folder
 from automl.data.images import ImageEncoder
-from automl.data.modalities import MODALITIES, Modality
+from automl.data.modalities import MODALITIES, Modality, modality_of
+from automl.data.pixels import DAMAGED
 from automl.data.sequences import SequenceEncoder
 from automl.data.wide import Column, Steps
 from automl.models.embedding import Standardise
 from automl.results.calibration import calibrate, calibration_figures
 from automl.results.card import model_card
 from automl.results.finalists import prepared_data
+from automl.results.given import fault_of, listed
+from automl.results.inputs import Inputs
 from automl.results.package_config import (
     FORMAT_VERSION,
     NAME,
@@ -91,12 +94,25 @@ class Model:
         """The steps that are known of inputs in `column`: those of the training data, where it names no others."""
         return self.steps if column == self.column else ()
 
-    def predict_probabilities(self, inputs: Sequence[Any]) -> npt.NDArray[np.float32]:
+    def predict_probabilities(self, inputs: Any) -> npt.NDArray[np.float32]:
         """Calibrated probabilities float32 [inputs, classes], those of the members averaged.
 
-        Inputs are raw texts; images: the bytes of a file, its path, or pixels, [height, width] or [height, width,
-        channels] of numbers; or series, [steps] or [steps, channels] of numbers.
+        Inputs are what `automl.results.given` lists: raw texts; images (the bytes or the path of a file, a PIL image,
+        or pixels, [height, width] or [height, width, channels]); or series, [steps] or [steps, channels] of numbers; in
+        a list, generator, array, column or table. A number that a series lacks is None or NaN. Raises UserError, which
+        says the number of the first input that cannot be used.
         """
+        place = Inputs(self.column, self.modality, self.no_inputs, self.steps)
+        items = listed(inputs, place, self.channels)
+        if self.modality.name == "text":
+            return self.probabilities(items)
+        try:
+            return self.probabilities(items)
+        except (*DAMAGED, UserError) as error:
+            raise self._refused(items, place) or error from error
+
+    def probabilities(self, inputs: Sequence[Any]) -> npt.NDArray[np.float32]:
+        """The same of inputs as a table is read: texts, files' bytes, packed series."""
         found = [np.zeros((0, len(self.classes)), dtype=np.float32)]
         found += [
             self._probabilities(inputs[start : start + self._step]) for start in range(0, len(inputs), self._step)
@@ -104,11 +120,31 @@ class Model:
         return np.concatenate(found)
 
     @property
+    def encoders(self) -> list[Encoder | DenseEncoder]:
+        """Those of all members, each once, and of the linear model where it has one of its own."""
+        found = list({id(encoder): encoder for encoder, _ in self.members}.values())
+        if isinstance(self.linear, DenseLinear) and self.linear.encoder not in found:
+            found.append(self.linear.encoder)
+        return found
+
+    @property
+    def channels(self) -> int:
+        """Of series: numbers at each step; else 1."""
+        return next((encoder.channels for encoder in self.encoders if isinstance(encoder, SequenceEncoder)), 1)
+
+    def _refused(self, items: Sequence[Any], place: Inputs) -> UserError | None:
+        for number, item in enumerate(items):
+            for encoder in self.encoders:
+                try:
+                    encoder.encode([item])
+                except (*DAMAGED, UserError) as error:
+                    return UserError(f"input {number} cannot be used: {fault_of(item, error, place, self.channels)}")
+        return None
+
+    @property
     def _step(self) -> int:
         """How many inputs are prepared at a time, so that they fit in memory, however large a model wants them."""
-        encoders = [encoder for encoder, _ in self.members]
-        encoders += [self.linear.encoder] if isinstance(self.linear, DenseLinear) else []
-        shapes = [encoder.shape for encoder in encoders if not isinstance(encoder, Encoder)]
+        shapes = [encoder.shape for encoder in self.encoders if not isinstance(encoder, Encoder)]
         return max(1, MOST_NUMBERS // max(map(math.prod, shapes))) if shapes else MOST_TEXTS
 
     def _probabilities(self, inputs: Sequence[Any]) -> npt.NDArray[np.float32]:
@@ -129,11 +165,18 @@ class Model:
             alone = linear.predict_probabilities(inputs)
         return calibrate(average(said, alone), self.temperature)
 
-    def predict(self, inputs: Sequence[Any]) -> list[Prediction]:
-        """The most probable label of each raw text, image (bytes of its file) or series, and what each class has."""
+    def predict(self, inputs: Any) -> list[Prediction]:
+        """The most probable label of each input, and what each class has; inputs as for `predict_probabilities`."""
+        return self._predictions(self.predict_probabilities(inputs))
+
+    def predict_read(self, inputs: Sequence[Any]) -> list[Prediction]:
+        """The same of inputs as for `probabilities`."""
+        return self._predictions(self.probabilities(inputs))
+
+    def _predictions(self, probabilities: npt.NDArray[np.float32]) -> list[Prediction]:
         return [
             Prediction(self.classes[int(row.argmax())], dict(zip(self.classes, map(float, row), strict=True)))
-            for row in self.predict_probabilities(inputs)
+            for row in probabilities
         ]
 
 
@@ -231,10 +274,17 @@ def load_model(path: str | Path, families: Sequence[str] = ()) -> Model:
         members,
         linear,
         config.temperature,
-        config.modality,
+        _modality(config, linear),
         config.no_inputs,
         tuple(map(tuple, config.steps)),
     )
+
+
+def _modality(config: PackageConfig, linear: Linear | DenseLinear | None) -> Modality:
+    """What the model is asked about; a linear model alone keeps in its encoder what it does about missing numbers."""
+    if not config.members and isinstance(linear, DenseLinear) and isinstance(linear.encoder, SequenceEncoder):
+        return modality_of({"series": config.column, "missing": linear.encoder.missing})
+    return config.modality
 
 
 def _load_members(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
@@ -20,10 +21,10 @@ from automl.data.csv_rows import look_at_csv, require_closed_quotes
 from automl.data.files import replace_atomically
 from automl.data.formats import packing, table_format
 from automl.data.image_folder import IMAGE_FOLDER
-from automl.data.modalities import MODALITIES
 from automl.data.tables import column_names, find_files, read_batches, require_columns
 from automl.data.wide import Column, input_column, input_columns
 from automl.results.finalists import confusion_matrix
+from automl.results.given_files import image_files, image_windows, local_file, single, skipped_in
 from automl.results.input_rows import NOT_UTF8, Window, open_rows, read_inputs
 from automl.results.package import Model
 from automl.results.row_errors import isolate_failures
@@ -53,11 +54,18 @@ Labelled = tuple[Window, list[str | None], list[list[float | None]]]
 
 
 def predict_file(
-    model: Model, input: Path, output: Path | None, *, text: str | None = None, excel: bool = False
+    model: Model,
+    input: str | Path,
+    output: Path | None,
+    *,
+    text: str | None = None,
+    excel: bool = False,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> int:
     """Write the rows of `input` in their order, in its format, with a label and the probability of every class.
 
-    Of a folder of images they are the names of its files, as CSV. With `excel` no cell of a CSV file begins what a
+    `input` may be the text `-` for stdin, see `local_file`. Of a folder or of files of images they are the names of the
+    files, as CSV; `tell` hears what of a folder is skipped. With `excel` no cell of a CSV file begins what a
     spreadsheet would run, numbers aside; without it cells are exact.
 
     A row that cannot be used (no text, another type, a line that cannot be parsed, one at which anything is raised)
@@ -66,47 +74,72 @@ def predict_file(
     None. Gives the number of rows without a label. Raises UserError where the file or the column is missing, `output`
     is `input` or another kind of file, or the columns to add are there already; then `output` is left as it was.
     """
-    (input,) = _single(input)
-    column = text or model.column
-    kind = "csv" if table_format(input) == IMAGE_FOLDER else table_format(input)
+    with local_file(input, model.modality) as path:
+        return _predict_file(model, path, output, text or model.column, excel, tell)
+
+
+def _predict_file(
+    model: Model, input: Path, output: Path | None, column: Column, excel: bool, tell: Callable[[str], None]
+) -> int:
+    images = image_files(input, model.modality)
+    folder = input
+    input = input if images else single(input)
+    kind = "csv" if images or table_format(input) == IMAGE_FOLDER else table_format(input)
     added = [LABEL, *(f"{PROBABILITY}{name}" for name in model.classes), ERROR]
     if excel and kind not in ("csv", "tsv"):
         raise UserError(f"--excel is for CSV; {input.name} and what is written of it are {kind}")
     guard = spreadsheet_cell if excel else str
-    names, windows = open_rows(input, column, model.modality, model.no_inputs, model.steps_in(column))
+    if images:
+        names, windows = ["file"], image_windows(images, model.modality)
+    else:
+        names, windows = open_rows(input, column, model.modality, model.no_inputs, model.steps_in(column))
     _require_free(input, added, names)
+    if (skipped := skipped_in(folder)) is not None:
+        tell(skipped)
     if output is None:
         if kind in ("parquet", "arrow") and sys.stdout.isatty():
             raise UserError(f"{input.suffix} is no text; name a file with --output, or redirect stdout")
-        skipped = _write(model, windows, kind, names, added, _stdout(), guard)
+        unlabelled = _write(model, windows, kind, names, added, _stdout(), guard)
         sys.stdout.flush()
-        return skipped
+        return unlabelled
     if output.is_dir():
         raise UserError(f"--output {output} is a folder; name a file")
     if table_format(output) != kind:
         raise UserError(f"--output {output} is another kind of file than {input}; give it the ending .{kind}")
     if not output.parent.is_dir():
         raise UserError(f"there is no folder {output.parent}")
-    if output.exists() and output.samefile(input):
+    if not images and output.exists() and output.samefile(input):
         raise UserError(f"--output {output} is the input itself; name another file")
-    with replace_atomically(output) as temporary, pa.output_stream(str(temporary), compression=packing(output)) as sink:
+    with (
+        replace_atomically(output) as temporary,
+        pa.output_stream(pa.OSFile(os.fsencode(temporary), "wb"), compression=packing(output)) as sink,
+    ):
         return _write(model, windows, kind, names, added, sink, guard)
 
 
-def read_texts(input: Path, column: Column) -> list[str]:
-    """The texts of a file's rows, without those that have none; raises UserError as `predict_file` does."""
-    (input,) = _single(input)
-    _, windows = open_rows(input, column, MODALITIES["text"])
-    return [text for window in windows for text in window.inputs if text is not None]
+def read_usable(model: Model, input: str | Path) -> list[Any]:
+    """The inputs of a file, without those that cannot be used; raises UserError as `predict_file` does."""
+    with local_file(input, model.modality) as path:
+        if images := image_files(path, model.modality):
+            windows = image_windows(images, model.modality)
+        else:
+            others, steps = model.no_inputs, model.steps_in(model.column)
+            _, windows = open_rows(single(path), model.column, model.modality, others, steps)
+        return [each for window in windows for each in window.inputs if each is not None]
 
 
 def evaluate_file(model: Model, data: str, *, text: str | None = None, label: str | None = None) -> dict[str, Any]:
     """Measure a model on labelled rows.
 
     Gives rows, skipped (rows that cannot be used), metrics, per_class (precision, recall, f1, rows) and confusion
-    (true classes by row, predicted by column). Raises UserError where a label is none of the model's classes.
+    (true classes by row, predicted by column). `data` may be `-` for stdin. Raises UserError where a label is none of
+    the model's classes.
     """
-    place, label = text or model.column, label or model.label_column
+    with local_file(data, model.modality) as path:
+        return _evaluate(model, str(path), text or model.column, label or model.label_column)
+
+
+def _evaluate(model: Model, data: str, place: Column, label: str) -> dict[str, Any]:
     others, steps = list(dict.fromkeys([label, *model.no_inputs])), model.steps_in(place)
     numbers = {name: number for number, name in enumerate(model.classes)}
     parts: list[npt.NDArray[np.float32]] = []
@@ -178,13 +211,6 @@ def _a(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
-def _single(input: Path) -> list[Path]:
-    files = find_files([str(input)])
-    if len(files) != 1:
-        raise UserError(f"{input} names {len(files)} files; give one")
-    return files
-
-
 def _require_free(input: Path, added: Sequence[str], there: Sequence[str]) -> None:
     for name in added:
         if name in there:
@@ -230,7 +256,7 @@ def _said(model: Model, inputs: list[Any]) -> tuple[list[npt.NDArray[np.float32]
     """The probabilities [classes] of each input, None where it cannot be computed, and the reasons."""
     found: list[npt.NDArray[np.float32] | None] = []
     errors: list[str | None] = []
-    work = isolate_failures(lambda start, end: model.predict_probabilities(inputs[start:end]), len(inputs))
+    work = isolate_failures(lambda start, end: model.probabilities(inputs[start:end]), len(inputs))
     for start, end, said, error in work:
         found += [None] if said is None else list(said)
         errors += [error] * (end - start)

@@ -34,7 +34,7 @@ RAISED = [PanicException("\x1b[31mindex out\nof range"), MemoryError(), ValueErr
 class Failing(Model):
     """Says `a` of everything, and raises at what holds `bad`."""
 
-    def predict_probabilities(self, inputs: Sequence[Any]) -> npt.NDArray[np.float32]:
+    def probabilities(self, inputs: Sequence[Any]) -> npt.NDArray[np.float32]:
         """See above."""
         for each in inputs:
             if (b"bad" if isinstance(each, bytes) else "bad") in each:
