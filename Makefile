@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # A test beside another; `xdist_group` keeps together what shares a fixture that is dear to make. Ray's workers would wait
 # for everything else, as they are nice by default.
-PYTEST := OMP_NUM_THREADS=1 RAY_worker_niceness=0 $(BIN)/pytest --dist=loadgroup
+PYTEST := OMP_NUM_THREADS=1 RAY_worker_niceness=0 $(BIN)/pytest --dist=loadgroup --durations=30 --durations-min=5
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: help quickstart local-cluster test test-slow lint clean
