@@ -12,11 +12,11 @@ import numpy as np
 from rich.console import Group
 from rich.table import Table
 
+from automl.data.column_faults import require_columns
 from automl.data.counted import facts
 from automl.data.modalities import modality_of
-from automl.data.prepared import Prepared, encoding_settings, prepare
-from automl.data.remote import cache_directory
-from automl.places import shared_cache
+from automl.data.prepared import Prepared, encoding_settings
+from automl.refusals import prepare_section
 from automl.space import SearchSpec
 from automl.space.configurations import data_section
 from automl.space.grid import data_size
@@ -73,8 +73,9 @@ def profile_data(spec: SearchSpec) -> DataProfile:
     It is kept in the cache like data that is prepared for a search. Raises UserError where it cannot be learned from.
     """
     data = data_section(spec, 0)
+    require_columns(spec.data.model_dump())
     as_it_comes = {"on_bad_rows": "report", "bad_rows_limit": 1.0, "duplicates": "keep"}
-    prepared = _prepare({**data, **as_it_comes}, spec)
+    prepared = prepare_section(spec, {**data, **as_it_comes})
     profile = prepared.profile
     names = (
         "rows",
@@ -107,17 +108,14 @@ def profile_data(spec: SearchSpec) -> DataProfile:
 
 def prepare_data(spec: SearchSpec, most: int) -> Iterator[Preparation]:
     """Prepare the data of a space with each combination of its searched preparation settings, at most `most`."""
+    require_columns(spec.data.model_dump())
     variants = data_size(spec)
     for index in range(min(variants, most)):
         data = data_section(spec, index)
         clock = time.perf_counter()
-        prepared = _prepare(data, spec)
+        prepared = prepare_section(spec, data)
         settings = encoding_settings(data)
         yield Preparation(settings, prepared, time.perf_counter() - clock, variants)
-
-
-def _prepare(data: Mapping[str, Any], spec: SearchSpec) -> Prepared:
-    return prepare(data, seed=spec.search.seed, cache=cache_directory(), shared=shared_cache())
 
 
 def _imbalance(rows: Mapping[str, int]) -> float:

@@ -19,6 +19,7 @@ from automl.space import SearchSpec, Section, UserError, load, resolved_text
 from automl.space.document import MAX_BYTES
 from automl.space.families import FAMILIES
 from automl.space.printable import say
+from automl.space.reading import located
 from automl.space.safe_files import read_regular
 from automl.training.run_directory import Allowed, RunDirectory
 
@@ -87,11 +88,10 @@ def run(
     spec = load_space(space, overrides)
     _require_cluster(address)
 
+    from automl.refusals import require_all
     from automl.run_folder import new_run, require_free
     from automl.search.ray_session import ray_beside, require_no_ray
     from automl.search.resources import check_request, local_capacity
-    from automl.search.trackers import require_trackers
-    from automl.training.beforehand import check_files
     from automl.training.database import Database
 
     if output is not None:
@@ -102,10 +102,11 @@ def run(
     capacity = local_capacity()
     if address is None:
         check_request(spec, capacity)
-    check_files(spec)
-    require_trackers(spec)
+    with located(space, overrides):
+        require_all(spec)
     places = _places(spec) if output is None else [output]
     with (
+        located(space, overrides),
         ray_beside(lambda: _prepare(spec, address), address) as prepared,
         new_run(places, study, spec.search.modes) as begun,
     ):
@@ -140,6 +141,7 @@ def resume(
     database_of(directory)  # raises where it is not named, before any data is prepared
     from automl.data.fingerprint import changed_data
     from automl.models.family_source import require_same_source
+    from automl.refusals import first_config
     from automl.search.manifest import budget, update_manifest
     from automl.search.publishing import driving, fetch_run
     from automl.search.ray_session import ray_beside, require_no_ray
@@ -152,10 +154,11 @@ def resume(
         manifest = read_manifest(directory)
         require_same_source(manifest.get("families", {}), [Path(manifest["space_file"]).parent, Path.cwd()])
         spec = load_space(directory.space, overrides, beside=manifest["space_file"])
-        with ray_beside(lambda: _prepare(spec, address), address) as prepared:
+        prepare = partial(_prepare, spec, address)
+        with located(directory.space, overrides), ray_beside(prepare, address) as prepared:
             known = manifest["data"].get("files", "")  # runs of earlier versions do not have it
             if prepared.fingerprint != manifest["data"]["fingerprint"]:
-                raise changed_data(_first_config(spec)["data"], known, prepared.files)
+                raise changed_data(first_config(spec)["data"], known, prepared.files)
             data = {**manifest["data"], "files": prepared.files}
             require_unchanged(manifest.get("named_files", {}), cache_directory())
             update_manifest(directory, status="running", budget=budget(spec), overrides=list(overrides), data=data)
@@ -212,6 +215,7 @@ def _search(
     address: str | None,
     quiet: bool,
 ) -> RunResult:
+    from automl.refusals import first_config
     from automl.results import finish, summarise
     from automl.results.compress import compress
     from automl.results.live import kept_up_to_date
@@ -231,7 +235,7 @@ def _search(
                     directory,
                     prepared,
                     publisher=publisher,
-                    prepared_from=_first_config(spec)["data"],
+                    prepared_from=first_config(spec)["data"],
                     cache=cache_directory(),
                     shared_cache=shared_cache(),
                     address=address,
@@ -282,26 +286,12 @@ def _require_cluster(address: str | None) -> None:
         raise UserError(f"no Ray cluster answers at {address}: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _first_config(spec: SearchSpec) -> dict[str, Any]:
-    """One configuration of the space: its data settings are prepared before the search and feed the linear floor."""
-    from automl.space import sample_configs
-
-    return (sample_configs(spec, 1, seed=0) or sample_configs(spec, 1, seed=0, feasible=False))[0]
-
-
 def _prepare(spec: SearchSpec, address: str | None) -> Prepared:
     """Prepare the data of the search, and import what it takes besides Ray: seconds, in which Ray starts."""
-    from automl.data import prepare
+    from automl.refusals import first_config, prepare_section
     from automl.search.preparation import choose_workers
 
-    shared = shared_cache()
-    prepared = prepare(
-        _first_config(spec)["data"],
-        seed=spec.search.seed,
-        cache=cache_directory(),
-        shared=shared,
-        workers=choose_workers(address, shared),
-    )
+    prepared = prepare_section(spec, first_config(spec)["data"], choose_workers(address, shared_cache()))
     import automl.search.ledger
     import automl.training.fit  # noqa: F401
 

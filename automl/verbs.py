@@ -13,6 +13,7 @@ from automl.runs import RunResult, load_space, resume, run
 from automl.space import UserError, json_schema
 from automl.space.families import FAMILIES
 from automl.space.printable import console
+from automl.space.reading import located
 from automl.training.run_directory import Allowed, RunDirectory
 
 if TYPE_CHECKING:
@@ -62,12 +63,14 @@ class Example(StrEnum):
 def check(space: str | Path, *, overrides: Sequence[str] = (), samples: int = 5) -> Checked:
     """Validate a search-space file, and the files and columns that it names; draw `samples` configurations.
 
-    Raises UserError (SpaceError with all problems and their places) where anything is wrong. Nothing is written.
+    Whatever `run`, `profile` and `prepare` would refuse of them is refused here, too: UserError (SpaceError with all
+    problems and their places). The data is prepared and kept in the cache, where a search finds it.
     """
     spec = load_space(space, overrides)
     from automl.checking import check_space  # PyTorch: a mistake in the file is said sooner
 
-    return check_space(spec, samples)
+    with located(Path(space), overrides):
+        return check_space(spec, samples)
 
 
 def profile(space: str | Path, *, overrides: Sequence[str] = ()) -> DataProfile:
@@ -77,7 +80,9 @@ def profile(space: str | Path, *, overrides: Sequence[str] = ()) -> DataProfile:
     """
     from automl.profiling import profile_data
 
-    return profile_data(load_space(space, overrides))
+    spec = load_space(space, overrides)
+    with located(Path(space), overrides):
+        return profile_data(spec)
 
 
 def prepare(
@@ -94,9 +99,11 @@ def prepare(
     from automl.profiling import prepare_data
 
     found = []
-    for each in prepare_data(load_space(space, overrides), most):
-        tell(each)
-        found.append(each)
+    spec = load_space(space, overrides)
+    with located(Path(space), overrides):
+        for each in prepare_data(spec, most):
+            tell(each)
+            found.append(each)
     return found
 
 

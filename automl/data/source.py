@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
+from automl.data.column_faults import same_columns
 from automl.data.counted import add_counted, source_counts
 from automl.data.findings import findings
 from automl.data.found import describe_folders, folder_sentences
@@ -23,6 +24,7 @@ from automl.data.splits import split_key, validation_rows
 from automl.data.staging import SHOWN, Channels, shortened, stage, staged_schema, train_steps
 from automl.data.workers import Workers
 from automl.space import UserError
+from automl.space.errors import DataFaultsError, of_setting
 
 SPLITS: tuple[str, ...] = ("train", "validation", "test")
 SETTINGS = ("label", "on_bad_rows", "bad_rows_limit", "duplicates", "group", "time")
@@ -40,7 +42,7 @@ def write_source(data: Mapping[str, Any], seed: int, folder: Path, workers: Work
     Raises UserError where the data cannot be learned from, naming the file, what is wrong and how to go on.
     """
     kind = modality_of(data)
-    _check_columns(data, kind)
+    _check_columns(data)
     files: dict[str, dict[str, Any]] = {}
     names: dict[str, int] = {}
     known, channels = train_steps(data), Channels()
@@ -49,10 +51,11 @@ def write_source(data: Mapping[str, Any], seed: int, folder: Path, workers: Work
         raise UserError(f"the training data has no usable row{left_out(files, 'train')}{_folders(data)}")
     if len(names) < 2:
         rest = f" of the rows that can be used{why}" if (why := left_out(files, "train")) else ""
-        raise UserError(
-            f"the training data has one class only: {next(iter(names))!r}{rest}; expected at least two classes in "
-            f"column {data['label']!r}{_folders(data)}"
-        )
+        with of_setting("data", "label"):
+            raise UserError(
+                f"the training data has one class only: {next(iter(names))!r}{rest}; expected at least two classes in "
+                f"column {data['label']!r}{_folders(data)}"
+            )
     for split in ("validation", "test"):
         if isinstance(data[split], list):
             staged[split] = stage(data, split, names, files, folder, known, channels)
@@ -79,8 +82,10 @@ def write_source(data: Mapping[str, Any], seed: int, folder: Path, workers: Work
         path.unlink()
     for split, found in counts.items():
         if sum(found) == 0:
-            why = _why_none(data) if split not in staged else left_out(files, split)
-            raise UserError(f"the {split} data has no usable row{why}")
+            if split in staged:
+                raise UserError(f"the {split} data has no usable row{left_out(files, split)}")
+            setting, why = _why_none(data)
+            raise DataFaultsError([(("data", setting), f"the {split} data has no usable row: {why}")])
     profile: dict[str, Any] = {
         "rows": {split: sum(found) for split, found in counts.items()},
         "classes": {split: dict(zip(classes, found, strict=True)) for split, found in counts.items()},
@@ -101,9 +106,9 @@ def write_source(data: Mapping[str, Any], seed: int, folder: Path, workers: Work
     (folder / "source.json").write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
-def _check_columns(data: Mapping[str, Any], kind: Modality) -> None:
-    if data[kind.name] == data["label"]:
-        raise UserError(f"{kind.name} and label name the same column, {data['label']!r}; give two")
+def _check_columns(data: Mapping[str, Any]) -> None:
+    if faults := list(same_columns(data)):
+        raise DataFaultsError(faults)
     if split_key(data) is not None and isinstance(data["validation"], list):
         raise UserError("group and time say how a fraction is set aside; validation names files")
 
@@ -128,13 +133,13 @@ def _split(
     return parts
 
 
-def _why_none(data: Mapping[str, Any]) -> str:
-    """Why nothing is left for a split that is a fraction of train."""
+def _why_none(data: Mapping[str, Any]) -> tuple[str, str]:
+    """The setting that leaves nothing for a split that is a fraction of train, and why."""
     if data.get("group"):
-        return f": all rows have one group in column {data['group']!r}"
+        return "group", f"all rows have one group in column {data['group']!r}"
     if data.get("time"):
-        return f": all rows have one time in column {data['time']!r}"
-    return ": every class has one row only"
+        return "time", f"all rows have one time in column {data['time']!r}"
+    return "label", f"every class has one row only in column {data['label']!r}"
 
 
 def left_out(files: Mapping[str, Mapping[str, Any]], split: str) -> str:

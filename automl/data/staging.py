@@ -24,6 +24,7 @@ from automl.data.splits import no_inputs, read_keys, split_key
 from automl.data.tables import column_names, find_files, read_batches, require_columns
 from automl.data.wide import Steps, input_column, input_columns, is_wide, steps_of
 from automl.space import UserError
+from automl.space.errors import of_setting
 
 SHOWN = 5  # examples of what is wrong with a file
 SHOWN_CHARACTERS = 60
@@ -174,8 +175,10 @@ def _usable(
     for rows, batch in batches:
         noted.rows += batch.num_rows
         column = input_column(batch, kind, data[kind.name], no_inputs(data), known)
-        inputs, unusable = kind.read(column, f"{file}: column {data[kind.name]!r}")
-        labels = label_column(batch.column(label), f"{file}: column {label!r}")
+        with of_setting("data", kind.name):
+            inputs, unusable = kind.read(column, f"{file}: column {data[kind.name]!r}")
+        with of_setting("data", "label"):
+            labels = label_column(batch.column(label), f"{file}: column {label!r}")
         keys, no_key = _keys(batch, key, data, file)
         if kind.name == "series":
             unusable[OTHER_CHANNELS] = channels.others(inputs)
@@ -247,8 +250,10 @@ def _keys(
     """What rows are split by, float64, and which rows lack it."""
     if key is None:
         return pa.nulls(batch.num_rows, pa.float64()), {}
-    keys, missing = read_keys(batch.column(key), data, f"{file}: column {key!r}")
-    return keys, {"no group" if data.get("group") else "no time": missing}
+    setting = "group" if data.get("group") else "time"
+    with of_setting("data", setting):
+        keys, missing = read_keys(batch.column(key), data, f"{file}: column {key!r}")
+    return keys, {f"no {setting}": missing}
 
 
 def _note(

@@ -32,24 +32,24 @@ class Costs:
 
     prepared: Prepared | None = None
     prepared_from: Mapping[str, Any] | None = None  # the `data` section of the configuration it was prepared for
-    length: int = GUESSED_LENGTH  # tokens of the longest texts, where the file says auto and nothing is prepared
-    shape: Sequence[int] | None = None  # of images and series, likewise
+    others: Sequence[tuple[Mapping[str, Any], Prepared]] = ()  # the same of further preparations
 
     def of(self, config: Mapping[str, Any], *, measure: bool = True) -> Cost:
         """The cost of one configuration; without `measure` that of its weights alone, which takes less time."""
         data = config["data"]
+        prepared = self._prepared_as(data) or self.prepared
         if "tokenizer" not in data:
-            classes = GUESSED_CLASSES if self.prepared is None else len(self.prepared.classes)
+            classes = GUESSED_CLASSES if prepared is None else len(prepared.classes)
             return estimate_cost(config, vocabulary=0, classes=classes, shape=self._shape(data), measure=measure)
         (tokenizer,) = data["tokenizer"].values()
         vocabulary, length, classes = tokenizer["vocabulary"], data["max_length"], GUESSED_CLASSES
-        if self.prepared is not None:
-            classes = len(self.prepared.classes)
-            if self.prepared_from == data:
-                vocabulary = self.prepared.vocabulary
+        if prepared is not None:
+            classes = len(prepared.classes)
+            if self.exact(data):
+                vocabulary = prepared.vocabulary
             if length == "auto":
-                length = int(self.prepared.profile["max_length"])
-        length = self.length if length == "auto" else length
+                length = int(prepared.profile["max_length"])
+        length = GUESSED_LENGTH if length == "auto" else length
         return estimate_cost(
             config,
             vocabulary=vocabulary,
@@ -59,9 +59,18 @@ class Costs:
             measure=measure,
         )
 
+    def exact(self, data: Mapping[str, Any]) -> bool:
+        """Whether the data has been prepared as this section says, so that costs are those of a trial."""
+        return self._prepared_as(data) is not None
+
+    def _prepared_as(self, data: Mapping[str, Any]) -> Prepared | None:
+        pairs = [(self.prepared_from, self.prepared), *self.others]
+        return next((prepared for settings, prepared in pairs if settings == data), None)
+
     def _shape(self, data: Mapping[str, Any]) -> list[int]:
         """Height, width and channels of images; steps and channels of series."""
-        known = self.prepared.profile["shape"] if self.prepared is not None else self.shape
+        prepared = self._prepared_as(data) or self.prepared
+        known = None if prepared is None else prepared.profile["shape"]
         if "max_length" in data:
             steps, channels = known or GUESSED_SERIES
             return [steps if data["max_length"] == "auto" else data["max_length"], channels]

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.util import find_spec
 from typing import Any, Protocol
 
 from optuna.trial import TrialState
@@ -26,7 +25,6 @@ from automl.space.urls import redacted_values
 from automl.training.run_directory import RunDirectory
 
 LOGGED = (*METRICS, "train_loss", "latency_ms")
-PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow"}
 LONGEST = 500  # characters of a parameter's value, as MLflow has it
 STATUSES = {TrialState.COMPLETE: "completed", TrialState.PRUNED: "stopped", TrialState.FAIL: "failed"}
 
@@ -45,13 +43,6 @@ class Tracker(Protocol):
 
     def close(self) -> None:
         """No more comes."""
-
-
-def require_trackers(spec: SearchSpec) -> None:
-    """Raise UserError where a package is missing that `log_to` needs."""
-    for name in spec.search.log_to:
-        if find_spec(PACKAGES[name]) is None:
-            raise UserError(f"log_to: {name} needs the package {PACKAGES[name]}: pip install 'automl[{name}]'")
 
 
 @contextmanager

@@ -58,6 +58,10 @@ class Document:
                 document = document.base
         return Problem(self.file, 1, 1, "", message)
 
+    def stands(self, path: Key) -> bool:
+        """Whether this file, or what it extends, has a value at `path`."""
+        return path in self.values or (self.base is not None and self.base.stands(path))
+
     def forget(self, path: Key) -> None:
         """The places at `path` and inside it are no longer what counts, here and in the base."""
         for places in (self.keys, self.values):

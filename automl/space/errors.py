@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import SequenceMatcher, get_close_matches
 
@@ -22,6 +23,32 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         return redacted_urls(super().__str__())
+
+
+Place = tuple[str | int, ...]
+"""Where a setting stands in a search-space file: `("data", "label")`."""
+
+
+class DataFaultsError(UserError):
+    """What is wrong with the data, each fault with the setting that names what is wrong: `located` adds its line."""
+
+    def __init__(self, faults: Sequence[tuple[Place, str]]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(message for _, message in self.faults))
+
+    def __reduce__(self) -> tuple[type[DataFaultsError], tuple[tuple[tuple[Place, str], ...]]]:
+        return type(self), (self.faults,)
+
+
+@contextmanager
+def of_setting(*place: str | int) -> Iterator[None]:
+    """A UserError of the block is one about the setting at `place`."""
+    try:
+        yield
+    except DataFaultsError:
+        raise
+    except UserError as error:
+        raise DataFaultsError([(place, str(error))]) from error
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import ConfigDict, ValidationError
@@ -10,7 +12,7 @@ from pydantic import ConfigDict, ValidationError
 from automl.space.constraints import constraint_faults
 from automl.space.data_section import TASKS
 from automl.space.document import Document, apply_overrides, read_text
-from automl.space.errors import Problem, SpaceError, UserError
+from automl.space.errors import DataFaultsError, Problem, SpaceError, UserError
 from automl.space.extends import read_document, recognised
 from automl.space.findings import problems_of
 from automl.space.ranges import extremes
@@ -77,6 +79,26 @@ def parse(
     if problems:
         raise SpaceError(list(dict.fromkeys(problems)))
     return spec
+
+
+@contextmanager
+def located(path: Path, overrides: Sequence[str] = ()) -> Iterator[None]:
+    """Faults of the data that the block finds are raised as SpaceError: where the file at `path` names what is wrong.
+
+    Those of the same sentence stand once.
+    """
+    try:
+        yield
+    except DataFaultsError as error:
+        document = read_document(read_text(path), str(path))
+        apply_overrides(document, overrides)
+        problems = []
+        for place, message in error.faults:
+            name = ".".join(str(part) for part in place if isinstance(part, str))
+            problem = document.problem(place, f"{name}: {message}")
+            unsaid = not document.stands(place[:2])  # a default: no line of the file says it
+            problems.append(replace(problem, source="") if unsaid else problem)
+        raise SpaceError(list(dict.fromkeys(problems))) from error
 
 
 def _faults(document: Document, spec: SearchSpec) -> Iterator[Problem]:

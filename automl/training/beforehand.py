@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,16 @@ from automl.training.augment_images import WITH_KORNIA, has_kornia
 from automl.training.beginning import backbone_file
 from automl.training.run_directory import RunDirectory
 from automl.training.transfer import read_earlier
+
+TRACKERS = {"tensorboard": "tensorboardX", "mlflow": "mlflow"}
+"""The package that each of `log_to` needs."""
+
+
+def require_trackers(spec: SearchSpec) -> None:
+    """Raise UserError where a package is missing that `log_to` needs."""
+    for name in spec.search.log_to:
+        if find_spec(TRACKERS[name]) is None:
+            raise UserError(f"log_to: {name} needs the package {TRACKERS[name]}: pip install 'automl[{name}]'")
 
 
 def check_files(spec: SearchSpec) -> None:

@@ -87,7 +87,8 @@ def test_data_and_check_say_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     rows, _, _ = with_open_quote("end")
     train = write(tmp_path / "t.csv", rows)
     spec = parse(f"name: x\ndata: {{train: {train}}}\nmodel: {{cnn: {{}}}}\n", FAMILIES)
-    assert any("opens in line 11 is not closed: 50 lines" in each for each in check_space(spec, 1).warnings)
+    with pytest.raises(UserError, match="opens in line 11 is not closed: 50 lines"):  # as a search would say
+        check_space(spec, 1)
     assert any(f"50 with {SWALLOWED}" in each for each in profile_data(spec).content["warnings"])
 
 
