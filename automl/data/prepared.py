@@ -122,7 +122,7 @@ def prepare(
 ) -> Prepared:
     """Prepare the data of a configuration's `data` section, or find it prepared.
 
-    `seed` decides the validation split where that is a fraction. Any number of processes may ask at once; one
+    `seed` decides the validation and test rows where these are a fraction. Any number of processes may ask at once; one
     prepares, the others wait. Machines that share no file system share it through `shared`, a URL: what is there is
     brought from there, what is not is put there. `workers` do the work on parts of large data; whoever they
     are, the result is the same. Where the digest of the files' content is `known`, what is prepared already is found
@@ -176,6 +176,8 @@ def _keys(data: Mapping[str, Any], seed: int, files: str) -> tuple[str, str]:
     source_settings = {name: data.get(name) for name in (kind.name, *SOURCE_SETTINGS)}
     source_settings |= _fillings(data)
     source_settings["validation"] = "files" if isinstance(data["validation"], list) else data["validation"]
+    if isinstance(data["test"], float):
+        source_settings["test"] = data["test"]
     source = digest_settings({"format": FORMAT, "files": files, "seed": seed, **source_settings})
     settings = encoding_settings(data)
     return source, digest_settings({"format": FORMAT, "source": source, **settings})

@@ -20,7 +20,7 @@ from automl.data.found import describe_folders, folder_sentences
 from automl.data.modalities import Modality, modality_of
 from automl.data.parts import open_split, parts_of
 from automl.data.repeats import Conflicts, count_repeats, find_conflicts, first_ones, hash_inputs
-from automl.data.splits import split_key, validation_rows
+from automl.data.splits import set_aside, split_key
 from automl.data.staging import SHOWN, Channels, shortened, stage, staged_schema, train_steps
 from automl.data.workers import Workers
 from automl.space import UserError
@@ -84,7 +84,7 @@ def write_source(data: Mapping[str, Any], seed: int, folder: Path, workers: Work
         if sum(found) == 0:
             if split in staged:
                 raise UserError(f"the {split} data has no usable row{left_out(files, split)}")
-            setting, why = _why_none(data)
+            setting, why = _why_none(data, split)
             raise DataFaultsError([(("data", setting), f"the {split} data has no usable row: {why}")])
     profile: dict[str, Any] = {
         "rows": {split: sum(found) for split, found in counts.items()},
@@ -109,7 +109,7 @@ def write_source(data: Mapping[str, Any], seed: int, folder: Path, workers: Work
 def _check_columns(data: Mapping[str, Any]) -> None:
     if faults := list(same_columns(data)):
         raise DataFaultsError(faults)
-    if split_key(data) is not None and isinstance(data["validation"], list):
+    if split_key(data) is not None and not any(isinstance(data[split], float) for split in ("validation", "test")):
         raise UserError("group and time say how a fraction is set aside; validation names files")
 
 
@@ -124,22 +124,24 @@ def _split(
     labels: npt.NDArray[np.int32],
     seed: int,
 ) -> Parts:
-    """The rows of each split: those kept of its files, or a fraction of train where validation has none."""
+    """The rows of each split: those kept of its files, or a fraction of train where it has none."""
     parts = {split: (path, kept[split]) for split, path in staged.items()}
-    if "validation" not in staged:
-        keys = _column(staged["train"], "key") if split_key(data) else None
-        chosen = validation_rows(data, labels, keys, kept["train"], seed)
-        parts |= {"train": (staged["train"], kept["train"] & ~chosen), "validation": (staged["train"], chosen)}
+    keys = _column(staged["train"], "key") if split_key(data) else None
+    for split, chosen in set_aside(data, labels, keys, kept["train"], seed).items():
+        parts[split] = staged["train"], chosen
+        parts["train"] = staged["train"], parts["train"][1] & ~chosen
     return parts
 
 
-def _why_none(data: Mapping[str, Any]) -> tuple[str, str]:
+def _why_none(data: Mapping[str, Any], split: str) -> tuple[str, str]:
     """The setting that leaves nothing for a split that is a fraction of train, and why."""
-    if data.get("group"):
-        return "group", f"all rows have one group in column {data['group']!r}"
-    if data.get("time"):
-        return "time", f"all rows have one time in column {data['time']!r}"
-    return "label", f"every class has one row only in column {data['label']!r}"
+    setting = "group" if data.get("group") else "time" if data.get("time") else "label"
+    column = f"in column {data[setting]!r}"
+    if split == "test" and isinstance(data["validation"], float):  # which comes first where there is little
+        too_few = "every class has less than three rows" if setting == "label" else f"less than three {setting}s are"
+        return setting, f"{too_few} {column}"
+    one = "every class has one row only" if setting == "label" else f"all rows have one {setting}"
+    return setting, f"{one} {column}"
 
 
 def left_out(files: Mapping[str, Mapping[str, Any]], split: str) -> str:

@@ -1,4 +1,4 @@
-"""Which rows of train are set aside for validation: a fraction of each class, of groups, or the latest."""
+"""Which rows of train are set aside for validation and test: a fraction of each class, of groups, or the latest."""
 
 from __future__ import annotations
 
@@ -47,61 +47,96 @@ def read_keys(column: pa.Array, data: Mapping[str, Any], place: str) -> tuple[pa
 def validation_rows(
     data: Mapping[str, Any], labels: npt.NDArray[np.int32], keys: Keys | None, usable: Mask, seed: int
 ) -> Mask:
-    """Bool [rows], true at about the fraction `data["validation"]` of the `usable` rows.
+    """Bool [rows], true at about the fraction `data["validation"]` of the `usable` rows (see `_set_aside`)."""
+    return _set_aside(data, labels, keys, usable, data["validation"], np.random.default_rng([seed, 1]), 1)
 
-    By group, all rows of a group are on one side; by time, the latest are chosen, and those of one time are together.
-    Where a group or a time has too many rows for that, the fraction is missed by as little as can be.
+
+def set_aside(
+    data: Mapping[str, Any], labels: npt.NDArray[np.int32], keys: Keys | None, usable: Mask, seed: int
+) -> dict[str, Mask]:
+    """Of validation and test, where they are fractions, bool [rows], true at their rows among the `usable` ones.
+
+    No row is in both. Both are fractions of all usable rows. By time, test has the latest rows and validation those
+    before. What is too little for three parts is left to train and validation.
     """
-    fraction = data["validation"]
+    chosen: dict[str, Mask] = {}
+    rest = 1.0
+    if isinstance(data["test"], float):
+        generator, leave = np.random.default_rng([seed, 2]), 1 + isinstance(data["validation"], float)
+        chosen["test"] = _set_aside(data, labels, keys, usable, data["test"], generator, leave)
+        usable, rest = usable & ~chosen["test"], 1 - data["test"]
+    if isinstance(data["validation"], float):
+        validation = {**data, "validation": data["validation"] / rest}
+        chosen["validation"] = validation_rows(validation, labels, keys, usable, seed)
+    return chosen
+
+
+def _set_aside(
+    data: Mapping[str, Any],
+    labels: npt.NDArray[np.int32],
+    keys: Keys | None,
+    usable: Mask,
+    fraction: float,
+    generator: np.random.Generator,
+    leave: int,
+) -> Mask:
+    """Bool [rows], true at about the `fraction` of the `usable` rows; at least `leave` rows of a class are left.
+
+    By group, all rows of a group are on one side; by time, the latest are chosen, and those of one time are together;
+    then at least `leave` groups or times are left. Where a group or a time has too many rows for that, the fraction is
+    missed by as little as can be.
+    """
     chosen = np.zeros(len(labels), dtype=bool)
     rows = np.flatnonzero(usable)
     if data.get("group"):
         assert keys is not None
-        chosen[rows] = _some_groups(keys[rows], fraction, seed)
+        chosen[rows] = _some_groups(keys[rows], fraction, generator, leave)
     elif data.get("time"):
         assert keys is not None
-        chosen[rows] = _latest(keys[rows], fraction)
+        chosen[rows] = _latest(keys[rows], fraction, leave)
     else:
-        chosen[rows] = _stratified(labels[rows], fraction, seed)
+        chosen[rows] = _stratified(labels[rows], fraction, generator, leave)
     return chosen
 
 
-def _stratified(labels: npt.NDArray[np.int32], fraction: float, seed: int) -> Mask:
-    """True at a `fraction` of each class's rows: at least one and not all of a class that has two."""
-    generator = np.random.default_rng([seed, 1])
+def _stratified(labels: npt.NDArray[np.int32], fraction: float, generator: np.random.Generator, leave: int) -> Mask:
+    """True at a `fraction` of each class's rows: at least one of a class that has more than are to be left."""
     chosen = np.zeros(len(labels), dtype=bool)
     for number in np.unique(labels):
         rows = np.flatnonzero(labels == number)
-        count = min(max(round(fraction * len(rows)), 1), len(rows) - 1)
+        count = max(0, min(max(round(fraction * len(rows)), 1), len(rows) - leave))
         chosen[generator.choice(rows, size=count, replace=False)] = True
     return chosen
 
 
-def _some_groups(keys: Keys, fraction: float, seed: int) -> Mask:
+def _some_groups(keys: Keys, fraction: float, generator: np.random.Generator, leave: int) -> Mask:
     """True at the rows of groups drawn by chance, each unless it takes the rows farther from the `fraction` of all.
 
-    At least at one group, the smallest, and not at all groups; nowhere where there is one group.
+    At least at one group, the smallest, and not at the last `leave` groups; nowhere where there are no more of them.
     """
     groups, number, sizes = np.unique(keys, return_inverse=True, return_counts=True)
     wanted, rows = fraction * len(keys), 0
     taken = np.zeros(len(groups), dtype=bool)
-    for group in np.random.default_rng([seed, 1]).permutation(len(groups)):
-        if taken.sum() < len(groups) - 1 and abs(rows + sizes[group] - wanted) < abs(rows - wanted):
+    for group in generator.permutation(len(groups)):
+        if taken.sum() < len(groups) - leave and abs(rows + sizes[group] - wanted) < abs(rows - wanted):
             taken[group] = True
             rows += sizes[group]
-    if not taken.any() and len(groups) > 1:
+    if not taken.any() and len(groups) > leave:
         taken[sizes.argmin()] = True
     return np.asarray(taken[number])
 
 
-def _latest(keys: Keys, fraction: float) -> Mask:
-    """True from the time on after which nearest to the `fraction` of all rows lie; nowhere where all have one time."""
+def _latest(keys: Keys, fraction: float, leave: int) -> Mask:
+    """True from the time on after which nearest to the `fraction` of all rows lie; before it lie `leave` times or more.
+
+    Nowhere where there are no more times.
+    """
     times, rows = np.unique(keys, return_counts=True)
-    if len(times) < 2:
+    if len(times) <= leave:
         return np.zeros(len(keys), dtype=bool)
-    later = rows[::-1].cumsum()[::-1][1:]  # rows from each time on, but from the first, which would be all
+    later = rows[::-1].cumsum()[::-1][leave:]  # rows from each time on, but from the first ones
     nearest = np.abs(later - fraction * len(keys)).argmin()
-    return np.asarray(keys >= times[1 + nearest])
+    return np.asarray(keys >= times[leave + nearest])
 
 
 def _groups(column: pa.Array, place: str) -> pa.Array:

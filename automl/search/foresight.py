@@ -35,7 +35,8 @@ def foresee(
     `drawn` are configurations of the space, `costs` those of some; `profile` is that of the prepared data.
     """
     classes, fraction = profile["classes"], isinstance(spec.data.validation, float)
-    splits = ("train", "validation") if fraction else ("train",)
+    asides = {"validation": spec.data.validation, "test": spec.data.test}
+    splits = ["train", *(split for split, part in asides.items() if isinstance(part, float))]
     read = {name: sum(classes[split].get(name, 0) for split in splits) for name in classes["train"]}
     yield from _few(read, lost=fraction)
     yield from _one_class(spec, {name: count for name, count in classes["validation"].items() if count}, read)

@@ -71,8 +71,10 @@ class Data(Section):
         description="A file, folder, glob or URL, or several: Parquet, CSV and JSON Lines (also .gz, .zst), Arrow."
     )
     validation: FractionOrFiles = Field(0.1, description="A fraction of train, drawn by label, or files.")
-    test: Files | None = Field(
-        None, description="Files that the search never sees; only the leaders are measured on it."
+    test: FractionOrFiles | None = Field(
+        None,
+        description="Files that the search never sees, or a fraction of train, set aside as that of validation is; "
+        "only the leaders are measured on it.",
     )
     label: str = Field("label", min_length=1, description="The column with the label.")
     on_bad_rows: Literal["fail", "report"] = Field(
@@ -86,14 +88,23 @@ class Data(Section):
         description="Rows whose input an earlier row has, or a later split (test last): kept and counted, or removed.",
     )
     group: str | None = Field(
-        None, description="A column; rows with one value are on one side of the validation fraction."
+        None, description="A column; rows with one value are in one part only where fractions are set aside."
     )
-    time: str | None = Field(None, description="A column; the validation fraction has the latest rows.")
+    time: str | None = Field(
+        None, description="A column; the validation fraction has the latest rows, a test fraction those after it."
+    )
 
     @model_validator(mode="after")
     def _one_way_to_split(self) -> Data:
         given = [name for name in ("group", "time") if getattr(self, name) is not None]
-        if given and isinstance(self.validation, list):
+        fractions = [each for each in (self.validation, self.test) if isinstance(each, float)]
+        if sum(fractions) >= 1:
+            raise PydanticCustomError(
+                "split",
+                "validation and test together take {sum} of train; leave some to train on",
+                {"sum": f"{sum(fractions):g}", "setting": "test"},
+            )
+        if given and not fractions:
             raise PydanticCustomError(
                 "split",
                 "{name} says how a fraction is set aside, but validation names files",

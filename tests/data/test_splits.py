@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from automl.data import prepare
-from automl.data.splits import read_keys, validation_rows
+from automl.data.splits import read_keys, set_aside, validation_rows
 from automl.space import UserError
 from tests.data.settings import settings_for
 
@@ -45,6 +45,69 @@ def test_a_group_and_a_time_are_on_one_side(values: list[int], fraction: float, 
         assert inside and outside
         if by == "time":
             assert min(inside) > max(outside)
+
+
+@given(
+    st.lists(st.integers(0, 9), min_size=3, max_size=80),
+    st.floats(0.05, 0.4),
+    st.floats(0.05, 0.4),
+    st.sampled_from(["group", "time", "label"]),
+)
+@settings(max_examples=30)
+def test_test_rows_are_set_aside_as_validation_rows_are(values: list[int], test: float, part: float, by: str) -> None:
+    keys, usable = np.array(values, dtype=np.float64), np.arange(len(values)) % 5 != 0
+    labels = np.array(values, dtype=np.int32)
+    data = {"validation": part, "test": test, by: "column"}
+    found = set_aside(data, labels, keys, usable, 0)
+    again = set_aside(data, labels, keys, usable, 0)
+    assert all(np.array_equal(found[split], again[split]) for split in found)
+    parts = {**found, "train": usable & ~found["validation"] & ~found["test"]}
+    assert not (found["validation"] & found["test"]).any() and not found["test"][~usable].any()
+    of = {split: set(keys[mask]) for split, mask in parts.items()}
+    if by == "label":
+        for name, rows in zip(*np.unique(keys[usable], return_counts=True), strict=True):
+            assert [name in of[split] for split in ("train", "validation", "test")] == [True, rows > 1, rows > 2]
+    else:
+        assert not of["train"] & of["validation"] | of["train"] & of["test"] | of["validation"] & of["test"]
+        many = len(set(keys[usable]))
+        assert [bool(of[split]) for split in ("train", "validation", "test")] == [True, many > 1, many > 2]
+        if by == "time" and many > 2:
+            assert max(of["train"]) < min(of["validation"]) <= max(of["validation"]) < min(of["test"])
+
+
+def test_one_table_gives_train_validation_and_test(tmp_path: Path) -> None:
+    path = write(tmp_path, day=[number // 10 for number in range(1000)])
+    prepared = prepare(settings_for(path, validation=0.1, test=0.2), seed=0, cache=tmp_path / "cache")
+    assert prepared.profile["rows"] == {"train": 700, "validation": 100, "test": 200}
+    texts = [set(prepared.texts(split) or []) for split in ("train", "validation", "test")]
+    assert sum(map(len, texts)) == len(set().union(*texts)) == 1000
+    again = prepare(settings_for(path, validation=0.1, test=0.2), seed=0, cache=tmp_path / "other")
+    assert again.texts("test") == prepared.texts("test") and again.fingerprint == prepared.fingerprint
+    other = prepare(settings_for(path, validation=0.1, test=0.2), seed=1, cache=tmp_path / "cache")
+    assert other.texts("test") != prepared.texts("test")
+    late = prepare(settings_for(path, validation=0.1, test=0.2, time="day"), seed=0, cache=tmp_path / "cache")
+    assert sorted(late.texts("test") or []) == sorted(f"row {number}" for number in range(800, 1000))
+    assert sorted(late.texts("validation") or []) == sorted(f"row {number}" for number in range(700, 800))
+
+
+def test_repeats_are_not_in_two_parts_where_they_are_removed(tmp_path: Path) -> None:
+    table = pa.table({"text": [f"row {number % 50}" for number in range(400)], "label": ["a", "b"] * 200})
+    pq.write_table(table, tmp_path / "t.parquet")
+    kept = prepare(settings_for(tmp_path / "t.parquet", test=0.2), seed=0, cache=tmp_path / "cache")
+    assert kept.profile["duplicates"]["test"] > 0
+    data = settings_for(tmp_path / "t.parquet", test=0.2, duplicates="remove")
+    removed = prepare(data, seed=0, cache=tmp_path / "cache").profile
+    assert removed["duplicates"]["test"] == 0 and sum(removed["rows"].values()) == 50
+
+
+def test_what_is_too_little_for_three_parts_is_said(tmp_path: Path) -> None:
+    path = write(tmp_path, day=[number % 2 for number in range(10)])
+    for by in ("group", "time"):
+        with pytest.raises(UserError, match=f"test data has no usable row: less than three {by}s are in column 'day'"):
+            prepare(settings_for(path, test=0.2, **{by: "day"}), seed=0, cache=tmp_path / "cache")
+    validation = {"validation": [str(path)], "test": 0.2, "time": "day"}
+    rows = prepare(settings_for(path, **validation), seed=0, cache=tmp_path / "cache").profile["rows"]
+    assert rows == {"train": 5, "validation": 10, "test": 5}
 
 
 def test_groups_make_up_about_the_fraction(tmp_path: Path) -> None:
