@@ -19,7 +19,7 @@ from rich.table import Table
 from automl import data_commands, model_commands, verbs
 from automl.cluster import commands as cluster_commands
 from automl.cluster.job import SUBMITTED
-from automl.model_commands import Families, FetchData, Study
+from automl.model_commands import Families, FetchData, OfTrial, Study
 from automl.space import UserError
 from automl.space.printable import cell, console, printable, printable_json, printable_streams, say
 from automl.space.urls import redacted_urls
@@ -228,12 +228,15 @@ def predict(
         bool, typer.Option("--excel", help="Mark cells of CSV as text that a spreadsheet would run as formulas.")
     ] = False,
     families: Families = None,
+    trial: OfTrial = None,
 ) -> None:
     """Label the rows of a file.
 
     The same rows come out in the same order and format, with a label and probabilities, or why there is none.
     """
-    skipped = verbs.predict(model, input, output=output, text=text, excel=excel, families=families or (), tell=say)
+    skipped = verbs.predict(
+        model, input, output=output, text=text, excel=excel, families=families or (), trial=trial, tell=say
+    )
     if skipped:
         rows = "1 row" if skipped == 1 else f"{skipped:,} rows"
         say(f"automl: {rows} got no label; prediction_error says why")
@@ -248,10 +251,11 @@ def evaluate(
     text: Annotated[str | None, typer.Option(metavar="COLUMN", help="The text column [as in training].")] = None,
     label: Annotated[str | None, typer.Option(metavar="COLUMN", help="The label column [as in training].")] = None,
     families: Families = None,
+    trial: OfTrial = None,
     format: Annotated[TextFormat, typer.Option(help="Output format.")] = TextFormat.text,
 ) -> None:
     """Measure a model on labelled rows."""
-    evaluation = verbs.evaluate(model, data, text=text, label=label, families=families or ())
+    evaluation = verbs.evaluate(model, data, text=text, label=label, families=families or (), trial=trial)
     if format is TextFormat.json:
         _print_json(evaluation)
     else:

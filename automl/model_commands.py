@@ -27,6 +27,15 @@ Families = Annotated[
         help="A family of your own that the model needs; its module is imported, so name what you trust; repeatable.",
     ),
 ]
+OfTrial = Annotated[
+    int | None,
+    typer.Option(
+        "--trial",
+        metavar="N",
+        min=0,
+        help="Of a run: this trial instead of the best model; its weights have to be kept.",
+    ),
+]
 FAILED = 1
 Study = Annotated[
     str | None,
@@ -46,13 +55,29 @@ class ExportFormat(StrEnum):
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add the commands `compress`, `export`, `serve` and `dashboard`."""
-    for command in (compress, export, serve, dashboard):
+    """Add the commands `pack`, `compress`, `export`, `serve` and `dashboard`."""
+    for command in (pack, compress, export, serve, dashboard):
         app.command()(command)
+
+
+def pack(
+    run: Run,
+    trial: Annotated[int, typer.Option("--trial", metavar="N", min=0, help="The trial; its weights have to be kept.")],
+    output: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where to write [RUN/trials/N/packed].")] = None,
+    families: Families = None,
+    fetch_data: FetchData = False,
+    study: Study = None,
+) -> None:
+    """Write a trial as a model directory like best_model.
+
+    Prints where; every command that takes a MODEL takes it.
+    """
+    print(printable(verbs.pack(run, trial, output=output, families=families or (), fetch_data=fetch_data, study=study)))
 
 
 def compress(
     run: Run,
+    trial: OfTrial = None,
     output: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Where to write the models [RUN/compressed].")
     ] = None,
@@ -71,6 +96,7 @@ def compress(
     """
     variants = verbs.compress(
         run,
+        trial=trial,
         output=output,
         tolerance=tolerance,
         epochs=epochs,
@@ -84,7 +110,9 @@ def compress(
     else:
         console().print(_compressed(variants))
     best = next(variant for variant in variants if variant.recommended)
-    if best.path is None:
+    if best.path is None and any(variant.lost <= tolerance for variant in variants[1:]):
+        say("none is recommended: the validation rows do not tell the best trial from guessing")
+    elif best.path is None:
         say(f"none loses {tolerance:g} or less on validation")
     else:
         say(f"recommended: {best.path}")
@@ -92,6 +120,7 @@ def compress(
 
 def export(
     model: Model,
+    trial: OfTrial = None,
     format: Annotated[ExportFormat, typer.Option(help="ONNX, or a program of torch.export.")] = ExportFormat.onnx,
     output: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Where to write [MODEL/exported/FORMAT].")
@@ -117,6 +146,7 @@ def export(
             format=format.value,
             output=output,
             data=data,
+            trial=trial,
             fetch_data=fetch_data,
             study=study,
             families=families or (),
@@ -152,6 +182,7 @@ def serve(
         ),
     ] = None,
     families: Families = None,
+    trial: OfTrial = None,
 ) -> None:
     """Serve the model over HTTP.
 
@@ -164,6 +195,7 @@ def serve(
         allow_hosts=allow_host or (),
         token=token,
         families=families or (),
+        trial=trial,
         tell=say,
     )
 

@@ -54,6 +54,21 @@ def open_run(
     return replace(directory, allowed=allowed)
 
 
+def run_of_trials(place: str | Path, allowed: Allowed = NOTHING) -> RunDirectory:
+    """The run at `place` with the weights of its trials; raises UserError where that is a model without its run."""
+    if not is_url(str(place)):
+        folder = Path(place)
+        if (folder / "config.json").is_file() and not RunDirectory(folder).manifest.exists():
+            raise UserError(f"{place} is a model, not a run: --trial chooses among the trials of a run directory")
+    return open_run(place, models=True, allowed=allowed)
+
+
+def require_own_place(run: RunDirectory) -> None:
+    """Raise UserError where the run lies in a store: what is written into the copy here would be lost."""
+    if run.url is not None:
+        raise UserError("the run lies in a store; name a folder to write to with --output")
+
+
 def model_folder(place: str | Path) -> Path:
     """The folder of a model, which is a run directory or a best_model directory; of a URL, a copy of it."""
     if not is_url(str(place)):

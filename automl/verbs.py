@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from automl.places import model_folder, open_run
+from automl.places import model_folder, open_run, require_own_place, run_of_trials
 from automl.runs import RunResult, load_space, resume, run
 from automl.space import UserError, json_schema
 from automl.space.families import FAMILIES
@@ -40,6 +40,7 @@ __all__ = [
     "load_model",
     "load_space",
     "open_run",
+    "pack",
     "predict",
     "prepare",
     "print_leaderboard",
@@ -199,15 +200,50 @@ def report(
         return summarise(directory).directory.report
 
 
-def load_model(path: str | Path, families: Sequence[str] = ()) -> Model:
+def load_model(path: str | Path, families: Sequence[str] = (), *, trial: int | None = None) -> Model:
     """The model of a run directory or of a best_model directory; `.predict(texts)` labels raw texts.
 
+    Of a run it is the best model, or that of `trial`, where its weights are kept: those of finalists always are.
     A model of a family of a user's own (`my_module:my_net`) is loaded only where `families` names it: its module is
     imported then. Raises UserError where there is no model, or none that can be loaded.
     """
     from automl.results.package import load_model as loaded
 
-    return loaded(model_folder(path), families)
+    if trial is None:
+        return loaded(model_folder(path), families)
+    from automl.results.packing import packed_trial
+    from automl.results.study import read_run
+
+    with packed_trial(read_run(run_of_trials(path), families), trial) as package:
+        return loaded(package, families)
+
+
+def pack(
+    run: str | Path,
+    trial: int,
+    *,
+    output: str | Path | None = None,
+    families: Sequence[str] = (),
+    fetch_data: bool = False,
+    study: str | None = None,
+) -> Path:
+    """Write a trial of a run, whose weights are kept, as a model directory like `best_model/`; gives its path.
+
+    `output` is the folder to write, `RUN/trials/N/packed` by default; of a run in a store it has to be named. Data is
+    needed only for a trial that is no finalist, or whose inputs are prepared in a way of its own, and is found as for
+    `report`. Raises UserError where there is no such trial, or where its weights are not kept.
+    """
+    from automl.data.files import require_no_links_out, require_replaceable
+    from automl.results.packing import write_trial
+    from automl.results.study import read_run
+
+    directory = run_of_trials(run, Allowed(study, fetch_data))
+    if output is None:
+        require_own_place(directory)
+        require_no_links_out(directory.path)
+    folder = directory.trial(trial).path / "packed" if output is None else Path(output)
+    require_replaceable(folder, "config.json")
+    return write_trial(read_run(directory, families), trial, folder)
 
 
 def predict(
@@ -217,6 +253,7 @@ def predict(
     output: str | Path | None = None,
     text: str | None = None,
     families: Sequence[str] = (),
+    trial: int | None = None,
     excel: bool = False,
     tell: Callable[[str], None] = lambda line: None,
 ) -> int:
@@ -225,14 +262,14 @@ def predict(
     `input` `-` is stdin; of a folder or files of images CSV with their names is written, and `tell` hears what is
     skipped.
 
-    `families` are those of `load_model`, here and below.
+    `families` and `trial` are those of `load_model`, here and below.
     With `excel` CSV is written so that a spreadsheet runs no cell of it. Gives the number of rows that have no text and
     therefore no label. Raises UserError for wrong input.
     """
     from automl.results.predict import predict_file
 
     return predict_file(
-        load_model(model, families),
+        load_model(model, families, trial=trial),
         input,
         None if output is None else Path(output),
         text=text,
@@ -248,16 +285,18 @@ def evaluate(
     text: str | None = None,
     label: str | None = None,
     families: Sequence[str] = (),
+    trial: int | None = None,
 ) -> dict[str, Any]:
     """Measure a model on labelled rows: rows, metrics, figures of each class, confusion matrix."""
     from automl.results.predict import evaluate_file
 
-    return evaluate_file(load_model(model, families), str(data), text=text, label=label)
+    return evaluate_file(load_model(model, families, trial=trial), str(data), text=text, label=label)
 
 
 def compress(
     run: str | Path,
     *,
+    trial: int | None = None,
     output: str | Path | None = None,
     tolerance: float = 0.005,
     epochs: int = 5,
@@ -268,20 +307,25 @@ def compress(
 ) -> list[Variant]:
     """Make a run's best model smaller and faster, in several ways; gives what each costs and loses, the original first.
 
-    The models are written into folders of `output` (default `RUN/compressed`, which the leaderboard then shows), whole
-    or not at all. The recommended one loses at most `tolerance` of the metric on validation. The data is found as for
-    `report`. `tell` hears of the progress.
+    With `trial` that one is made smaller. The models are written into folders of `output` (default `RUN/compressed`,
+    which the leaderboard then shows; of a trial that was asked for `RUN/trials/N/compressed`), whole or not at all.
+    The recommended one loses at most `tolerance` of the metric on validation. The data is found as for `report`.
+    `tell` hears of the progress.
     """
     from automl.data.files import require_no_links_out
     from automl.results import summarise
     from automl.results.compress import compress as compressed
     from automl.results.study import read_run
 
-    directory = open_run(run, models=True, allowed=Allowed(study, fetch_data))
+    allowed = Allowed(study, fetch_data)
+    directory = open_run(run, models=True, allowed=allowed) if trial is None else run_of_trials(run, allowed)
     require_no_links_out(directory.path)
-    folder = directory.compressed if output is None else Path(output)
+    own = directory.compressed if trial is None else directory.trial(trial).path / "compressed"
+    if trial is not None and output is None:
+        require_own_place(directory)
+    folder = own if output is None else Path(output)
     record = read_run(directory, families)
-    variants = compressed(record, folder, tolerance=tolerance, epochs=epochs, families=families, tell=tell)
+    variants = compressed(record, folder, trial=trial, tolerance=tolerance, epochs=epochs, families=families, tell=tell)
     summarise(directory)
     return variants
 
@@ -293,11 +337,13 @@ def export(
     output: str | Path | None = None,
     data: str | Path | None = None,
     families: Sequence[str] = (),
+    trial: int | None = None,
     fetch_data: bool = False,
     study: str | None = None,
 ) -> Exported:
     """Write a model as `onnx` or `torch` (torch.export) into a folder, default `MODEL/exported/FORMAT`.
 
+    With `trial`, that of a run, the default is `RUN/trials/N/exported/FORMAT`.
     It is compared with the original on the texts of `data`, or else on the test rows of the run (validation rows where
     it has no test set). Raises UserError for wrong input, ExportError where it cannot be exported or does not agree.
     """
@@ -305,12 +351,17 @@ def export(
     from automl.results.export import export as exported
     from automl.results.predict import read_usable
 
-    folder = model_folder(model)
-    loaded = _of_texts(load_model(model, families), "exported")
+    allowed = Allowed(study, fetch_data)
+    run = None if trial is None else run_of_trials(model, allowed)
+    if run is not None and output is None:
+        require_own_place(run)
+    folder = model_folder(model) if run is None else run.path
+    loaded = _of_texts(load_model(model, families, trial=trial), "exported")
     if output is None:
         require_no_links_out(folder)
-    texts = _own_texts(folder, Allowed(study, fetch_data)) if data is None else read_usable(loaded, data)
-    return exported(loaded, format, folder / "exported" / format if output is None else Path(output), texts)
+    texts = _own_texts(folder, allowed, trial) if data is None else read_usable(loaded, data)
+    own = folder if run is None or trial is None else run.trial(trial).path
+    return exported(loaded, format, own / "exported" / format if output is None else Path(output), texts)
 
 
 def _of_texts(model: Model, done: str) -> Model:
@@ -320,7 +371,7 @@ def _of_texts(model: Model, done: str) -> Model:
     return model
 
 
-def _own_texts(folder: Path, allowed: Allowed) -> list[str]:
+def _own_texts(folder: Path, allowed: Allowed, trial: int | None) -> list[str]:
     """The test rows of the run, or else its validation rows; raises UserError where it is a model without its run."""
     from automl.results.finalists import prepared_data
     from automl.results.study import read_run
@@ -330,7 +381,8 @@ def _own_texts(folder: Path, allowed: Allowed) -> list[str]:
     record = read_run(RunDirectory(folder, allowed=allowed))
     if not record.ranked:
         raise UserError(f"{folder} has no trial that has ended; name rows with --data")
-    prepared = prepared_data(record, record.best_trial.config)
+    of = next((each for each in record.ranked if each.number == trial), record.best_trial)
+    prepared = prepared_data(record, of.config)
     return prepared.texts("test") or prepared.texts("validation") or []
 
 
@@ -342,6 +394,7 @@ def serve(
     allow_hosts: Sequence[str] = (),
     token: str | None = None,
     families: Sequence[str] = (),
+    trial: int | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Answer requests over HTTP until interrupted; `tell` hears where.
@@ -354,7 +407,7 @@ def serve(
     from automl.results.serving.access import access
 
     who = access(host, allow_hosts, token)
-    served(_of_texts(load_model(model, families), "served"), host, port, who, tell)
+    served(_of_texts(load_model(model, families, trial=trial), "served"), host, port, who, tell)
 
 
 def dashboard(

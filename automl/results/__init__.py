@@ -17,7 +17,7 @@ def finish(run: RunDirectory, families: Sequence[str] = ()) -> RunRecord:
     """
     from automl.results.examination import examine
     from automl.results.finalists import measure_finalists
-    from automl.results.package import write_best_model
+    from automl.results.packing import write_best_model
     from automl.training.inference import cpu_only
 
     try:

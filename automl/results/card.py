@@ -8,8 +8,9 @@ from typing import Any
 
 from automl.data.modalities import modality_of
 from automl.results.intervals import wilson_interval
+from automl.results.story import tested_text
 from automl.results.study import RunRecord, TrialRecord
-from automl.results.verdict import choice_text, verdict
+from automl.results.verdict import asked_verdict, choice_text, verdict
 from automl.space.markdown import markdown_code, markdown_text
 from automl.space.objectives import METRICS
 from automl.space.urls import redacted_values
@@ -47,14 +48,19 @@ SAID = {
 
 
 def model_card(
-    record: RunRecord, members: Sequence[TrialRecord], config: Mapping[str, Any], figures: Mapping[str, Any]
+    record: RunRecord,
+    members: Sequence[TrialRecord],
+    config: Mapping[str, Any],
+    figures: Mapping[str, Any],
+    *,
+    asked: bool = False,
 ) -> str:
-    """README.md of a best model: what it is, how good, on what, how it was found, how to use it.
+    """README.md of a model: what it is, how good, on what, how it was found, how to use it.
 
-    `members` are the best trial alone, all of an ensemble, or none where the linear floor is the best model;
-    `config` and `figures` are the contents of its config.json and metrics.json.
+    `members` are the best trial alone, all of an ensemble, or none where the linear floor is the best model; or, where
+    it was `asked` for, any one trial. `config` and `figures` are the contents of its config.json and metrics.json.
     """
-    best, floor = record.best_trial, record.floor or {"name": "", "settings": {}}
+    best, floor = members[0] if asked else record.best_trial, record.floor or {"name": "", "settings": {}}
     kinds = f"{len(members)} networks" if len(members) > 1 else f"a network ({best.family})"
     kinds += " and a linear model" if config["linear"] else ""
     averaged = len(members) + bool(config["linear"]) > 1
@@ -62,6 +68,8 @@ def model_card(
     chosen = f"chose {kinds}, whose probabilities are averaged," if averaged else "chose this model"
     if not members:
         chosen = "chose the penalty of this linear model, and chose it before everything that was searched,"
+    if asked:
+        chosen = "chose the epoch of this model and ranked it"
     profile = record.manifest["data"]["profile"]
     kind = modality_of(best.config["data"])
     said, own = SAID[kind.name], own_families(members)
@@ -78,7 +86,7 @@ def model_card(
         for low, high in [wilson_interval(figures[split]["accuracy"], rows[split])]
     ]
     refitted = ""
-    if members and record.refitted(best.number) and record.refit:
+    if members and not asked and record.refitted(best.number) and record.refit:
         refitted = (
             f"After the search the model was trained anew on the train and validation rows together, for "
             f"{record.refit['epochs']} epochs. Its test figures are of these weights; its validation figures, and what "
@@ -100,12 +108,12 @@ def model_card(
 {chr(10).join(table)}
 
 {chr(10).join(intervals)}
-{markdown_text(verdict(record))}
+{markdown_text(asked_verdict(record, best) if asked else verdict(record))}
 
 {_calibrated(config["temperature"], figures)}
 
 {refitted}The validation rows {chosen} among {len(ended)} trials.
-{markdown_text(choice_text(record))} The test rows were used once, after the search.
+{markdown_text(choice_text(record))} {tested_text(record, figures, asked=asked)}
 
 ## Use
 

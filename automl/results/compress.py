@@ -19,6 +19,9 @@ from automl.results.calibration import calibrate, calibrated_figures, fit_temper
 from automl.results.finalists import prepared_data
 from automl.results.package import load_model
 from automl.results.package_config import OF_NETWORKS
+from automl.results.packing import trial_to_pack
+from automl.results.recommendation import may_be_guessing
+from automl.results.story import original_text, tested_text
 from automl.results.study import RunRecord, TrialRecord
 from automl.space import UserError
 from automl.space.urls import redacted_values
@@ -104,28 +107,29 @@ def compress(
     record: RunRecord,
     output: Path,
     *,
+    trial: int | None = None,
     tolerance: float = 0.005,
     epochs: int = 5,
     families: Sequence[str] = (),
     tell: Callable[[str], None] = lambda line: None,
 ) -> list[Variant]:
-    """Write smaller models of a run's best trial into folders of `output`; gives the original and them.
+    """Write smaller models of one of a run's trials into folders of `output`; gives the original and them.
 
     `int8` keeps the weights in eight bits. `pruned` keeps a quarter of them, the largest. `half` and `quarter` have
     that share of the features of each layer, also in eight bits. Pruned ones are trained on for `epochs`, with what the
     best model says of the train rows beside the labels. Each is a model directory as `automl predict` takes it,
     calibrated anew. Of those that lose at most `tolerance` on validation the one with the least bytes times
-    milliseconds is recommended. Of an ensemble it is the first member that is made smaller, and where the linear floor
-    is the best model, the best trial. Raises UserError where the
-    run has no weights, its data has gone, or its model is of a user's own family that `families` does not name.
+    milliseconds is recommended. What is made smaller is `trial`; without it the best trial, of an ensemble its first
+    member (`story.original_text`). Raises UserError where there are no weights of it, where the run's data has gone,
+    or where its model is of a user's own family that `families` does not name.
     """
-    best = next((trial for trial in record.ranked if record.has_weights(trial)), None)
-    if best is None or not record.directory.best_model.is_dir():
+    best = _original(record, trial)
+    if not record.directory.best_model.is_dir():
         raise UserError(f"the run {record.directory.path} has no best model yet: no trial has ended")
     require_replaceable(output, record.directory.compressed_record.name)
     prepared = prepared_data(record, best.config)
-    if record.linear:
-        tell(f"the best model is the linear floor, which is no network; trial {best.number}, the best, is made smaller")
+    story = original_text(record, best)
+    tell(story)
     tell(f"asking the best model about {record.manifest['data']['profile']['rows']['train']:,} train rows")
     with cpu_only(record.cpu_only):
         model = load_model(record.directory.best_model, families)
@@ -161,11 +165,22 @@ def compress(
                 module = subject.tuned(subject.build(*left))
                 left = (left[0], module.state_dict())
                 add(name, f"{share} of the features, in 8 bits", module, left[0])
-        found = _recommend(found, tolerance, output)
+        found = _recommend(found, tolerance, output, tells=not may_be_guessing(record))
         rows = [asdict(variant) for variant in found]
-        content = {"schema_version": 1, "metric": record.metric, "trial": best.number, "variants": rows}
+        content = {"schema_version": 1, "metric": record.metric, "trial": best.number, "text": story, "variants": rows}
         write_json(folder / record.directory.compressed_record.name, content)
     return found
+
+
+def _original(record: RunRecord, asked: int | None) -> TrialRecord:
+    """The trial that is made smaller: that which was asked for, else the best one whose weights are kept."""
+    if asked is not None:
+        return trial_to_pack(record, asked)
+    best = next((trial for trial in record.ranked if record.has_weights(trial)), None)
+    if best is None:
+        why = "no trial's weights are kept" if record.ranked else "no trial has ended"
+        raise UserError(f"the run {record.directory.path} has no best model: {why}")
+    return best
 
 
 def _write(subject: _Subject, name: str, module: nn.Module, model: Mapping[str, Any], output: Path) -> nn.Module:
@@ -217,7 +232,10 @@ def _measured(
         write_json(folder / "config.json", {**described, **changed})
         write_json(folder / "metrics.json", {"test": None, **figures, "calibrated_in_sample": in_sample})
         card = f"# {record.manifest['name']}, compressed: {how}\n\nMade of trial {subject.trial.number} of the run "
-        card += f"`{record.directory.name}`; `metrics.json` says how good it is.\nUse: `automl predict . your.csv`\n"
+        card += (
+            f"`{record.directory.name}`; `metrics.json` says how good it is. {original_text(record, subject.trial)} "
+        )
+        card += f"{tested_text(record, figures)}\n\nUse: `automl predict . your.csv`\n"
         (folder / "README.md").write_text(card, encoding="utf-8")
     latency = _latency(module, subject)
     one = dict.fromkeys(latency, 1.0)
@@ -248,8 +266,9 @@ def _against(variant: Variant, original: Variant, maximize: bool) -> Variant:
     )
 
 
-def _recommend(found: list[Variant], tolerance: float, output: Path) -> list[Variant]:
-    good = [variant for variant in found[1:] if variant.lost <= tolerance]
+def _recommend(found: list[Variant], tolerance: float, output: Path, *, tells: bool) -> list[Variant]:
+    """Say which one is recommended: the original where no other is good enough, or where the rows do not tell."""
+    good = [variant for variant in found[1:] if variant.lost <= tolerance and tells]
     chosen = min(good, key=lambda variant: variant.bytes * variant.latency_ms["32"], default=found[0])
     return [
         replace(variant, recommended=variant is chosen, path=str(output / variant.name) if number else None)

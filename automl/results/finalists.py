@@ -25,7 +25,7 @@ from automl.results.row_statistics import ahead, chance, choice, interval_on_tes
 from automl.results.study import ENSEMBLE, RunRecord, TrialRecord
 from automl.space import UserError
 from automl.training.floor import load_linear
-from automl.training.inference import default_device, load_weights, one_thread, predict_probabilities
+from automl.training.inference import cpu_only, default_device, load_weights, one_thread, predict_probabilities
 from automl.training.latency import latencies
 from automl.training.metrics import compute_metrics
 from automl.training.run_directory import TrialDirectory, write_json
@@ -127,6 +127,21 @@ def measure_finalists(record: RunRecord) -> dict[str, Any]:
         content["calibration"] = _calibration(record, winner, said, anew)
     write_json(record.directory.finalists, content)
     return content
+
+
+def measure_trial(
+    record: RunRecord, trial: TrialRecord
+) -> tuple[dict[str, npt.NDArray[np.float32]], dict[str, npt.NDArray[np.int64]]]:
+    """What a trial's model says of validation and test, float32 [rows, classes], and their labels int64 [rows].
+
+    Raises UserError where the data has gone.
+    """
+    prepared = prepared_data(record, trial.config)
+    voice = _voice(record)
+    with cpu_only(record.cpu_only):
+        heard = {split: voice(trial, split, False) for split in SPLITS}
+    said = {split: each for split, each in heard.items() if each is not None}
+    return said, {split: prepared.labels(split) for split in said}
 
 
 def _leaders(record: RunRecord) -> list[TrialRecord]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from automl.data.files import replace_atomically
+from automl.results import story
 from automl.results.leaderboard import COLUMNS, beside, compressed_rows, ensemble_row, floor_row, rows
 from automl.results.selection import WHOLE, Selection, select
 from automl.results.study import RunRecord
@@ -42,6 +43,7 @@ def format_leaderboard(record: RunRecord, kind: str, asked: Selection = WHOLE) -
             "compressed": compressed_rows(record),
             "floor": floor_row(record),
             "choice": (record.finalists or {}).get("choice"),
+            **story.as_json(record),
         }
         return printable_json(content, allow_nan=False) + "\n"
     lines = trials + beside(record)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,39 +14,30 @@ from torch import nn
 
 from automl.data import DenseRows, Encoder, load_encoder
 from automl.data.encode import DenseEncoder
-from automl.data.files import replace_folder
 from automl.data.images import ImageEncoder
 from automl.data.modalities import MODALITIES, Modality, modality_of
 from automl.data.pixels import DAMAGED
 from automl.data.sequences import SequenceEncoder
 from automl.data.wide import Column, Steps
 from automl.models.embedding import Standardise
-from automl.results.calibration import calibrate, calibration_figures
-from automl.results.card import model_card
-from automl.results.finalists import prepared_data
+from automl.results.calibration import calibrate
 from automl.results.given import fault_of, listed
 from automl.results.inputs import Inputs
 from automl.results.package_config import (
-    FORMAT_VERSION,
     NAME,
-    OF_NETWORKS,
     Member,
     PackageConfig,
-    columns_of,
-    is_of,
     read_package_config,
 )
-from automl.results.predictions import LINEAR, average
-from automl.results.study import ENSEMBLE, RunRecord
+from automl.results.predictions import average
 from automl.space import UserError
 from automl.space.families import FAMILIES
 from automl.space.safe_files import read_regular
 from automl.space.spec import tasks_of
-from automl.space.urls import redacted_values
 from automl.training.dense_floor import DenseLinear
 from automl.training.floor import Linear, load_linear
 from automl.training.inference import default_device, load_weights, predict_probabilities, require_named
-from automl.training.run_directory import RunDirectory, TrialDirectory, write_json
+from automl.training.run_directory import RunDirectory
 
 ENCODER_FILES = ("tokenizer.json", "encoder.json")
 MOST_ENCODER = 64 * 1024 * 1024  # bytes of each
@@ -178,72 +168,6 @@ class Model:
             Prediction(self.classes[int(row.argmax())], dict(zip(self.classes, map(float, row), strict=True)))
             for row in probabilities
         ]
-
-
-def write_best_model(record: RunRecord) -> Path | None:
-    """Write `best_model/` of the best model: the trial that ranks first, the ensemble or the linear floor.
-
-    None, and nothing written, where no trial has weights. Where the data has gone, the package stays that was written
-    for the same trials; else raises UserError.
-    """
-    best = next((trial for trial in record.ranked if record.has_weights(trial)), None)
-    if best is None or record.finalists is None:
-        return None
-    alone, linear = record.linear, record.made_of["linear"]
-    numbers = record.made_of["members"] if linear or record.ensemble else [best.number]
-    members = [trial for number in numbers for trial in record.ranked if trial.number == number]
-    try:
-        prepared = [prepared_data(record, trial.config) for trial in members]
-        columns = columns_of(best.config["data"], prepared[0] if prepared else prepared_data(record, best.config))
-        if linear and not record.directory.linear.is_dir():
-            raise UserError(f"{record.directory.linear} has gone, which the best model is made of")
-    except UserError:
-        if not is_of(record.directory.best_model, numbers):
-            raise
-        return record.directory.best_model
-    figures = dict(alone or record.ensemble or record.finalists["trials"][str(best.number)])
-    if not alone and record.refitted(best.number) and figures.get("refit"):
-        figures |= {"test": figures["refit"]["test"], "test_before_refit": figures["test"]}
-    for name in ("refit", "latency", "test_interval", "best_ahead", "ahead", "members", "linear"):
-        figures.pop(name, None)
-    temperature = 1.0
-    best_of: str | int = LINEAR if alone else ENSEMBLE if record.ensemble else best.number
-    if record.finalists.get("confusion_of") == best_of:
-        calibrated = dict(record.finalists["calibration"])
-        temperature, in_sample = calibrated.pop("temperature"), calibrated.pop("in_sample", None)
-        figures = {**figures, **calibrated, "before_calibration": calibration_figures(figures)}
-        figures |= {"calibrated_in_sample": in_sample} if in_sample else {}
-    config = {
-        "format_version": FORMAT_VERSION if alone else OF_NETWORKS,
-        "task": record.manifest["task"],
-        "classes": list(record.manifest["data"]["classes"]),
-        **columns,
-        "run": record.directory.name,
-        "members": [
-            {
-                "folder": f"members/{trial.number}" if len(members) > 1 else ".",
-                "trial": trial.number,
-                "vocabulary": data.vocabulary,
-                "config": redacted_values(trial.config),  # a model is given away
-            }
-            for trial, data in zip(members, prepared, strict=True)
-        ],
-        "linear": "linear" if linear else None,
-        "temperature": temperature,
-    }
-    with replace_folder(record.directory.best_model) as folder:
-        for member, trial, data in zip(config["members"], members, prepared, strict=True):
-            refitted = record.refitted(trial.number)
-            source = TrialDirectory(record.directory.refit) if refitted else record.directory.trial(trial.number)
-            (folder / member["folder"]).mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source.weights, folder / member["folder"] / "model.safetensors")
-            data.encoder().save(folder / member["folder"])
-        if linear:
-            shutil.copytree(record.directory.linear, folder / "linear")
-        write_json(folder / "config.json", config)
-        write_json(folder / "metrics.json", figures)
-        (folder / "README.md").write_text(model_card(record, members, config, figures), encoding="utf-8")
-    return record.directory.best_model
 
 
 def load_model(path: str | Path, families: Sequence[str] = ()) -> Model:

@@ -12,6 +12,7 @@ from automl.space.objectives import BINS, LEAST_LIKELIHOOD
 
 DRAWS = 1000
 AT_ONCE = 10_000_000  # counts in memory
+BY_CLASS = ("balanced_accuracy", "macro_f1")
 
 Said = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -39,7 +40,13 @@ def resampled(metric: str, said: Sequence[Said], labels: Labels) -> Figures:
 
 def measured(metric: str, said: Said, labels: Labels) -> float:
     """`metric` on the rows themselves: as `compute_metrics` has it, but that one alone and not rounded."""
-    return float(_metric_of(metric, _summands(metric, said, labels).sum(axis=0), len(labels)))
+    if metric in BY_CLASS:
+        chosen, classes = said.argmax(axis=1), said.shape[1]
+        counted = (labels[chosen == labels], labels, chosen)
+        sums = np.concatenate([np.bincount(each, minlength=classes) for each in counted]).astype(np.float64)
+    else:
+        sums = _summands(metric, said, labels).sum(axis=0)
+    return float(_metric_of(metric, sums, len(labels)))
 
 
 def _kinds(metric: str, said: Sequence[Said], labels: Labels) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -66,7 +73,7 @@ def _summands(metric: str, said: Said, labels: Labels) -> Figures:
         bins = np.eye(BINS)[np.minimum((sure * BINS).astype(int), BINS - 1)]
         gaps: Figures = bins * (sure - right)[:, None]
         return gaps
-    if metric in ("balanced_accuracy", "macro_f1"):
+    if metric in BY_CLASS:
         true, predicted = np.eye(classes)[labels], np.eye(classes)[chosen]
         counts: Figures = np.hstack([true * predicted, true, predicted])
         return counts
@@ -77,7 +84,7 @@ def _metric_of(metric: str, sums: Figures, rows: int) -> Any:
     """The metric of sums float64 [..., sums] over so many rows."""
     if metric == "calibration_error":
         return np.abs(sums).sum(axis=-1) / rows
-    if metric not in ("balanced_accuracy", "macro_f1"):
+    if metric not in BY_CLASS:
         return sums[..., 0] / rows
     hits, true, predicted = np.split(sums, 3, axis=-1)
     whole = true if metric == "balanced_accuracy" else (true + predicted) / 2

@@ -8,6 +8,7 @@ from typing import Any
 
 from automl.results.chance import Difference, differences, groups, holm, with_seeds
 from automl.results.cross_fit import chooser, cross_fitted
+from automl.results.guessing import Lead, leads
 from automl.results.intervals import metric_interval
 from automl.results.predictions import LINEAR, Predictions, Probabilities, average
 from automl.results.resampling import measured
@@ -30,7 +31,10 @@ def interval_on_test(record: RunRecord, kept: Predictions, made_of: Mapping[str,
 
 
 def chance(record: RunRecord, leaders: Sequence[TrialRecord], kept: Predictions) -> dict[str, Any]:
-    """Which leaders do not differ by more than chance, on the validation rows and over the seeds of reruns."""
+    """Which leaders do not differ by more than chance, on the validation rows and over the seeds of reruns.
+
+    And how far each is ahead of guessing.
+    """
     if not leaders:
         return {"groups": {}, "behind_best": {}}
     said = [kept.said["validation"][str(trial.number)] for trial in leaders]
@@ -41,7 +45,15 @@ def chance(record: RunRecord, leaders: Sequence[TrialRecord], kept: Predictions)
     }
     corrected = holm({pair: difference.p for pair, difference in found.items()})
     numbers = [str(trial.number) for trial in leaders]
+    labels, trials = kept.labels["validation"], len(record.ranked)
+    level, ahead = leads(record.metric, said, labels, maximize=record.maximize)
     return {
+        "guessing": {
+            "value": round(level, DIGITS),
+            "rows": len(labels),
+            "trials": trials,
+            "leads": {number: _rounded(each) for number, each in zip(numbers, ahead, strict=True)},
+        },
         "groups": dict(zip(numbers, groups(len(leaders), corrected), strict=True)),
         "behind_best": {
             number: _rounded(replace(found[0, place], p=corrected[0, place]))
@@ -89,5 +101,5 @@ def choice(
     return {"models": models, "in_sample": round(in_sample, DIGITS), "cross_fitted": round(found, DIGITS)}
 
 
-def _rounded(difference: Difference) -> dict[str, float]:
-    return {name: round(value, DIGITS) for name, value in asdict(difference).items()}
+def _rounded(found: Difference | Lead) -> dict[str, float]:
+    return {name: round(value, DIGITS) for name, value in asdict(found).items()}

@@ -102,6 +102,8 @@ class RunRecord:
     """Those of the user's own that may be imported."""
     first_by_score: int | None = None
     """Where the means under other seeds have decided: the trial that is best by the search's scores."""
+    compressed_trial: int | None = None
+    """The trial that the variants of `compressed.json` were made of."""
 
     @property
     def metric(self) -> str:
@@ -216,6 +218,7 @@ def read_run(directory: RunDirectory, families: Sequence[str] = ()) -> RunRecord
     front = _front(proposed, trials, objectives)
     trials.sort(key=lambda trial: _rank_key(trial, objectives, front))
     reruns = read_confirmed(directory)
+    compressed: Mapping[str, Any] = read_part(directory.compressed_record, Compressed) or {"variants": ()}
     decided = _decided(trials, reruns, manifest)
     return RunRecord(
         directory=directory,
@@ -227,15 +230,12 @@ def read_run(directory: RunDirectory, families: Sequence[str] = ()) -> RunRecord
         confirmed={int(number): scores_of(reruns, int(number)) for number in reruns},
         refit=read_part(directory.refit_record, Refit),
         infeasible=Counter(trial.user_attrs[INFEASIBLE] for trial in proposed if INFEASIBLE in trial.user_attrs),
-        compressed=_compressed(directory),
+        compressed=tuple(compressed["variants"]),
         front=front,
         families=tuple(families),
         first_by_score=trials[0].number if decided else None,
+        compressed_trial=compressed.get("trial"),
     )
-
-
-def _compressed(directory: RunDirectory) -> tuple[Mapping[str, Any], ...]:
-    return tuple((read_part(directory.compressed_record, Compressed) or {"variants": ()})["variants"])
 
 
 def _decided(trials: Sequence[TrialRecord], reruns: Reruns, manifest: Mapping[str, Any]) -> list[TrialRecord] | None:

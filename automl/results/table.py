@@ -40,7 +40,9 @@ def render_table(record: RunRecord, asked: Selection) -> Group:
         cells = [cell(names.get(name) or value(row)) for name, value in columns.items()]
         table.add_row(*cells, style="cyan" if row["status"] == FLOOR else "green")
     metric = f"{record.metric}, {'more' if record.maximize else 'less'} is better; "
-    metric += "test is measured for the best and each family's best"
+    if "test" in record.manifest["data"]["profile"]["rows"]:
+        metric += "test is measured for the best and each family's best"
+    metric = metric.removesuffix("; ")
     if record.front:
         others = ", ".join(f"{name} ({'more' if mode(name) == 'max' else 'less'})" for name in record.objectives)
         metric = f"* the front: no other trial is as good in all of {others} and better in one; {metric}"

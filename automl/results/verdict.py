@@ -9,7 +9,8 @@ from typing import Any
 from automl.results.chance import LEVEL
 from automl.results.intervals import wilson_interval
 from automl.results.recommendation import recommendation
-from automl.results.study import RunRecord
+from automl.results.story import asked_text, packed_text
+from automl.results.study import RunRecord, TrialRecord
 
 
 def best_figures(record: RunRecord) -> dict[str, Any]:
@@ -20,18 +21,30 @@ def best_figures(record: RunRecord) -> dict[str, Any]:
 
 
 def _best_trial_figures(record: RunRecord) -> dict[str, Any]:
-    best = record.best_trial
-    measured = (record.finalists or {"trials": {}})["trials"].get(str(best.number)) or {}
-    return {"validation": measured.get("validation") or {record.metric: best.score}, "test": measured.get("test")}
+    return _trial_figures(record, record.best_trial)
+
+
+def _trial_figures(record: RunRecord, trial: TrialRecord) -> dict[str, Any]:
+    measured = (record.finalists or {"trials": {}})["trials"].get(str(trial.number)) or {}
+    return {"validation": measured.get("validation") or {record.metric: trial.score}, "test": measured.get("test")}
 
 
 def verdict(record: RunRecord) -> str:
-    """Whether the best model beats the linear floor, whether a trial alone does, and which of the trials to take.
+    """Whether the best model beats the linear floor, what it is made of, and which of the trials to take.
 
     Empty before that is known.
     """
-    said = (_of_the_floor(record) or _of_the_best(record), _of_the_means(record), recommendation(record))
+    best = _of_the_floor(record) or _of_the_best(record)
+    said = (best, _of_the_means(record), packed_text(record), recommendation(record))
     return " ".join(each for each in said if each)
+
+
+def asked_verdict(record: RunRecord, trial: TrialRecord) -> str:
+    """Of a trial that somebody asked for: which it is, how it stands to the floor, and what the run recommends."""
+    measured = _trial_figures(record, trial)
+    against = _against_floor(record, measured) if record.floor else ""
+    floor = f"It {against}." if against else ""
+    return " ".join(each for each in (asked_text(record, trial), floor, recommendation(record)) if each)
 
 
 def choice_text(record: RunRecord) -> str:

@@ -302,11 +302,29 @@ class Choice(_Part):
     cross_fitted: Number
 
 
+class Ahead(_Part):
+    """How far a finalist is ahead of guessing."""
+
+    value: Number
+    error: Annotated[float, Field(ge=0)]
+    p: Share
+
+
+class Guessing(_Part):
+    """What guessing reaches on the validation rows, and how far each finalist is ahead of it."""
+
+    value: Number
+    rows: Annotated[Count, Field(ge=1)]
+    trials: Count
+    leads: dict[NumberKey, Ahead]
+
+
 class Chance(_Part):
     """Which finalists do not differ by more than chance."""
 
     groups: dict[NumberKey, Count]
     behind_best: dict[NumberKey, Differing] = {}
+    guessing: Guessing | None = None
 
 
 class Calibration(_Part):
@@ -392,6 +410,7 @@ class Compressed(_Part):
     """compressed.json."""
 
     variants: list[Smaller]
+    trial: TrialNumber | None = None
 
 
 class Bin(_Part):

@@ -12,7 +12,8 @@ import automl
 from automl.results import finish, read_run
 from automl.results.finalists import _members, prepared_data
 from automl.results.formats import format_leaderboard
-from automl.results.package import Model, write_best_model
+from automl.results.package import Model
+from automl.results.packing import write_best_model
 from automl.results.predictions import read_predictions, write_predictions
 from automl.results.report import write_report
 from automl.results.study import TrialRecord

@@ -17,7 +17,8 @@ from automl.results import finish, read_run
 from automl.results.comparison import compare
 from automl.results.finalists import prepared_data
 from automl.results.formats import format_leaderboard
-from automl.results.package import load_model, write_best_model
+from automl.results.package import load_model
+from automl.results.packing import write_best_model
 from automl.results.verdict import verdict
 from automl.space import UserError
 from automl.training.floor import Linear, fit_floor, load_linear
