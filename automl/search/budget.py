@@ -12,6 +12,7 @@ from ray import tune
 from automl.search.ledger import Ledger
 from automl.search.reasons import advice_on
 from automl.search.stop_file import StopFile
+from automl.search.waiting import Places, Waiting
 from automl.space import SearchSpec
 
 MAX_SAME_FAILURES = 5
@@ -23,7 +24,8 @@ INTERRUPTED = "interrupted"
 class Usage:
     """What searching has used over all starts of a run: wall seconds, and GPU seconds held by trials.
 
-    What comes after the search, confirming and refitting, has no budget and counts apart.
+    What comes after the search, confirming and refitting, has no budget and counts apart; so does waiting: before the
+    first trial runs, and while none runs because none finds a place (`hold`).
     """
 
     seconds_before: float
@@ -32,6 +34,8 @@ class Usage:
     seconds_after: float = 0.0  # of confirming and refitting
     gpu_seconds_after: float = 0.0
     searched: float | None = None  # the moment when the search was over
+    waited: float = 0.0  # seconds that were held, and do not count
+    held: float | None = None  # the moment since when they are
 
     @classmethod
     def resumed(cls, used: dict[str, Any]) -> Usage:
@@ -47,7 +51,20 @@ class Usage:
 
     def seconds(self) -> float:
         """Wall seconds of searching so far."""
-        return self.seconds_before + (self.searched or time.monotonic()) - self.started
+        until = self.searched or time.monotonic()
+        until = until if self.held is None else min(until, self.held)
+        return self.seconds_before + until - self.started - self.waited
+
+    def hold(self, since: float) -> None:
+        """From this moment on no time is used, until it goes on."""
+        if self.held is None and self.searched is None:
+            self.held = since
+
+    def go_on(self) -> None:
+        """Time is used again."""
+        if self.held is not None and self.searched is None:
+            self.waited += time.monotonic() - self.held
+            self.held = None
 
     def entry(self) -> dict[str, Any]:
         """The same as the manifest has it, in `used`."""
@@ -73,12 +90,17 @@ class Usage:
 class Stop(tune.Stopper):  # type: ignore[misc]
     """Ends the search; `reason` then says why. Workers learn of it from a file and stop in mid-epoch."""
 
-    def __init__(self, spec: SearchSpec, ledger: Ledger, usage: Usage, stop_file: StopFile) -> None:
+    def __init__(
+        self, spec: SearchSpec, ledger: Ledger, usage: Usage, stop_file: StopFile, waiting: Waiting | None = None
+    ) -> None:
         self.search = spec.search
         self.ledger = ledger
         self.usage = usage
         self.stop_file = stop_file
         self.gpus_in_use: Callable[[], float] = lambda: 0.0
+        self.places: Callable[[], Places] | None = None  # where the trials are, once they are given out
+        self.lacks: Callable[[int], str] = lambda trials: ""  # what so many trials wait for
+        self.waiting = waiting or Waiting(None)
         self.check_node: Callable[[], None] = lambda: None
         self.lost: Callable[[], str] = lambda: ""  # why another process has the run, where one has
         self.reason: str | None = None
@@ -121,11 +143,25 @@ class Stop(tune.Stopper):  # type: ignore[misc]
         now = time.monotonic()
         self.usage.charge_gpus(self.gpus_in_use() * (now - self._looked))
         self._looked = now
+        self._look_at_places(now)
         if self.reason is None and (lost := self.lost()):
             self.request(lost)
         if self.reason is None and self.search_ended is None and (reason := self._enough()):
             self.request(reason)
+        if self.reason is None and (waited := self.waiting.too_long()):
+            self.request(waited)
         return self.reason is not None
+
+    def _look_at_places(self, now: float) -> None:
+        """Let time be used while a trial runs, and none while all lack a place."""
+        if self.places is None:
+            return
+        places = self.places()
+        self.waiting.see(places, now, self.lacks)
+        if places.at_work:
+            self.usage.go_on()
+        elif (since := self.waiting.idle_since()) is not None:
+            self.usage.hold(since)
 
     def _enough(self) -> str | None:
         seconds, gpu_hours, plateau = self.search.time_budget_seconds, self.search.gpu_hours, self.search.plateau

@@ -27,6 +27,7 @@ from automl.search.sharing import Sharing
 from automl.search.signals import on_interrupt
 from automl.search.stop_file import StopFile
 from automl.search.trainable import TrialWorker
+from automl.search.waiting import WAITED, Waiting
 from automl.search.warm_start import read_beginning
 from automl.space import SearchSpec, UserError
 from automl.training.run_directory import RunDirectory
@@ -73,12 +74,15 @@ def search(
     journal = open_study(run, modes=spec.search.modes)
     ledger = Ledger(journal, spec, judge_of(spec, costs), beginning)
     usage = Usage.resumed(read_manifest(run)["used"])
-    stop = Stop(spec, ledger, usage, StopFile(run.path, run.url, publisher.holds))
+    usage.hold(usage.started)  # until the first trial runs
+    waiting = Waiting(spec.resources.wait_seconds)
+    stop = Stop(spec, ledger, usage, StopFile(run.path, run.url, publisher.holds), waiting)
     stop.lost = publisher.lost
     if publisher.lease is not None:
         publisher.lease.on_loss = stop.request
     stop.stop_file.clear()
     save_usage = _usage_saver(run, ledger, usage, stop)
+    news: list[str] = []
 
     def look() -> Status:
         save_usage()
@@ -88,15 +92,24 @@ def search(
         message = f"stopping: {stop.reason}" if stop.reason else "confirming the best" if confirming else ""
         if publisher.failure and not message:
             message = f"the store is not up to date: {publisher.failure}"
-        seconds = usage.seconds()
-        return Status(ledger.progress, spec.search.metric, seconds, spec.search.time_budget_seconds, floor, message)
+        message = message or waiting.message()
+        return Status(
+            ledger.progress,
+            spec.search.metric,
+            usage.seconds(),
+            spec.search.time_budget_seconds,
+            floor,
+            message,
+            waiting.places,
+            news,
+        )
 
     try:
         with on_interrupt(stop.interrupt), show(look, quiet=quiet), watch_memory(here=address is None) as memory:
             for session in range(1, MAX_SESSIONS + 1):
                 try:
                     with ray_session(address) as capacity:
-                        stop.check_node = node_check()
+                        stop.check_node = node_check(tell=news.append)
                         sharing = Sharing(check_request(spec, capacity))
                         drive = Drive(
                             spec,
@@ -127,6 +140,7 @@ def search(
                     if _is_over(error, session, stop, ledger):
                         break
     finally:
+        waiting.end()
         stop.stop_file.clear()
         save_usage(at_once=True)
     return _outcome(stop, ledger)
@@ -159,7 +173,7 @@ def _outcome(stop: Stop, ledger: Ledger) -> Outcome:
         if not ledger.leaders(1):  # a leaderboard without a row is no result
             return Outcome("failed", nothing_reached(stop.search_ended or "", ledger.failures(), stop.search))
         return Outcome("finished", stop.search_ended or "", stop.note or "")
-    resumable = stop.reason in (INTERRUPTED, stop.lost()) or stop.reason.startswith(NOT_WRITTEN)
+    resumable = stop.reason in (INTERRUPTED, stop.lost()) or stop.reason.startswith((*NOT_WRITTEN, WAITED))
     return Outcome("interrupted" if resumable else "failed", stop.reason)
 
 
@@ -179,7 +193,7 @@ def _usage_saver(run: RunDirectory, ledger: Ledger, usage: Usage, stop: Stop) ->
                     **usage.entry(),
                 }
                 try:
-                    update_manifest(run, used=used)
+                    update_manifest(run, used=used, waiting=stop.waiting.entry())
                 except OSError as error:
                     stop.request(not_written(error))
 

@@ -14,7 +14,6 @@ from automl.space.durations import duration_text
 
 FEW_ROWS = 2  # of a class: with one row it cannot be in both train and validation, with two chance decides
 SHOWN = 3  # classes named in a warning
-START_SECONDS = 4.0  # of a worker, which imports PyTorch; then its trial begins
 TRAINING = 3  # times the operations of a forward pass: Kaplan et al. 2020, section 2.1
 CORE_FLOPS = 1e11  # in a second, which no core exceeds by much
 UPDATE_SECONDS = 1e-3  # which no update of a network on a CPU stays below by much, however small it is
@@ -93,15 +92,15 @@ def _no_time(
     flops = [cost.flops for cost in costs] or [0]
     of_row = 0.0 if on_gpu else TRAINING / (CORE_FLOPS * cores)
     epoch = of_row * min(flops) * rows
-    if budget < START_SECONDS + epoch:
+    if budget < epoch:
         yield (
-            f"the time budget of {duration_text(budget)} ends before any trial can have finished an epoch: a worker "
-            f"takes about {START_SECONDS:.0f} s to start, and the first epoch at least {epoch:.1g} s"
+            f"the time budget of {duration_text(budget)} ends before any trial can have finished an epoch: the "
+            f"first takes at least {epoch:.1g} s"
         )
         return
     most = spec.search.max_epochs
     steps = statistics.median(updates(spec, config["training"], rows) for config in drawn) if drawn else 0
-    whole = START_SECONDS + max(of_row * statistics.median(flops) * rows * most, UPDATE_SECONDS * steps)
+    whole = max(of_row * statistics.median(flops) * rows * most, UPDATE_SECONDS * steps)
     if budget < whole:
         yield (
             f"max_epochs {most:,} is beyond the time budget of {duration_text(budget)}: a usual trial that is never "

@@ -33,6 +33,8 @@ class Plan:
     afterwards: list[str]
     resources: str
     """What of it runs at once on this machine; empty where no trial can."""
+    wait: str | None
+    """For how long all trials may wait for that where others hold it."""
     rows: dict[str, int]
     classes: int
     vocabulary: int | None
@@ -60,6 +62,8 @@ class Plan:
         if self.afterwards:
             yield "then", "; ".join(self.afterwards)
         yield "resources", self.resources or "this machine has not what a trial asks for"
+        if self.wait is not None:
+            yield "", f"where others hold them, trials wait for at most {self.wait}, which uses none of the time budget"
         rows = ", ".join(f"{count:,} {split}" for split, count in self.rows.items())
         test = "" if "test" in self.rows else "; no test rows, so no test figure"
         yield "data", f"{rows} rows; {self.classes:,} classes{test}"
@@ -104,6 +108,7 @@ def plan(
         rungs=list(search.early_stopping.rungs()),
         afterwards=list(_afterwards(spec)),
         resources=resources,
+        wait=spec.resources.wait,
         rows=dict(profile["rows"]),
         classes=len(prepared.classes),
         vocabulary=prepared.vocabulary or None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 
 from automl.search.standing import Progress
+from automl.search.waiting import NOWHERE, Places
 from automl.space.durations import duration_text
 from automl.space.printable import Text, console
 
@@ -27,6 +28,9 @@ class Status:
     time_budget: float | None
     floor: float | None
     message: str = ""
+    places: Places = NOWHERE
+    news: Sequence[str] = ()
+    """What has happened since the beginning that is worth a line of its own, in sentences."""
 
 
 def plain_line(status: Status) -> str:
@@ -35,7 +39,7 @@ def plain_line(status: Status) -> str:
     parts = [
         f"{duration_text(status.seconds)}{_of_time(status)}",
         f"{progress.finished}/{progress.budget} trials",
-        f"{progress.running} running, {progress.completed} completed, {progress.stopped} stopped, "
+        f"{_running(status)}, {progress.completed} completed, {progress.stopped} stopped, "
         f"{progress.failed} failed"
         + (f", {progress.paused} paused" if progress.paused else "")
         + (f", {progress.infeasible} infeasible" if progress.infeasible else ""),
@@ -59,7 +63,7 @@ def panel(status: Status) -> Table:
         done = max(done, min(1.0, status.seconds / status.time_budget))
     filled = round(30 * done)
     table.add_row("budget", Text("━" * filled, "green") + Text("━" * (30 - filled), "dim") + Text(f" {done:.0%}"))
-    table.add_row("trials", f"{progress.finished} of {progress.budget} finished, {progress.running} running")
+    table.add_row("trials", f"{progress.finished} of {progress.budget} finished, {_running(status)}")
     table.add_row("", f"{progress.completed} completed, {progress.stopped} stopped early, {progress.failed} failed")
     if progress.infeasible:
         table.add_row("", f"{progress.infeasible} more proposals did not meet the constraints")
@@ -69,7 +73,17 @@ def panel(status: Status) -> Table:
     table.add_row("linear floor", Text(floor))
     if status.message:
         table.add_row("", Text(status.message))
+    if status.news:
+        table.add_row("news", Text(status.news[-1]))
     return table
+
+
+def _running(status: Status) -> str:
+    """`1 running, 2 waiting`: of trials that have been given out, only those are running that have a place."""
+    starting, waiting = status.places.starting, status.places.waiting
+    running = max(0, status.progress.running - starting - waiting)
+    others = {"starting": starting, "waiting": waiting}
+    return ", ".join([f"{running} running", *(f"{count} {name}" for name, count in others.items() if count)])
 
 
 def _of_time(status: Status) -> str:
@@ -100,10 +114,20 @@ def show(look: Callable[[], Status], *, quiet: bool = False) -> Iterator[None]:
             yield
         return
 
+    told = 0
+
+    def line() -> None:
+        nonlocal told
+        status = look()
+        for sentence in status.news[told:]:
+            terminal.print(Text(sentence), soft_wrap=True)
+        told = len(status.news)
+        terminal.print(plain_line(status), soft_wrap=True)
+
     def lines() -> None:
         while not over.wait(PLAIN_SECONDS):
             try:
-                terminal.print(plain_line(look()), soft_wrap=True)
+                line()
             except Exception as error:  # the next line may do
                 terminal.print(f"progress cannot be shown: {type(error).__name__}", markup=False)
 
@@ -114,4 +138,4 @@ def show(look: Callable[[], Status], *, quiet: bool = False) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-        terminal.print(plain_line(look()), soft_wrap=True)
+        line()

@@ -8,10 +8,10 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, redirect_stdout, suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import ray
 from ray import PlacementGroupID
@@ -28,6 +28,7 @@ T = TypeVar("T")
 STARTS = 2  # of our own Ray, before it is given up
 OBJECT_STORE_BYTES = 256 * 1024 * 1024  # trials read data from disk, so little passes through the store
 GLANCE_SECONDS = 0.3
+DRAINED_AS_IDLE = 4  # of `NodeDeathInfo` in Ray's gcs.proto
 
 # A process that was given no GPU sees none; by itself Ray (2.60) then lets it see all.
 HIDE_GPUS = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
@@ -58,22 +59,49 @@ class LostNodeError(RuntimeError):
     """The node that the driver runs on is gone from its Ray cluster: nothing can be started or heard of any more."""
 
 
-def node_check(every_seconds: float = 5.0) -> Callable[[], None]:
+def node_check(
+    every_seconds: float = 5.0, *, tell: Callable[[str], None] = lambda sentence: None
+) -> Callable[[], None]:
     """A function to be called often, which raises LostNodeError once this process's node is dead.
 
-    Without it a driver whose raylet was killed waits for ever for results.
+    Without it a driver whose raylet was killed waits for ever for results. Of other nodes that are lost `tell` hears.
     """
     here = ray.get_runtime_context().get_node_id()
     looked = time.monotonic()
+    alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
 
     def check() -> None:
-        nonlocal looked
+        nonlocal looked, alive
         if time.monotonic() - looked >= every_seconds:
             looked = time.monotonic()
-            if not any(node["Alive"] for node in ray.nodes() if node["NodeID"] == here):
+            nodes = ray.nodes()
+            if not any(node["Alive"] for node in nodes if node["NodeID"] == here):
                 raise LostNodeError("this machine's Ray node is dead")
+            for sentence in lost_nodes([node for node in nodes if node["NodeID"] in alive]):
+                tell(sentence)
+            alive = {node["NodeID"] for node in nodes if node["Alive"]}
 
     return check
+
+
+def lost_nodes(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What to say of those of `nodes`, which were alive, that are dead, as `ray.nodes` has them.
+
+    Nodes that the autoscaler lets go as nothing runs there are not lost.
+    """
+    return [
+        f"the node {node['NodeManagerAddress']} was lost{_with(node)}; its trials go on where there is room, from "
+        "their last checkpoints"
+        for node in nodes
+        if not node["Alive"] and node.get("DeathReason") != DRAINED_AS_IDLE
+    ]
+
+
+def _with(node: Mapping[str, Any]) -> str:
+    """What a node had; Ray does not say so of every dead one."""
+    there = {name: node.get("Resources", {}).get(name, 0) for name in ("CPU", "GPU")}
+    words = [f"{amount:g} {name}{'s' if amount != 1 else ''}" for name, amount in there.items() if amount]
+    return f", with {' and '.join(words)}" if words else ""
 
 
 def release_workers(folder: TrialDirectory) -> None:

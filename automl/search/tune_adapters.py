@@ -21,6 +21,7 @@ from automl.search.reasons import DISK_FULL, not_written, out_of_gpu_memory, wor
 from automl.search.sharing import is_part
 from automl.search.standing import Proposal
 from automl.search.trainable import Assignment
+from automl.search.waiting import NOWHERE, Places
 from automl.search.watchdog import stall_of
 
 Assign = Callable[[Proposal], Assignment]
@@ -141,6 +142,18 @@ class BookScheduler(FIFOScheduler):  # type: ignore[misc]
             return 0
         running = [trial for trial in self._controller.get_live_trials() if trial.status == "RUNNING"]
         return len(running) if workers == 1 else sum(self._has_places(trial) for trial in running)
+
+    def places(self, workers: int) -> Places:
+        """Where the trials are that have been given out, of so many workers each."""
+        if self._controller is None:
+            return NOWHERE
+        resetting = getattr(self._controller, "_resetting_trials", ())  # they are given to a worker that is there
+        live = [trial for trial in self._controller.get_live_trials() if trial not in self._held]
+        running = [trial for trial in live if trial.status == "RUNNING" or trial in resetting]
+        begun = running if workers == 1 else [trial for trial in running if self._has_places(trial)]
+        pending = sum(trial.status == "PENDING" and trial not in resetting for trial in live)
+        lacking = min(pending, self._controller._actor_manager.num_pending_actors)
+        return Places(len(begun), pending - lacking, lacking + len(running) - len(begun))
 
     def _has_places(self, trial: Any) -> bool:
         """Whether the several workers of a trial have started, for which it waits after it has started itself."""

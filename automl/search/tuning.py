@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -19,6 +20,7 @@ from automl.search.sharing import Sharing
 from automl.search.standing import Proposal
 from automl.search.trainable import Assignment, TrialWorker
 from automl.search.tune_adapters import Assign, Book, BookScheduler, BookSearcher, Silent
+from automl.search.waiting import lacking
 
 
 def run_trials(
@@ -62,7 +64,7 @@ def _fit(searcher: BookSearcher, scheduler: BookScheduler, stop: Stop, share: Sh
     stop.gpus_in_use = lambda: share.gpus and share.gpus * share.workers * scheduler.at_work(share.workers)
     scheduler.begin(searcher.max_concurrent)
     os.environ[PENDING] = str(searcher.max_concurrent)  # else workers start one after the other
-    with private_folder() as scratch:
+    with private_folder() as scratch, _seen(stop, scheduler, share):
         tune.Tuner(
             _trainable(share, worker),
             tune_config=tune.TuneConfig(search_alg=searcher, scheduler=scheduler, num_samples=-1, reuse_actors=True),
@@ -75,6 +77,17 @@ def _fit(searcher: BookSearcher, scheduler: BookScheduler, stop: Stop, share: Sh
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             ),
         ).fit()
+
+
+@contextmanager
+def _seen(stop: Stop, scheduler: BookScheduler, share: Share) -> Iterator[None]:
+    """For the time of the block `stop` sees which trials wait for resources."""
+    stop.places, stop.lacks = lambda: scheduler.places(share.workers), partial(lacking, share)
+    try:
+        yield
+    finally:
+        stop.places = None
+        stop.waiting.end()
 
 
 def _trainable(share: Share, worker: type[TrialWorker]) -> Any:

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from automl.space.ranges import Number, Whole
+from automl.space.search_section import Duration, duration_seconds
 from automl.space.sections import NumberOrAuto, Section, WholeOrAuto
 
 
@@ -41,3 +42,13 @@ class Resources(Section):
 
     per_trial: PerTrial = Field(default_factory=PerTrial, description="What one trial uses.")
     max_concurrent: WholeOrAuto = Field("auto", description="Trials at once; auto is as many as fit.")
+    wait: Duration = Field(
+        "1h",
+        description="How long all trials may wait for resources that others hold, or for a node, before the search "
+        "ends (resume goes on with it); null for any time. Waiting uses nothing of the time budget.",
+    )
+
+    @property
+    def wait_seconds(self) -> float | None:
+        """The same in seconds."""
+        return None if self.wait is None else duration_seconds(self.wait)

@@ -78,6 +78,9 @@ def _duration(value: Any) -> Any:
     return value
 
 
+Duration = Annotated[str | None, BeforeValidator(_duration)]
+
+
 class Search(Section):
     """What is looked for, for how long, and how."""
 
