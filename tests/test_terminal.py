@@ -174,7 +174,7 @@ def test_what_a_cluster_relays_is_printable(command: Command, monkeypatch: pytes
     monkeypatch.setattr(reading, "jobs", lambda cluster: [there])
     monkeypatch.setattr(reading, "status", lambda cluster, run: there)
     monkeypatch.setattr(reading, "resources", lambda cluster: {})
-    monkeypatch.setattr(reading, "fetch", lambda cluster, run, output: Path(ESCAPES))
+    monkeypatch.setattr(reading, "fetch", lambda cluster, run, output: (Path(ESCAPES), ESCAPES))
     monkeypatch.setattr(service, "logs", lambda cluster, run, follow: iter([f"\x1b[31m{ESCAPES}\r\x1b[0m\t", "done\n"]))
     monkeypatch.setattr(service, "stop", lambda cluster, run, wait: False)
     monkeypatch.setattr(service, "submit", lambda *arguments, **options: LABEL)
