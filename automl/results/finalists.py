@@ -24,6 +24,7 @@ from automl.results.predictions import LINEAR, SPLITS, Predictions, average, rea
 from automl.results.row_statistics import ahead, chance, choice, interval_on_test
 from automl.results.study import ENSEMBLE, RunRecord, TrialRecord
 from automl.space import UserError
+from automl.training.answers import COMPARED, read_answers
 from automl.training.floor import load_linear
 from automl.training.inference import cpu_only, default_device, load_weights, one_thread, predict_probabilities
 from automl.training.latency import latencies
@@ -85,7 +86,7 @@ def measure_finalists(record: RunRecord) -> dict[str, Any]:
     for number, figures in trials.items():
         if "test_interval" not in figures:
             figures["test_interval"] = interval_on_test(record, kept, {"members": [number], "linear": False})
-    found_chance = chance(record, leaders, kept)
+    found_chance = chance(record, leaders, kept, _others(record, leaders, kept))
     members = _members(leaders, asked["top"], found_chance["groups"])
     ensemble = None
     if len(members) + linear > 1 and members:
@@ -217,6 +218,25 @@ def _kept(record: RunRecord, leaders: list[TrialRecord], voice: Voice, linear: L
             alone = linear(split) if linear else None
             found.said[split] = said if alone is None else {**said, LINEAR: alone}
     write_predictions(record.directory, found)
+    return found
+
+
+def _others(record: RunRecord, leaders: list[TrialRecord], kept: Predictions) -> dict[int, npt.NDArray[np.float32]]:
+    """What the trials in reach of the best that are no leaders said of the validation rows, as far as it was kept.
+
+    At least that many as a search keeps it of, best first.
+    """
+    labels, numbers = kept.labels.get("validation"), {trial.number for trial in leaders}
+    if labels is None:
+        return {}
+    shape = len(labels), len(record.manifest["data"]["classes"])
+    found = {}
+    for trial in record.ranked[: len(numbers) + COMPARED]:
+        if trial.number not in numbers:
+            path = record.directory.trial(trial.number).answers
+            said = read_answers(path, run=record.run_id, epoch=trial.best_epoch, shape=shape)
+            if said is not None:
+                found[trial.number] = said
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from statistics import mean, stdev
 from typing import Any
 
-from automl.results.recommendation import chance_groups, recommended
+from automl.results.recommendation import chance_groups, level, recommended
 from automl.results.study import ENSEMBLE, RunRecord
 from automl.space.urls import redacted_values
 
@@ -28,6 +28,7 @@ COLUMNS = {
     "confirmed_std": "float64",
     "confirmed_seeds": "int64",
     "group": "int64",
+    "level": "bool",
     "recommended": "bool",
     "packed": "bool",
     "test_score": "float64",
@@ -59,13 +60,14 @@ def rows(record: RunRecord) -> list[dict[str, Any]]:
     at that epoch and `front` says whether no other trial beats them all, which ranks first; `confirmed_mean` and
     `confirmed_std` (sample standard deviation) are the scores of `confirmed_seeds` further trainings under other seeds,
     for finalists where the file asked for them; finalists that do not differ by more than chance share a `group`, and
-    one of the first is `recommended`; `packed` is what `best_model/` holds; `test_score` is that metric on the test
-    set, `test_low` to `test_high` its 95 % interval, and the latencies are of batches of 1 and 32 on one CPU thread
-    (only for finalists); `accumulation` 2 where a GPU's memory was too small for a whole batch, so that it passed in
-    halves; `error` why it failed, `stopped_by` what stopped it early.
+    one of the first is `recommended`; `level` says of every trial that was compared with the best whether that is ahead
+    of it by no more than chance, null of one that was not compared; `packed` is what `best_model/` holds; `test_score`
+    is that metric on the test set, `test_low` to `test_high` its 95 % interval, and the latencies are of batches of 1
+    and 32 on one CPU thread (only for finalists); `accumulation` 2 where a GPU's memory was too small for a whole
+    batch, so that it passed in halves; `error` why it failed, `stopped_by` what stopped it early.
     """
     measured = record.finalists["trials"] if record.finalists else {}
-    grouped, best_buy = chance_groups(record), recommended(record)
+    grouped, best_buy, as_good = chance_groups(record), recommended(record), level(record)
     packed = None if not record.ranked or record.ensemble or record.linear else record.best_trial.number
     several = len(record.objectives) > 1
     found = []
@@ -85,6 +87,7 @@ def rows(record: RunRecord) -> list[dict[str, Any]]:
                 objectives=dict(zip(record.objectives, trial.reached, strict=True)) if several and scored else None,
                 **_confirmed_figures(record.confirmed.get(trial.number, ())),
                 group=grouped.get(trial.number),
+                level=as_good.get(trial.number) if scored else None,
                 recommended=trial.number == best_buy if trial.number in grouped else None,
                 packed=trial.number == packed if trial.number in grouped else None,
                 **(_test_figures(figures, record.metric) if scored else {}),

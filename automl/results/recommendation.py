@@ -37,6 +37,12 @@ def chance_groups(record: RunRecord) -> dict[int, int]:
     return {int(number): group for number, group in found.items()}
 
 
+def level(record: RunRecord) -> dict[int, bool]:
+    """Of the trials that were compared with the best on the validation rows: whether they may be as good as it."""
+    found = {int(number): each["p"] >= LEVEL for number, each in _chance(record).get("others", {}).items()}
+    return found | {number: group == 1 for number, group in chance_groups(record).items()}
+
+
 def recommended(record: RunRecord) -> int | None:
     """Of the trials of the first group that are about as fast as the fastest the one with the fewest parameters.
 

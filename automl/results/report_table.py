@@ -11,11 +11,20 @@ from typing import Any
 from automl.results.leaderboard import FLOOR, beside, rows
 from automl.results.parameter_names import settings_text
 from automl.results.study import ENSEMBLE, LATENCY, RunRecord
-from automl.results.table import averaged, duration, objective_text, status_text
+from automl.results.table import (
+    LEVEL_WITH_BEST,
+    NOT_COMPARED,
+    averaged,
+    duration,
+    mark,
+    objective_text,
+    status_text,
+)
 
 MOST_ROWS = 1000
 MOST_WORDS = 90  # characters of a status
 
+COMPARED_WORDS = {LEVEL_WITH_BEST: "level; ", NOT_COMPARED: "not compared; "}  # the page's legend says what they mean
 _BESIDE = {FLOOR: "linear", ENSEMBLE: "ensemble"}  # what stands for a family in rows that are no trials
 
 Row = Mapping[str, Any]
@@ -105,7 +114,7 @@ def _columns(record: RunRecord, params: Mapping[int, Mapping[str, Any]]) -> list
         Column("parameters", partial(_number, "parameters", ","), _of("parameters")),
         *([] if LATENCY in record.objectives else [Column("ms for one", *_milliseconds("latency_p50_ms"))]),
         Column("ms for 32", *_milliseconds("latency32_p50_ms")),
-        Column("status", partial(_status, behind="the linear floor" if record.linear else "the best alone")),
+        Column("status", partial(_status, record, behind="the linear floor" if record.linear else "the best alone")),
         Column("settings", lambda row: settings_text(params.get(row["trial"], {}))),
     ]
 
@@ -152,11 +161,12 @@ def _milliseconds(name: str) -> tuple[Callable[[Row], str], Callable[[Row], Any]
     return partial(_number, name, ".3g"), _of(name)
 
 
-def _status(row: Row, *, behind: str) -> str:
+def _status(record: RunRecord, row: Row, *, behind: str) -> str:
     if row["status"] == FLOOR:
         return f"linear floor: {row['family']}{', the best model' if row['packed'] else ''}"
     if row["status"] == ENSEMBLE:
         better = "" if row["packed"] else f": behind {behind}"
         return f"average of trials {averaged(row['config'])}{better}"
-    recommended = "recommended; " if row.get("recommended") else ""
-    return textwrap.shorten(recommended + status_text(dict(row)), MOST_WORDS)
+    words = "recommended; " if row.get("recommended") else ""
+    words += COMPARED_WORDS.get(mark(record, row), "")
+    return textwrap.shorten(words + status_text(dict(row)), MOST_WORDS)

@@ -30,10 +30,16 @@ def interval_on_test(record: RunRecord, kept: Predictions, made_of: Mapping[str,
     return None if interval is None else [round(end, DIGITS) for end in interval]
 
 
-def chance(record: RunRecord, leaders: Sequence[TrialRecord], kept: Predictions) -> dict[str, Any]:
+def chance(
+    record: RunRecord,
+    leaders: Sequence[TrialRecord],
+    kept: Predictions,
+    others: Mapping[int, Probabilities] | None = None,
+) -> dict[str, Any]:
     """Which leaders do not differ by more than chance, on the validation rows and over the seeds of reruns.
 
-    And how far each is ahead of guessing.
+    And how far each is ahead of guessing. `others` are what further trials say of the validation rows, by number: they
+    are compared with the best leader alone, and all comparisons are corrected together.
     """
     if not leaders:
         return {"groups": {}, "behind_best": {}}
@@ -43,9 +49,13 @@ def chance(record: RunRecord, leaders: Sequence[TrialRecord], kept: Predictions)
         (one, other): with_seeds(difference, reruns[one], reruns[other])
         for (one, other), difference in differences(record.metric, said, kept.labels["validation"]).items()
     }
-    corrected = holm({pair: difference.p for pair, difference in found.items()})
+    labels, further = kept.labels["validation"], list(others or {})
+    behind = [differences(record.metric, [said[0], (others or {})[number]], labels)[0, 1] for number in further]
+    raw = {pair: difference.p for pair, difference in found.items()}
+    raw |= {(0, len(leaders) + place): difference.p for place, difference in enumerate(behind)}
+    corrected = holm(raw)
     numbers = [str(trial.number) for trial in leaders]
-    labels, trials = kept.labels["validation"], len(record.ranked)
+    trials = len(record.ranked)
     level, ahead = leads(record.metric, said, labels, maximize=record.maximize)
     return {
         "guessing": {
@@ -59,6 +69,10 @@ def chance(record: RunRecord, leaders: Sequence[TrialRecord], kept: Predictions)
             number: _rounded(replace(found[0, place], p=corrected[0, place]))
             for place, number in enumerate(numbers)
             if place
+        },
+        "others": {
+            str(number): _rounded(replace(difference, p=corrected[0, len(leaders) + place]))
+            for place, (number, difference) in enumerate(zip(further, behind, strict=True))
         },
     }
 
@@ -76,7 +90,7 @@ def choice(
 
     `{"models": how many there were to choose from, "in_sample": the metric, "cross_fitted": the metric}`; None where
     there was one. Trials and epochs that came before the finalists were chosen on the same rows, too, and that is not
-    counted: their answers are not kept. Whether the finalists are averaged stays as it was found on all rows.
+    counted. Whether the finalists are averaged stays as it was found on all rows.
     """
     packable = (record.finalists or {}).get("linear") is not None
     averaged = ensemble is not None and (record.ensemble is not None or record.linear is not None)

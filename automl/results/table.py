@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ from rich.console import Group
 from rich.table import Table
 
 from automl.results.leaderboard import COMPRESSED, FLOOR, PAUSED, beside, rows
+from automl.results.recommendation import chance_groups
 from automl.results.selection import Selection, select
 from automl.results.study import ENSEMBLE, LATENCY, RunRecord
 from automl.results.verdict import verdict
@@ -47,8 +48,7 @@ def render_table(record: RunRecord, asked: Selection) -> Group:
         others = ", ".join(f"{name} ({'more' if mode(name) == 'max' else 'less'})" for name in record.objectives)
         metric = f"* the front: no other trial is as good in all of {others} and better in one; {metric}"
     notes = [Text(metric, style="dim")]
-    if any(_is_level(row) for row in found[: asked.top]):
-        notes.append(Text("= not behind the best by more than chance on the validation rows", style="dim"))
+    notes += [Text(each, style="dim") for each in legend(record, found[: asked.top])]
     if error := record.manifest.get("floor_error"):
         notes.append(Text(f"no linear floor: {error}"))
     notes += [Text(_confirmed_text(row)) for row in found if row["confirmed_seeds"]]
@@ -62,6 +62,11 @@ def render_table(record: RunRecord, asked: Selection) -> Group:
 
 
 Cell = Callable[[dict[str, Any]], str]
+LEVEL_WITH_BEST, NOT_COMPARED = "= ", "? "
+MEANINGS = {
+    LEVEL_WITH_BEST: "not behind the best by more than chance on the validation rows",
+    NOT_COMPARED: "not compared with the best, as its answers to the validation rows are not kept",
+}
 
 
 def _columns(record: RunRecord) -> dict[str, Cell]:
@@ -75,7 +80,7 @@ def _columns(record: RunRecord) -> dict[str, Cell]:
         "rank": lambda row: ("* " if row["front"] else "") + _number(row["rank"], "d"),
         "trial": lambda row: _number(row["trial"], "d"),
         "family": lambda row: row["family"],
-        "validation": lambda row: ("= " if _is_level(row) else "") + _number(row["score"], ".4f"),
+        "validation": lambda row: mark(record, row) + _number(row["score"], ".4f"),
         **further,
         "test": lambda row: _number(row["test_score"], ".4f"),
         **({} if further else trained),
@@ -112,9 +117,17 @@ _FIGURES: dict[str, Cell] = {
 }
 
 
-def _is_level(row: dict[str, Any]) -> bool:
-    """Whether the best trial is not ahead of this one by more than chance."""
-    return bool(row["group"] == 1 and row["rank"] != 1)
+def mark(record: RunRecord, row: Mapping[str, Any]) -> str:
+    """`= ` before a score that the best one is not ahead of by more than chance, `? ` before one not compared."""
+    if row["rank"] in (None, 1) or not chance_groups(record):
+        return ""
+    return NOT_COMPARED if row["level"] is None else LEVEL_WITH_BEST if row["level"] else ""
+
+
+def legend(record: RunRecord, lines: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What the marks in these rows mean."""
+    there = {mark(record, row) for row in lines}
+    return [f"{sign}{meaning}" for sign, meaning in MEANINGS.items() if sign in there]
 
 
 def _further(name: str, row: dict[str, Any]) -> str:
@@ -191,7 +204,10 @@ def markdown(record: RunRecord, lines: list[dict[str, Any]]) -> str:
     for line in lines:
         text.append(f"| {' | '.join(markdown_text(value(line)) for value in columns.values())} |")
     said = verdict(record)
-    return "\n".join([*text, "", markdown_text(said)]).rstrip() + "\n"
+    notes = [
+        f"`{each[0]}` {each[2:]}" for each in legend(record, [line for line in lines if line["trial"] is not None])
+    ]
+    return "\n".join([*text, "", *notes, *([""] if notes else []), markdown_text(said)]).rstrip() + "\n"
 
 
 def _short(floor: str) -> str:

@@ -18,6 +18,7 @@ from automl.search.trackers import tracked
 from automl.search.trainable import Assignment, TrialWorker
 from automl.search.tuning import run_trials
 from automl.space import SearchSpec
+from automl.training.answers import COMPARED
 from automl.training.confirmed import by_confirmed_mean, read_confirmed
 from automl.training.run_directory import RunDirectory, TrialDirectory
 
@@ -80,7 +81,7 @@ def confirm_leaders(drive: Drive) -> None:
         rerun = reruns.reruns[proposal.number]
         training_seed = drive.spec.search.seed * 1_000_003 + rerun.trial + 500_009 * rerun.repetition
         folder = drive.run.trial(rerun.trial).rerun(rerun.repetition)
-        return _assignment(drive, proposal, folder, training_seed)
+        return replace(_assignment(drive, proposal, folder, training_seed), keeps_answers=False)
 
     def on_close(number: int) -> None:
         rerun = reruns.reruns[number]
@@ -144,18 +145,27 @@ def _assignment(drive: Drive, proposal: Proposal, folder: TrialDirectory, traini
 
 
 def _weight_keeper(drive: Drive) -> Callable[[int], None]:
-    """A function to call when a trial has ended: removes its checkpoint and the weights of all but the finalists."""
+    """A function to call when a trial has ended: removes its checkpoint and the weights of all but the finalists.
+
+    And what it says of the validation rows, of all but those that are compared with the best.
+    """
     run, ledger = drive.run, drive.ledger
     unfinished = set(ledger.unfinished())
     kept = run.with_weights() - unfinished
+    heard = run.with_answers() - unfinished
 
     def on_close(_: int) -> None:
         for number in ledger.take_ended():  # a trial that waits at a rung has not, and others end with it
             drive.publisher.discard(run.trial(number), run.trial(number).checkpoint)
             kept.add(number)
+            heard.add(number)
         leaders = set(ledger.finalists())
         for other in kept - leaders:
             drive.publisher.discard(run.trial(other), run.trial(other).weights)
         kept.intersection_update(leaders)
+        compared = leaders | set(ledger.leaders(COMPARED))
+        for other in heard - compared:
+            drive.publisher.discard(run.trial(other), run.trial(other).answers)
+        heard.intersection_update(compared)
 
     return on_close

@@ -20,7 +20,7 @@ from automl.search.stop_file import NAME as STOP_FILE
 from automl.space.printable import printable, say
 from automl.space.safe_files import MAX_JSON_BYTES, read_regular
 from automl.space.urls import redacted
-from automl.training.run_directory import TRIALS, WEIGHTS, RunDirectory, TrialDirectory, read_json, write_json
+from automl.training.run_directory import ANSWERS, TRIALS, WEIGHTS, RunDirectory, TrialDirectory, read_json, write_json
 
 PUBLISH_SECONDS = 5.0
 MOST_OF_THE_TIME = 0.05  # that publishing may take: a journal is copied whole
@@ -211,7 +211,7 @@ def fetch_run(run: RunDirectory, *, models: bool, top: bool = True) -> None:
         inside = name.split("/")
         if len(inside) == 1 or run.path / name == run.compressed_record:
             return top
-        return models and (inside[0] != TRIALS or inside[-1] == WEIGHTS)
+        return models and (inside[0] != TRIALS or inside[-1] in (WEIGHTS, ANSWERS))
 
     if top:
         if run.manifest.exists() and _begun(read_regular(run.manifest, MAX_JSON_BYTES)) != _begun_there(store, names):

@@ -25,6 +25,7 @@ from automl.models import count_parameters
 from automl.search.reasons import ONE_CLASS
 from automl.search.stop_file import StopFile
 from automl.search.watchdog import PREPARING
+from automl.training.answers import write_answers
 from automl.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, save_weights
 from automl.training.fit import train_epoch
 from automl.training.identity import Identity, identity_of, weights_identity
@@ -61,6 +62,7 @@ class Assignment:
     shared_cache: str | None = None  # the URL where prepared data is kept for all nodes
     measure_latency: bool = False
     family_folder: str | None = None  # where a family of the user's own lies
+    keeps_answers: bool = True  # what it says of the validation rows at its best epoch
     pauses: list[int] = field(default_factory=list)  # epochs after which the trial may have to wait
     stall_timeout: float | None = None
     files: str | None = None  # the digest of the data files that the run began with (`Prepared.files`)
@@ -164,6 +166,10 @@ class RunningTrial:
             self.best = value
             save_weights(self.training, self.folder.weights, self.identity)
             written.append(self.folder.weights)
+            said = self.training.said
+            keeps = self.assignment.keeps_answers
+            if keeps and write_answers(self.folder.answers, said, line["epoch"], self.identity):
+                written.append(self.folder.answers)
         seconds = sum(line["seconds"] for line in self.lines)
         if line["epoch"] in self.assignment.pauses or seconds - self.seconds_at_checkpoint >= CHECKPOINT_SECONDS:
             self.seconds_at_checkpoint = seconds
@@ -202,6 +208,7 @@ def begin(
         identity = assignment.identity(prepared)
         if identity is not None and folder.weights.exists() and weights_identity(folder.weights) != identity:
             folder.weights.unlink()  # of an earlier run in this place; what is in a store is compared when it is used
+            folder.answers.unlink(missing_ok=True)
         write_json(folder.config, assignment.config)
         with replace_atomically(folder.metrics) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")

@@ -70,7 +70,7 @@ def train_epoch(
                 probabilities = np.full((len(training.validation), 1), np.nan, dtype=np.float32)
     except InterruptionError:
         return None
-    training.epoch = epoch
+    training.epoch, training.said = epoch, probabilities
     figures = compute_metrics(probabilities, training.validation.labels)
     training.plateau.see(figures["loss"] if plateau_loss is None else plateau_loss, training.settings["schedule"])
     return {

@@ -13,6 +13,7 @@ from automl.data.store import Store
 
 STUDY_NAME = "search"
 WEIGHTS = "model.safetensors"
+ANSWERS = "validation.safetensors"
 TRIALS = "trials"  # the folder with a folder for each trial
 REACHED = "objectives"  # the attribute of a trial with several objectives: their values at its best epoch
 PAUSED = "paused"  # the attribute of a trial that waits at a rung: its epoch; 0 once it goes on
@@ -167,10 +168,17 @@ class RunDirectory:
 
     def with_weights(self) -> set[int]:
         """Numbers of the trials whose weights are kept, here or in the store."""
+        return self._with(WEIGHTS)
+
+    def with_answers(self) -> set[int]:
+        """The same of what they say of the validation rows."""
+        return self._with(ANSWERS)
+
+    def _with(self, file: str) -> set[int]:
         names = Store(self.url).names(TRIALS) if self.url else []
-        there = {name.split("/")[1] for name in names if name.count("/") == 2 and name.endswith(WEIGHTS)}
+        there = {name.split("/")[1] for name in names if name.count("/") == 2 and name.endswith(f"/{file}")}
         return {int(number) for number in there if number.isascii() and number.isdigit()} | {
-            number for number, folder in self.trials() if folder.weights.exists()
+            number for number, folder in self.trials() if (folder.path / file).exists()
         }
 
 
@@ -195,6 +203,11 @@ class TrialDirectory:
     def weights(self) -> Path:
         """Weights of the best epoch so far (safetensors)."""
         return self.path / WEIGHTS
+
+    @property
+    def answers(self) -> Path:
+        """What it says of the validation rows at that epoch (`automl.training.answers`)."""
+        return self.path / ANSWERS
 
     def rerun(self, repetition: int) -> TrialDirectory:
         """The folder of the trial's repetition under another seed (from 1)."""

@@ -324,6 +324,7 @@ class Chance(_Part):
 
     groups: dict[NumberKey, Count]
     behind_best: dict[NumberKey, Differing] = {}
+    others: dict[NumberKey, Differing] = {}
     guessing: Guessing | None = None
 
 

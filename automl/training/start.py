@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -58,6 +59,8 @@ class Training:
     epoch: int = 0
     step: int = 0
     rows: int = 0
+    said: npt.NDArray[np.float32] | None = field(default=None, repr=False)
+    """What it said of the validation rows after the last epoch: probabilities float32 [rows, classes]."""
     _stream: Iterator[Batch] | None = field(default=None, repr=False)
     _wrapped: nn.Module | None = field(default=None, repr=False)
 
