@@ -52,7 +52,7 @@ def search_trials(drive: Drive) -> None:
     def assign(proposal: Proposal) -> Assignment:
         training_seed = drive.spec.search.seed * 1_000_003 + proposal.number
         assignment = _assignment(drive, proposal, drive.run.trial(proposal.number), training_seed)
-        return replace(assignment, pauses=drive.ledger.pauses(proposal.number))
+        return replace(assignment, pauses=drive.ledger.pauses(proposal.number), keeps_answers=True)
 
     with tracked(drive.ledger, drive.spec, drive.run) as book:
         run_trials(book, assign, on_close, drive.stop, drive.sharing, drive.worker, drive.memory)
@@ -81,7 +81,7 @@ def confirm_leaders(drive: Drive) -> None:
         rerun = reruns.reruns[proposal.number]
         training_seed = drive.spec.search.seed * 1_000_003 + rerun.trial + 500_009 * rerun.repetition
         folder = drive.run.trial(rerun.trial).rerun(rerun.repetition)
-        return replace(_assignment(drive, proposal, folder, training_seed), keeps_answers=False)
+        return _assignment(drive, proposal, folder, training_seed)
 
     def on_close(number: int) -> None:
         rerun = reruns.reruns[number]

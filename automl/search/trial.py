@@ -62,7 +62,7 @@ class Assignment:
     shared_cache: str | None = None  # the URL where prepared data is kept for all nodes
     measure_latency: bool = False
     family_folder: str | None = None  # where a family of the user's own lies
-    keeps_answers: bool = True  # what it says of the validation rows at its best epoch
+    keeps_answers: bool = False  # what it says of the validation rows at its best epoch
     pauses: list[int] = field(default_factory=list)  # epochs after which the trial may have to wait
     stall_timeout: float | None = None
     files: str | None = None  # the digest of the data files that the run began with (`Prepared.files`)

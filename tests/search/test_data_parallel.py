@@ -78,7 +78,7 @@ def test_two_workers_do_what_one_does_and_leave_nothing_reserved(
             assert line["loss"] == pytest.approx(other["loss"], abs=2e-3)
             assert line["train_loss"] == pytest.approx(other["train_loss"], abs=2e-3)
         names = {path.name for path in RunDirectory(together.path).trial(number).path.iterdir()}
-        assert names - {"model.safetensors"} == {"config.json", "metrics.jsonl"}
+        assert names - {"model.safetensors"} == {"config.json", "metrics.jsonl", "validation.safetensors"}
 
 
 def test_what_several_workers_ask_for_is_counted(small_space: Path) -> None:
