@@ -180,7 +180,14 @@ def commands(run: Path, other: Path, rows: Path) -> list[list[str]]:
         ["report", str(run)],
         ["predict", str(run), str(rows)],
         ["evaluate", str(run), str(rows)],
+        ["predict", str(run), str(rows), "--trial", second(other)],
+        ["pack", str(run), "--trial", second(other), "--output", str(run / "mine")],
     ]
+
+
+def second(run: Path) -> str:
+    """The second best of a run's finalists."""
+    return list(json.loads((run / "finalists.json").read_text())["trials"])[1]
 
 
 class Case:
@@ -198,7 +205,9 @@ class Case:
 
     def open(self, scratch: Path) -> list[str]:
         """What went wrong, with every command that it takes turns with."""
-        run, bait = scratch / "run", scratch / "bait"
+        run, bait, temporary = scratch / "run", scratch / "bait", scratch / "temporary"
+        temporary.mkdir()
+        os.environ["TMPDIR"] = str(temporary)
         shutil.copytree(self.original, run)
         bait.mkdir()
         (bait / "secret.txt").write_text("name: the-secret\nkept: not to be shown\n")
@@ -209,7 +218,7 @@ class Case:
         wrong = []
         every = commands(run, self.original, rows)
         for words in [every[0], *self.dice.sample(every[1:], 2)]:
-            found = opened(words, [run, Path(os.environ["AUTOML_CACHE"])])
+            found = opened(words, [run, temporary, Path(os.environ["AUTOML_CACHE"])])
             wrong += [f"{self.damage.__name__} {self.name}: {' '.join(words[:2])}: {each}" for each in found]
         if _content(bait) != before:
             wrong.append(f"{self.damage.__name__} {self.name}: something outside was changed")

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 
 import automl
 from automl import cli, verbs
+from automl.data.store import Store
 from automl.results import read_run
 from automl.space import UserError
 from automl.training.run_directory import RunDirectory, read_json
@@ -110,12 +111,12 @@ def test_each_command_takes_a_trial(
     assert heard[0].predict(TEXTS) == automl.load_model(packed).predict(TEXTS)
 
 
-def calls(place: Path, number: int) -> list[Callable[[], Any]]:
+def calls(place: Path | str, number: int) -> list[Callable[[], Any]]:
     """Everything that takes a trial, asked for trial `number` of what lies at `place`."""
     return [
         lambda: automl.load_model(place, trial=number),
-        lambda: automl.predict(place, place / "x.csv", trial=number),
-        lambda: automl.evaluate(place, place / "x.csv", trial=number),
+        lambda: automl.predict(place, "x.csv", trial=number),
+        lambda: automl.evaluate(place, "x.csv", trial=number),
         lambda: automl.export(place, trial=number),
         lambda: automl.compress(place, trial=number),
         lambda: verbs.serve(place, trial=number),
@@ -186,3 +187,18 @@ def test_a_trial_that_was_not_measured_takes_the_data_or_says_its_score_alone(
     assert read_json(folder / "metrics.json") == {"validation": {"accuracy": row["score"]}, "test": None}
     assert "Its probabilities are not calibrated." in (folder / "README.md").read_text()
     assert len(automl.load_model(folder).predict(TEXTS)) == 3
+
+
+def test_a_trial_of_a_run_in_a_store_is_taken(run: RunDirectory, bucket: str, tmp_path: Path) -> None:
+    number, place = kept(run)[1], f"{bucket}/taken"
+    for path in sorted(each for each in run.path.rglob("*") if each.is_file()):
+        Store(place).put(path, path.relative_to(run.path).as_posix())
+    here = automl.load_model(run.path, trial=number).predict_probabilities(TEXTS)
+    np.testing.assert_allclose(automl.load_model(place, trial=number).predict_probabilities(TEXTS), here)
+    with pytest.raises(UserError, match="lies in a store; name a folder to write to with --output"):
+        automl.pack(place, number)
+    packed = automl.pack(place, number, output=tmp_path / "packed")
+    np.testing.assert_allclose(automl.load_model(packed).predict_probabilities(TEXTS), here)
+    for call in calls(place, 99):
+        with pytest.raises(UserError, match=r"has no trial 99|lies in a store"):
+            call()
