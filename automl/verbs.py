@@ -344,7 +344,7 @@ def export(
     """Write a model as `onnx` or `torch` (torch.export) into a folder, default `MODEL/exported/FORMAT`.
 
     With `trial`, that of a run, the default is `RUN/trials/N/exported/FORMAT`.
-    It is compared with the original on the texts of `data`, or else on the test rows of the run (validation rows where
+    It is compared with the original on the rows of `data`, or else on the test rows of the run (validation rows where
     it has no test set). Raises UserError for wrong input, ExportError where it cannot be exported or does not agree.
     """
     from automl.data.files import require_no_links_out
@@ -356,12 +356,12 @@ def export(
     if run is not None and output is None:
         require_own_place(run)
     folder = model_folder(model) if run is None else run.path
-    loaded = _of_texts(load_model(model, families, trial=trial), "exported")
+    loaded = load_model(model, families, trial=trial)
     if output is None:
         require_no_links_out(folder)
-    texts = _own_texts(folder, allowed, trial) if data is None else read_usable(loaded, data)
+    rows = _own_rows(folder, allowed, trial) if data is None else read_usable(loaded, data)
     own = folder if run is None or trial is None else run.trial(trial).path
-    return exported(loaded, format, own / "exported" / format if output is None else Path(output), texts)
+    return exported(loaded, format, own / "exported" / format if output is None else Path(output), rows)
 
 
 def _of_texts(model: Model, done: str) -> Model:
@@ -371,7 +371,7 @@ def _of_texts(model: Model, done: str) -> Model:
     return model
 
 
-def _own_texts(folder: Path, allowed: Allowed, trial: int | None) -> list[str]:
+def _own_rows(folder: Path, allowed: Allowed, trial: int | None) -> list[Any]:
     """The test rows of the run, or else its validation rows; raises UserError where it is a model without its run."""
     from automl.results.finalists import prepared_data
     from automl.results.study import read_run
@@ -383,7 +383,7 @@ def _own_texts(folder: Path, allowed: Allowed, trial: int | None) -> list[str]:
         raise UserError(f"{folder} has no trial that has ended; name rows with --data")
     of = next((each for each in record.ranked if each.number == trial), record.best_trial)
     prepared = prepared_data(record, of.config)
-    return prepared.texts("test") or prepared.texts("validation") or []
+    return prepared.inputs("test") or prepared.inputs("validation") or []
 
 
 def serve(

@@ -6,29 +6,36 @@ import contextlib
 import copy
 import logging
 import os
+import shutil
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from automl.data import Encoder, batches
 from automl.data.files import replace_folder, require_replaceable
 from automl.models.exportable import export_program
 from automl.results.calibration import calibrate
 from automl.results.package import Model
+from automl.results.ports import Preparation, columns_of, preparations_of
+from automl.results.predictions import average
 from automl.space import UserError
 from automl.training.inference import predict_probabilities
 from automl.training.run_directory import write_json
 
 CLOSE = 1e-4  # how far a probability may be off
 FILES = {"onnx": "model.onnx", "torch": "model.pt2"}
+EXAMPLE = "example.py"
+ROWS = 64  # that are compared at a time
 
-Answer = Callable[[npt.NDArray[np.int64], npt.NDArray[np.int64]], npt.NDArray[np.float32]]
+Probabilities = npt.NDArray[np.float32]
+Answer = Callable[..., Probabilities]
+"""From the arrays of all preparations, in their order, to probabilities."""
 
 
 class ExportError(Exception):
@@ -44,53 +51,55 @@ class Exported:
     largest_difference: float
 
 
-def export(model: Model, format: str, output: Path, texts: Sequence[str]) -> Exported:
-    """Write `model` as `onnx` or `torch` and its preparation into the folder `output`, once compared on `texts`.
+def export(model: Model, format: str, output: Path, inputs: Sequence[Any]) -> Exported:
+    """Write `model` as `onnx` or `torch` and its preparation into the folder `output`, once compared on `inputs`.
 
-    The network takes tokens int64 [rows, length] (0 is padding) and lengths int64 [rows], and gives calibrated
-    probabilities float32 [rows, classes], for any number of rows of any length. Raises UserError where the model is an
-    average or a package is missing, ExportError where it cannot be exported or does not agree; then nothing is written.
+    It is one graph of all members: from the arrays that `automl.results.ports` describes to calibrated probabilities
+    float32 [rows, classes], for any number of rows. `example.py` beside it shows how raw inputs come into it. Raises
+    UserError where there is no network, or a package is missing; ExportError where it cannot be exported or does not
+    agree; then nothing is written.
     """
     if not model.members:
         raise UserError(
             "the model is the linear baseline, which is no network; automl compress makes small networks of the best "
             "trial to export, and search.pack_linear: false has a search pack a network"
         )
-    if len(model.members) > 1 or model.linear is not None:
-        raise UserError(
-            "the model is an average of several, which is no single network; automl compress makes one of it to export"
-        )
-    ((encoder, network),) = model.members
-    if not isinstance(encoder, Encoder):
-        raise UserError("only models for texts can be exported")
     require_replaceable(output, *FILES.values())
     if format == "onnx":
         _require_onnx()
+    preparations, parts = preparations_of(model)
+    names = [name for each in preparations for name in each.names]
     try:
-        program = export_program(network, model.temperature)
+        program = export_program(parts)
     except ValueError as error:
         raise ExportError(f"the network cannot be exported: {error}") from error
     with replace_folder(output) as folder:
         path = folder / FILES[format]
         if format == "onnx":
-            _write_onnx(program, path)
+            _write_onnx(program, path, names)
             answer = _onnx(path)
         else:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # of weights that share memory
                 torch.export.save(program, path)
             answer = _program(path)
-        difference = _compare(model, answer, texts)
-        encoder.save(folder)
+        difference = _compare(model, preparations, answer, inputs)
+        for each in preparations:
+            each.save(folder)
         described = {
             "classes": list(model.classes),
-            "text_column": model.column,
-            "inputs": {"tokens": "int64 [rows, length], 0 is padding", "lengths": "int64 [rows]"},
+            **columns_of(model),
+            "inputs": {name: said for each in preparations for name, said in each.described().items()},
             "outputs": {"probabilities": "float32 [rows, classes]"},
-            "compared": {"rows": len(texts), "largest_difference": difference},
+            "preparations": [
+                {"kind": each.port.kind, "folder": each.folder, "inputs": list(each.names)} for each in preparations
+            ],
+            "networks": len(model.members),
+            "compared": {"rows": len(inputs), "largest_difference": difference},
         }
         write_json(folder / "config.json", described)
-    return Exported(str(output), len(texts), difference)
+        shutil.copyfile(Path(__file__).parent / "templates" / EXAMPLE, folder / EXAMPLE)
+    return Exported(str(output), len(inputs), difference)
 
 
 def _require_onnx() -> None:
@@ -99,12 +108,14 @@ def _require_onnx() -> None:
             raise UserError(f"ONNX needs the package {package}: pip install 'automl[export]'")
 
 
-def _write_onnx(program: torch.export.ExportedProgram, path: Path) -> None:
+def _write_onnx(
+    program: torch.export.ExportedProgram, path: Path, names: Sequence[str] = ("tokens", "lengths")
+) -> None:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns that torchvision is not there
-    names = {"input_names": ["tokens", "lengths"], "output_names": ["probabilities"]}
+    named: dict[str, Any] = {"input_names": list(names), "output_names": ["probabilities"]}
     with Path(os.devnull).open("w") as nothing, contextlib.redirect_stdout(nothing), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        made = torch.onnx.export(program, (), dynamo=True, verbose=False, **names)  # type: ignore[arg-type]
+        made = torch.onnx.export(program, (), dynamo=True, verbose=False, **named)
         assert made is not None  # as `dynamo` says
         made.save(str(path))
 
@@ -113,10 +124,11 @@ def _onnx(path: Path) -> Answer:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [each.name for each in session.get_inputs()]
 
-    def answer(tokens: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        (found,) = session.run(None, {"tokens": tokens, "lengths": lengths})
-        probabilities: npt.NDArray[np.float32] = found
+    def answer(*arrays: npt.NDArray[Any]) -> Probabilities:
+        (found,) = session.run(None, dict(zip(names, arrays, strict=True)))
+        probabilities: Probabilities = found
         return probabilities
 
     return answer
@@ -126,34 +138,49 @@ def _program(path: Path) -> Answer:
     module = torch.export.load(path).module()
 
     @torch.no_grad()
-    def answer(tokens: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        found: npt.NDArray[np.float32] = module(torch.from_numpy(tokens), torch.from_numpy(lengths)).numpy()
+    def answer(*arrays: npt.NDArray[Any]) -> Probabilities:
+        found: Probabilities = module(*map(torch.from_numpy, arrays)).numpy()
         return found
 
     return answer
 
 
-def _compare(model: Model, answer: Answer, texts: Sequence[str]) -> float:
+def _compare(model: Model, preparations: Sequence[Preparation], answer: Answer, inputs: Sequence[Any]) -> float:
     """The largest difference of a probability; raises ExportError where it or a label is another."""
-    if not texts:
+    if not inputs:
         raise UserError("there are no rows to compare the export with")
-    ((encoder, network),) = model.members
-    assert isinstance(encoder, Encoder)
-    rows = encoder.encode(texts)
-    # As the export computes: on the CPU in float32. A GPU's bfloat16 is off by more than may differ.
-    exact = copy.deepcopy(network).cpu().float()
-    said = predict_probabilities(exact, rows, device=torch.device("cpu"))
-    wanted = calibrate(said, model.temperature)
-    found = np.zeros_like(wanted)
-    for batch in batches(rows, 64, shuffle=None):
-        found[batch.index.numpy()] = answer(batch.tokens.numpy(), batch.lengths.numpy())
-    difference = float(np.abs(found - wanted).max())
+    wanted, found = _exact(model, inputs), []
+    for start in range(0, len(inputs), ROWS):
+        some = inputs[start : start + ROWS]
+        found.append(answer(*(array for each in preparations for array in each.arrays(some))))
+    answered = np.concatenate(found)
+    difference = float(np.abs(answered - wanted).max())
     top = np.sort(wanted, axis=1)
     clear = top[:, -1] - top[:, -2] > 2 * CLOSE if wanted.shape[1] > 1 else np.ones(len(wanted), dtype=bool)
-    others = int((found.argmax(axis=1) != wanted.argmax(axis=1))[clear].sum())
+    others = int((answered.argmax(axis=1) != wanted.argmax(axis=1))[clear].sum())
     if not difference <= CLOSE or others:
         raise ExportError(
-            f"the export does not agree with the model: of {len(texts):,} rows {others:,} have another label, and a "
+            f"the export does not agree with the model: of {len(inputs):,} rows {others:,} have another label, and a "
             f"probability is off by up to {difference:.2g}"
         )
     return difference
+
+
+def _exact(model: Model, inputs: Sequence[Any]) -> Probabilities:
+    """What the model says as the export computes it: on the CPU in float32.
+
+    A GPU's bfloat16 is off by more than may differ.
+    """
+    found = []
+    exact = [copy.deepcopy(network).cpu().float() for _, network in model.members]
+    for start in range(0, len(inputs), model.step):
+        some = inputs[start : start + model.step]
+        rows = {id(encoder): encoder.encode(some) for encoder in model.encoders}
+        said = [
+            predict_probabilities(network, rows[id(encoder)], device=torch.device("cpu"))
+            for (encoder, _), network in zip(model.members, exact, strict=True)
+        ]
+        linear = model.linear
+        alone = None if linear is None else linear.predict_probabilities(some)
+        found.append(calibrate(average(said, alone), model.temperature))
+    return np.concatenate(found)

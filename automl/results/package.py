@@ -104,9 +104,7 @@ class Model:
     def probabilities(self, inputs: Sequence[Any]) -> npt.NDArray[np.float32]:
         """The same of inputs as a table is read: texts, files' bytes, packed series."""
         found = [np.zeros((0, len(self.classes)), dtype=np.float32)]
-        found += [
-            self._probabilities(inputs[start : start + self._step]) for start in range(0, len(inputs), self._step)
-        ]
+        found += [self._probabilities(inputs[start : start + self.step]) for start in range(0, len(inputs), self.step)]
         return np.concatenate(found)
 
     @property
@@ -132,7 +130,7 @@ class Model:
         return None
 
     @property
-    def _step(self) -> int:
+    def step(self) -> int:
         """How many inputs are prepared at a time, so that they fit in memory, however large a model wants them."""
         shapes = [encoder.shape for encoder in self.encoders if not isinstance(encoder, Encoder)]
         return max(1, MOST_NUMBERS // max(map(math.prod, shapes))) if shapes else MOST_TEXTS
@@ -142,7 +140,7 @@ class Model:
         rows = {id(encoder): encoder.encode(inputs) for encoder in encoders}  # once, however many members share one
         said = []
         for encoder, module in self.members:
-            size = min(BATCH_ROWS, self._step)
+            size = min(BATCH_ROWS, self.step)
             voice = predict_probabilities(module, rows[id(encoder)], device=default_device(), batch_size=size)
             if voice.shape[1] != len(self.classes):
                 raise UserError(f"the model gives {voice.shape[1]:,} probabilities, for {len(self.classes):,} classes")

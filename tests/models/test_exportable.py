@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from automl.models import build
-from automl.models.exportable import export_program
+from automl.models.exportable import Parts, Port, export_program
 from automl.results.export import _onnx, _program, _write_onnx
 from tests.models.test_families import CLASSES, VOCABULARY, drawn_model
 
@@ -29,7 +29,7 @@ CASES = [
 def test_exports_agree_with_the_network(family: str, more: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = build(drawn_model(family, 2, more), vocabulary=VOCABULARY, classes=CLASSES).eval()
-    program = export_program(network, 1.7)
+    program = export_program(Parts((Port("text"),), ((network, 0),), None, 1.7))
     torch.export.save(program, tmp_path / "model.pt2")
     _write_onnx(program, tmp_path / "model.onnx")
     answers = [_program(tmp_path / "model.pt2"), _onnx(tmp_path / "model.onnx")]
@@ -50,4 +50,4 @@ def test_a_network_that_looks_at_its_numbers_is_refused() -> None:
             return torch.zeros(len(tokens), 2) + (1.0 if int(lengths.max()) > 3 else 0.0)
 
     with pytest.raises(ValueError, match=r"\S"):
-        export_program(Branching(), 1.0)
+        export_program(Parts((Port("text"),), ((Branching(), 0),)))

@@ -72,14 +72,6 @@ def test_a_model_without_its_run_needs_rows(finished: RunDirectory, small_data: 
     assert found.rows == 120 and (tmp_path / "out" / "model.pt2").is_file()
 
 
-def test_an_average_is_no_single_network(finished: RunDirectory, tmp_path: Path) -> None:
-    run = copy_run(finished, tmp_path / "run")
-    config = read_json(run.best_model / "config.json")
-    write_json(run.best_model / "config.json", {**config, "members": config["members"] * 2})
-    with pytest.raises(automl.UserError, match="average"):
-        automl.export(run.path, output=tmp_path / "out")
-
-
 def test_an_export_that_says_something_else_is_not_written(finished: RunDirectory, tmp_path: Path) -> None:
     class Restless(nn.Module):
         """Counts the positions of padding, too: its answers depend on the batch."""
