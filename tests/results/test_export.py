@@ -19,7 +19,7 @@ from automl.results import package
 from automl.results.export import ExportError, export
 from automl.results.package import Model
 from automl.training.inference import predict_probabilities
-from automl.training.run_directory import RunDirectory, read_json, write_json
+from automl.training.run_directory import RunDirectory, read_json
 from tests.conftest import copy_run
 
 pytestmark = pytest.mark.ray
