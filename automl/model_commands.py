@@ -186,7 +186,8 @@ def serve(
 ) -> None:
     """Serve the model over HTTP.
 
-    POST /predict with {"texts": ["..."]}; /health; /metrics for Prometheus.
+    POST /predict with {"texts": ["..."]}, {"images": ["BASE64"]} or {"series": [[0.5]]}, as the model is; /health;
+    /metrics for Prometheus.
     """
     verbs.serve(
         model,

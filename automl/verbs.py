@@ -364,13 +364,6 @@ def export(
     return exported(loaded, format, own / "exported" / format if output is None else Path(output), rows)
 
 
-def _of_texts(model: Model, done: str) -> Model:
-    """The model, if it is one for texts; else raises UserError."""
-    if model.modality.name != "text":
-        raise UserError(f"this model is for {model.modality.plural}; only models for texts can be {done}")
-    return model
-
-
 def _own_rows(folder: Path, allowed: Allowed, trial: int | None) -> list[Any]:
     """The test rows of the run, or else its validation rows; raises UserError where it is a model without its run."""
     from automl.results.finalists import prepared_data
@@ -407,7 +400,7 @@ def serve(
     from automl.results.serving.access import access
 
     who = access(host, allow_hosts, token)
-    served(_of_texts(load_model(model, families, trial=trial), "served"), host, port, who, tell)
+    served(load_model(model, families, trial=trial), host, port, who, tell)
 
 
 def dashboard(

@@ -53,7 +53,7 @@ class SequenceEncoder:
         values = np.full((len(series), *self.shape), np.nan, dtype=np.float32)
         lengths = np.empty(len(series), dtype=np.int64)
         for row, each in enumerate(series):
-            steps = unpack(each) if isinstance(each, bytes) else _steps(each, self.missing != "drop")
+            steps = unpack(each) if isinstance(each, bytes) else as_steps(each, self.missing != "drop")
             if steps is None or steps.shape[1] != self.channels:
                 found = "something else" if steps is None else f"one of {steps.shape[1]}"
                 raise UserError(f"expected series of {self.channels} channels, as the first of train is; found {found}")
@@ -108,7 +108,7 @@ def read_series(column: pa.Array, place: str, gaps: bool = False) -> tuple[pa.Ar
     for value in column.to_pylist():
         if isinstance(value, str):
             value = _parsed(value)
-        steps = None if value is None or value == [] else _steps(value, gaps)
+        steps = None if value is None or value == [] else as_steps(value, gaps)
         missing.append(value is None or value == [])
         wrong.append(steps is None and not missing[-1])
         found.append(None if steps is None else pack(steps))
@@ -134,7 +134,7 @@ def explain_series(value: Any) -> str:
     if steps.ndim not in (1, 2):
         return "no list of numbers, nor of lists of numbers"
     for number, step in enumerate(value, start=1):
-        if _steps([step], False) is None:
+        if as_steps([step], False) is None:
             return f"step {number} is {str(step)[:20]}"
     return ""
 
@@ -227,8 +227,8 @@ def _parsed(text: str) -> Any:
         return text
 
 
-def _steps(value: Any, gaps: bool) -> npt.NDArray[np.float32] | None:
-    """float32 [steps, channels]; None where that is not what it is. With `gaps`, NaN where a number is missing."""
+def as_steps(value: Any, gaps: bool) -> npt.NDArray[np.float32] | None:
+    """A series as float32 [steps, channels], with `gaps` NaN where a number is missing; None where it is none."""
     try:
         steps = np.asarray(value)
         if gaps and steps.dtype == object:

@@ -1,6 +1,7 @@
 """A model behind HTTP: requests that come at the same time are answered together.
 
 POST /predict   {"texts": ["...", "..."]}  ->  {"predictions": [{"label": ..., "probabilities": {...}}, ...]}
+                {"images": ["BASE64", ...]} of files, {"series": [[0.5, 1.0], ...]}: what the model is for
 GET  /          the model's classes, and how many rows and batches it has answered
 GET  /health    {"status": "ok"}, or 503 where requests are not answered
 GET  /metrics   counts, latencies and the queue, for Prometheus
@@ -23,15 +24,18 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from automl.data.pixels import DAMAGED, PixelScaleError
 from automl.results.hosts import is_loopback
 from automl.results.package import Model
 from automl.results.serving.access import Access, RefusedError, check_content
 from automl.results.serving.batcher import Batcher, FailedError, TooBusyError, said
-from automl.results.serving.bodies import Bodies, GoneError, HeldBytes, content_of
+from automl.results.serving.bodies import Bodies, GoneError, HeldBytes
 from automl.results.serving.connections import http_server, listening
+from automl.results.serving.content import Picture, content_of, unpacked, wanted_of
 from automl.results.serving.limits import Limits
 from automl.results.serving.metrics import Metrics
 
+FAULT = b"\0"  # begins what is no answer but the reason why there is none; no JSON does
 RETRY = {"Retry-After": "1"}
 CHUNK = 64 * 1024
 LEFT = 499
@@ -44,11 +48,12 @@ class Server:
     def __init__(self, model: Model, access: Access, limits: Limits) -> None:
         self.model, self.access, self.limits = model, access, limits
         self.metrics = Metrics()
-        self.batcher = Batcher(self._compute, limits, self.metrics)
+        self.wanted = wanted_of(model)
+        self.batcher = Batcher(self._compute, limits, self.metrics, self.wanted.key)
         self.held = HeldBytes(limits)
         self.metrics.held_bytes.set_function(lambda: self.held.bytes)
         each = len(json.dumps({"label": "", "probabilities": dict.fromkeys(model.classes, 0.1234567890123456)}))
-        self.most_texts = max(1, min(limits.texts, limits.answer_bytes // each))
+        self.most_texts = max(1, min(self.wanted.most(limits), limits.answer_bytes // each))
         routes = [
             Route("/predict", self._predict, methods=["POST"]),
             Route("/", self._about, methods=["GET"]),
@@ -96,17 +101,40 @@ class Server:
 
     def _compute(self, rows: Sequence[Any]) -> list[bytes]:
         """Predictions as JSON, in the thread of the model."""
-        found = self.model.predict(rows)
+        contents = [row.content if isinstance(row, Picture) else row for row in rows]
+        try:
+            return self._answers(contents)
+        except DAMAGED:
+            faults = self._faults(contents) if self.wanted.key == "images" else {}
+            if not faults:
+                raise
+        answers = iter(self._answers([each for number, each in enumerate(contents) if number not in faults]))
+        return [faults[number] if number in faults else next(answers) for number in range(len(contents))]
+
+    def _answers(self, contents: Sequence[Any]) -> list[bytes]:
         return [
             json.dumps({"label": each.label, "probabilities": each.probabilities}, allow_nan=False).encode()
-            for each in found
+            for each in self.model.predict_read(contents)
         ]
+
+    def _faults(self, contents: Sequence[Any]) -> dict[int, bytes]:
+        """Of images whose headers are sound and whose pixels are not, by their number: `FAULT` and what is wrong."""
+        found = {}
+        for number, content in enumerate(contents):
+            try:
+                for encoder in self.model.encoders:
+                    encoder.encode([content])
+            except DAMAGED as error:
+                scale = isinstance(error, PixelScaleError)
+                found[number] = FAULT + (str(error) if scale else "its pixels cannot be decoded").encode()
+        return found
 
     async def _predict(self, request: Request) -> Response:
         check_content(request.headers)
         bodies: Bodies = request.scope["automl.bodies"]
-        texts = content_of(await bodies.read(request.headers), self.limits, self.most_texts)
-        asked = asyncio.ensure_future(self.batcher.predict(texts))
+        rows = content_of(await bodies.read(request.headers), self.limits, self.most_texts, self.wanted)
+        bodies.hold_also(unpacked(rows))
+        asked = asyncio.ensure_future(self.batcher.predict(rows))
         gone = asyncio.ensure_future(bodies.gone())
         try:
             await asyncio.wait([asked, gone], timeout=self.limits.answer_seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -126,19 +154,23 @@ class Server:
         finally:
             asked.cancel()
             gone.cancel()
+        for number, each in enumerate(found):
+            if each.startswith(FAULT):
+                raise RefusedError(422, f"{self.wanted.key}[{number}]: {each.removeprefix(FAULT).decode()}")
         content = b'{"predictions": [' + b", ".join(found) + b"]}"
         bodies.hold(len(content))
         return Response(content, media_type="application/json")
 
     async def _about(self, _: Request) -> Response:
-        return _json({"classes": list(self.model.classes), "rows": self.batcher.rows, "batches": self.batcher.batches})
+        about = {"classes": list(self.model.classes), "takes": self.wanted.key}
+        return _json({**about, "rows": self.batcher.rows, "batches": self.batcher.batches})
 
     async def _health(self, _: Request) -> Response:
         trouble = self.batcher.trouble
         if trouble is None and self.batcher.failing:  # was it that request, or is it the model?
             try:
                 async with asyncio.timeout(self.limits.answer_seconds):
-                    await self.batcher.predict(["is it well"])
+                    await self.batcher.predict([self.wanted.sample])
             except FailedError as error:
                 trouble = f"the model fails ({str(error).partition(':')[0]})"
             except TimeoutError:

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-import automl
-from automl.results.package import Prediction
+from automl.data.modalities import MODALITIES, Modality
+from automl.results.package import Model, Prediction
 from automl.results.serve import Server
 from automl.results.serving.access import Access
 from automl.results.serving.connections import HttpServer, http_server, listening
@@ -28,13 +28,14 @@ class SteeredModel:
     """Answers each text by its length, waits where it is `wait`, raises where it is one of `raising`."""
 
     classes: tuple[str, ...] = ("even", "odd")
+    modality: Modality = MODALITIES["text"]
     seen: list[list[str]] = field(default_factory=list)
     raising: dict[str, BaseException] = field(default_factory=dict)
     go: threading.Event = field(default_factory=threading.Event)
     long: int = 0
     """Characters that class names are made longer by."""
 
-    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+    def predict_read(self, texts: Sequence[str]) -> list[Prediction]:
         self.seen.append(list(texts))
         if any(text == "wait" for text in texts):
             self.go.wait(60)
@@ -139,9 +140,12 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def running(limits: Limits | None = None, access: Access | None = None, **model: Any) -> Iterator[Running]:
+def running(
+    limits: Limits | None = None, access: Access | None = None, real: Model | None = None, **model: Any
+) -> Iterator[Running]:
+    """A server around a `real` model, or one that is steered."""
     limits, steered = limits or Limits(), SteeredModel(**model)
-    server = Server(cast(automl.results.package.Model, steered), access or Access(), limits)
+    server = Server(cast(Model, real or steered), access or Access(), limits)
     with listening("127.0.0.1", 0) as (found, url):
         http = http_server(server, server.batcher, limits)
         thread = threading.Thread(target=http.run, kwargs={"sockets": [found]}, daemon=True)

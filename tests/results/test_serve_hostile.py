@@ -344,8 +344,8 @@ def test_a_batcher_that_ends_is_started_again_and_no_request_hangs() -> None:
 
 def test_a_model_that_answers_other_than_it_was_asked() -> None:
     with running() as server:
-        whole = server.model.predict
-        server.model.predict = lambda texts: whole(texts)[1:]  # type: ignore[method-assign]
+        whole = server.model.predict_read
+        server.model.predict_read = lambda texts: whole(texts)[1:]  # type: ignore[method-assign]
         assert server.predict(["ab", "abc"])[0] == 500
 
 
@@ -565,10 +565,10 @@ from automl.results.serving.access import access
 from tests.results.serving import SteeredModel
 
 class Model(SteeredModel):
-    def predict(self, texts):
+    def predict_read(self, texts):
         while "stuck" in texts:
             sum(range(1000))
-        return super().predict(texts)
+        return super().predict_read(texts)
 
 serve(Model(), sys.argv[1], 0, access(sys.argv[1]), lambda line: print(line, file=sys.stderr, flush=True))
 """

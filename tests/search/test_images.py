@@ -60,5 +60,4 @@ def test_digits_are_searched_packed_and_predicted(tmp_path: Path) -> None:
     header, first, second = (tmp_path / "photos.csv").read_text().splitlines()
     assert header.startswith("file,predicted_label,") and first.split(",")[:2] == ["a.png", said[0].label]
     assert second.startswith("b.png,,") and second.endswith("an image that cannot be decoded")
-    with pytest.raises(automl.UserError, match="only models for texts can be exported"):
-        automl.export(run.path)
+    assert automl.export(run.path, trial=best["trial"], output=tmp_path / "onnx").rows == test.num_rows

@@ -71,8 +71,8 @@ class Batcher:
     Large requests are cut: each has its share of every batch, so that small ones do not wait for all of a large one.
     """
 
-    def __init__(self, compute: Compute, limits: Limits, metrics: Metrics) -> None:
-        self.limits, self.metrics = limits, metrics
+    def __init__(self, compute: Compute, limits: Limits, metrics: Metrics, rows: str = "texts") -> None:
+        self.limits, self.metrics, self.plural = limits, metrics, rows
         self.rows = self.batches = self.waiting = 0
         self.failing = False
         """Whether the last batch failed."""
@@ -138,7 +138,7 @@ class Batcher:
             raise TooBusyError(f"{self.trouble}; try again later")
         most = self.limits.most_texts(len(rows) <= self.limits.small_texts)
         if self.waiting + len(rows) > most:
-            raise TooBusyError(f"more than {most:,} texts would wait; try again later")
+            raise TooBusyError(f"more than {most:,} {self.plural} would wait; try again later")
         request = _Request(rows, asyncio.get_running_loop().create_future())
         self.waiting += len(rows)
         self._line.append(request)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope
@@ -89,6 +87,11 @@ class Bodies:
         self._mine += size
         self._held.bytes += size
 
+    def hold_also(self, size: int) -> None:
+        """The same of what a body unpacks to; raises RefusedError (503) where too much would wait."""
+        self._held.check(size, self._mine + size)
+        self.hold(size)
+
     def release(self) -> None:
         """Count none any more."""
         self._held.bytes -= self._mine
@@ -107,34 +110,3 @@ class Bodies:
         self.finished = not message.get("more_body", False)
         chunk: bytes = message.get("body", b"")
         return chunk
-
-
-def content_of(body: bytes, limits: Limits, most_texts: int) -> list[str]:
-    """The texts of a body; raises RefusedError with one sentence where it is not as it should be."""
-    try:
-        content: Any = json.loads(body.decode("utf-8-sig"), parse_constant=_no_constant, object_pairs_hook=_distinct)
-    except (ValueError, RecursionError) as error:
-        raise RefusedError(400, f"the body is not JSON: {str(error)[:200]}") from error
-    texts = content.get("texts") if isinstance(content, dict) else None
-    if not isinstance(texts, list):
-        raise RefusedError(422, 'expected a JSON object with a list of texts: {"texts": ["..."]}')
-    if not 0 < len(texts) <= most_texts:
-        raise RefusedError(422, f"a request has 1 to {most_texts:,} texts, this one {len(texts):,}")
-    for number, text in enumerate(texts):
-        if not isinstance(text, str) or not text.strip():
-            raise RefusedError(422, f"texts[{number}] is {'empty' if isinstance(text, str) else 'no text'}")
-        if len(text) > limits.characters:
-            reason = f"texts[{number}] has {len(text):,} characters; a text has at most {limits.characters:,}"
-            raise RefusedError(422, reason)
-    return texts
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):  # two readers of it could see different texts
-        raise ValueError("a key stands twice in an object")
-    return found

@@ -17,6 +17,12 @@ class Limits:
     """In one request."""
     characters: int = 100_000
     """Of one text."""
+    images: int = 256
+    """In one request."""
+    pixels: int = 16 * MIB
+    """Of all images of one request, as their headers say; each counts as a byte of what is held."""
+    numbers: int = MIB
+    """Of all series of one request."""
     answer_bytes: int = 32 * MIB
     """Of one answer: models with many classes take fewer texts a request."""
 
