@@ -21,6 +21,7 @@ from automl.search.feasibility import Costs, judge_of
 from automl.search.foresight import foresee
 from automl.search.plan import Plan, plan
 from automl.search.resources import check_request, local_capacity
+from automl.search.warm_start import look_back
 from automl.space import SearchSpec, UserError, parameters, sample_configs, space_json, space_tree
 from automl.space.advice import advice
 from automl.space.configurations import data_section
@@ -162,7 +163,10 @@ def check_space(spec: SearchSpec, samples: int) -> Checked:
         here = check_request(spec, capacity).described()
     except UserError as error:  # a cluster may have more
         warnings.append(f"on this machine no trial can start: {error}")
-    planned = plan(spec, prepared, met or drawn, resources=here, preparations=data_size(spec))
+    earlier = look_back(spec, prepared.fingerprint)
+    if earlier.useless:
+        warnings.append("search.warm_start: nothing of the earlier runs fits this search, which begins without them")
+    planned = plan(spec, prepared, met or drawn, resources=here, preparations=data_size(spec), warm_start=earlier.notes)
     exact = all(costs.exact(config["data"]) for config in (met or shown))
     return Checked(spec, shown, [costs.of(config) for config in shown], spread, exact, feasible, warnings, planned)
 

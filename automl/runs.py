@@ -203,6 +203,8 @@ def _begin(
     if spec.search.warm_start:
         notes = gather(spec, prepared.fingerprint, directory.warm_start)
         update_manifest(directory, warm_start=notes)
+        for note in () if quiet else notes:
+            say(f"warm start  {note}")
     return _search(spec, directory, begun.publisher, prepared, address=address, quiet=quiet)
 
 

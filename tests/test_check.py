@@ -18,7 +18,8 @@ from automl.models import build, count_parameters
 from automl.refusals import prepare_section
 from automl.runs import load_space
 from automl.space import SpaceError, UserError
-from tests.conftest import make_texts, write_jsonl
+from automl.training.run_directory import RunDirectory
+from tests.conftest import make_texts, write_jsonl, write_space
 
 ROWS = [
     {"id": number, "text": f"good flight {number % 7}", "label": "ab"[number % 2], "who": number % 5, "when": number}
@@ -256,3 +257,18 @@ def test_what_is_cut_is_said_as_data_says_it(tmp_path: Path) -> None:
     path = text_space(tmp_path, 100, max_length=4)
     cut = [each for each in automl.check(path).plan.cut if "max_length" in each]
     assert cut and set(cut) <= set(map(str, facts(automl.verbs.profile(path).content)))
+
+
+def test_what_a_warm_start_takes_is_said_before_the_search(
+    finished: RunDirectory, tmp_path: Path, small_data: Path
+) -> None:
+    path = write_space(tmp_path / "space.yaml", small_data)
+    path.write_text(path.read_text().replace("  trials: 4\n", f"  trials: 4\n  warm_start: ['{finished.path}']\n"))
+    checked = automl.check(path)
+    assert ": 10 trials for the sampler" in checked.plan.warm_start[0]
+    assert not any("warm_start" in each for each in checked.warnings)
+    checked = automl.check(path, overrides=["training.batch_size=16"])
+    assert "nothing is taken; 10 trials lie outside this space: training.batch_size is another (10)" in str(
+        checked.plan
+    )
+    assert any("search.warm_start: nothing of the earlier runs fits" in each for each in checked.warnings)

@@ -148,16 +148,16 @@ def propose(
 ) -> tuple[FrozenTrial, dict[str, Any]]:
     """Trial `number` (RUNNING, with its parameters) and its configuration, learned from `history`.
 
-    The first trials are the points of the `beginning`. TPE learns nothing before it has some trials; where there are
-    none of earlier runs, the first trial of each family is the middle of its ranges instead of a draw. The same
+    The first trials are the points of the `beginning`. TPE learns nothing before it has some trials: the first trial of
+    each family of which there are none of earlier runs is the middle of its ranges instead of a draw. The same
     arguments always give the same. Nothing is written.
     """
     rejected = sum(INFEASIBLE in trial.user_attrs for trial in history)
-    before, families = len(beginning.points), list(spec.model.named())
+    before, families = len(beginning.points), _untried(spec, beginning)
     history = [*beginning.trials, *history]
     if number < before:
         sampler: optuna.samplers.BaseSampler = StartSampler(beginning.points[number])
-    elif spec.search.sampler == "tpe" and not beginning.trials and number - before < len(families):
+    elif spec.search.sampler == "tpe" and number - before < len(families):
         sampler = StartSampler({"model": families[number - before]})
     else:
         known = len(beginning.trials)
@@ -169,6 +169,15 @@ def propose(
     trial = ask(sampler, spec.search.modes, number, history)
     config = suggest(spec, trial)
     return trial.storage.get_trial(trial._trial_id), config
+
+
+def _untried(spec: SearchSpec, beginning: Beginning) -> list[str]:
+    """The families that no earlier trial is of."""
+    families = list(spec.model.named())
+    if len(families) == 1:  # then a trial's parameters do not say it
+        return [] if beginning.trials else families
+    tried = {trial.params.get("model") for trial in beginning.trials}
+    return [family for family in families if family not in tried]
 
 
 def _complete(trial: FrozenTrial, space: dict[str, BaseDistribution], middles: dict[str, Any]) -> FrozenTrial:

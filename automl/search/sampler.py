@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import optuna
 import scipy.special
 from optuna.distributions import BaseDistribution
@@ -44,7 +45,9 @@ def make_sampler(
 
     Seeded by the file's seed and the number, so that a resumed run proposes what an uninterrupted one would have and
     never the same point twice. Of the trials it learns from `rejected` did not meet the constraints and `known` are of
-    earlier runs; `before` trials of this one were given. cmaes, qmc and grid need the `spec` whose space they search.
+    earlier runs; `before` trials of this one were given. With earlier runs TPE weighs all trials alike: by default it
+    discounts all but the latest 25 by age, which says nothing across runs. cmaes, qmc and grid need the `spec` whose
+    space they search.
     """
     seed = (search.seed * 1_000_003 + number * 7919 + 1) % (2**32 - 1)
     if search.sampler == "random":
@@ -52,13 +55,18 @@ def make_sampler(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # group, GPSampler
         warnings.simplefilter("ignore", FutureWarning)  # gamma, which Optuna 6 takes away
+        ageless: dict[str, Any] = {"weights": np.ones} if known else {}
         if search.sampler == "tpe" and len(search.sought) > 1:
             return optuna.samplers.TPESampler(
-                seed=seed, n_startup_trials=STARTUP_TRIALS + rejected, multivariate=False, constant_liar=True
+                seed=seed,
+                n_startup_trials=STARTUP_TRIALS + rejected,
+                multivariate=False,
+                constant_liar=True,
+                **ageless,
             )
         if search.sampler == "tpe":
             settings = {"n_startup_trials": STARTUP_TRIALS + rejected, "gamma": lambda _: good_trials(number + known)}
-            return optuna.samplers.TPESampler(seed=seed, **(TPE | settings | changes))
+            return optuna.samplers.TPESampler(seed=seed, **(TPE | settings | ageless | changes))
         if search.sampler == "gp":
             return optuna.samplers.GPSampler(
                 seed=seed, n_startup_trials=STARTUP_TRIALS + rejected, warn_independent_sampling=False

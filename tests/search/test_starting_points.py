@@ -10,10 +10,12 @@ import pytest
 from automl.models import FAMILIES
 from automl.search.journal import open_journal
 from automl.search.ledger import Ledger
+from automl.search.sampler import make_sampler
 from automl.search.warm_start import gather, read_beginning
 from automl.space import SearchSpec, SpaceError, UserError, parse
 from automl.training.beforehand import check_files
-from automl.training.run_directory import RunDirectory, write_json
+from automl.training.run_directory import INFEASIBLE, RunDirectory, write_json
+from automl.training.study_file import load_study
 
 SPACE = """\
 name: x
@@ -149,6 +151,55 @@ def test_a_setting_that_an_earlier_version_did_not_have_counts_as_its_default(
     assert "12 trials for the sampler" in begin(earlier, tmp_path)[1]
     changed = {"training: {": "training: {accumulation: 2, "}
     assert "12 trials lie outside this space" in begin(earlier, tmp_path, **changed)[1]
+
+
+def test_earlier_trials_keep_their_order_and_none_is_discounted_by_age(earlier: RunDirectory, tmp_path: Path) -> None:
+    spec, _ = begin(earlier, tmp_path)
+    trials = read_beginning(spec, tmp_path / "warm.json").trials
+    own = [trial.params for trial in load_study(earlier).trials if INFEASIBLE not in trial.user_attrs]
+    assert [trial.params for trial in trials] == own
+    assert [trial.number for trial in trials] == list(range(-12, 0))
+    for objectives in ("[accuracy]", "[accuracy, latency_ms]"):
+        search = spec_of(**{"trials: 6": f"trials: 6\n  objectives: {objectives}"}).search
+        assert make_sampler(search, 40, known=12)._parzen_estimator_parameters.weights(40).tolist() == [1] * 40
+        assert make_sampler(search, 40)._parzen_estimator_parameters.weights(40)[0] < 0.1
+
+
+def test_a_family_without_earlier_trials_is_tried_first(earlier: RunDirectory, tmp_path: Path) -> None:
+    changes = {"  cnn: {channels": "  tcn: {}\n  cnn: {channels"}
+    spec, note = begin(earlier, tmp_path, **changes)
+    assert "12 trials for the sampler" in note
+    beginning = read_beginning(spec, tmp_path / "warm.json")
+    journal = open_journal(tmp_path / "new.journal", mode="max")
+    families = [next(iter(config["model"])) for config in play(Ledger(journal, spec, warm=beginning))]
+    assert families[2] == "tcn"  # after the two configurations of the file
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ("channels: {int: [8, 64]}", "channels: {int: [8, 30]}", "model.cnn.channels is outside its range here ("),
+        ("cell: {choice: [lstm, gru]}", "cell: gru", "model.rnn.cell is another ("),
+        ("layers: {int: [1, 3]}", "layers: {int: [1, 3]}, bidirectional: true", "model.rnn.bidirectional is another ("),
+        (
+            "training: {batch_size: {choice",
+            "training: {ema: {float: [0.9, 0.99]}, batch_size: {choice",
+            "training.ema was not searched there (12)",
+        ),
+        ("  cnn: {channels: {int: [8, 64]}}\n", "", "the family cnn is not searched here ("),
+        ("training: {", "training: {accumulation: 2, ", "training.accumulation is another (12)"),
+        ("data: {", "data: {max_length: 9, ", "data.max_length is another (12)"),
+        ("  trials: 6", "  trials: 6", ""),
+    ],
+)
+def test_why_earlier_trials_are_left_out_is_said(
+    earlier: RunDirectory, tmp_path: Path, old: str, new: str, why: str
+) -> None:
+    without = ("  - model: {cnn: {channels: 9}}\n", "  constraints: [model.cnn.channels <= 60]\n")
+    _, note = begin(earlier, tmp_path, **dict.fromkeys(without, ""), **{old: new})
+    assert why in note and ("outside this space" in note) == bool(why)
+    assert ("nothing is taken; 12 trials lie outside this space" in note) == ("(12)" in why)
+    assert "1 trial without a score" in note
 
 
 def test_what_is_no_run_is_refused() -> None:
