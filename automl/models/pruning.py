@@ -12,19 +12,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Axis = tuple[str, ...] | None
-"""Groups of features, one after another along a dimension; None for a dimension that stays."""
+from automl.models.dense_pruning import (
+    Axis,
+    image_axes,
+    image_sizes,
+    sequence_axes,
+    sequence_sizes,
+    with_shortcut,
+)
+from automl.models.image_cnn import REDUCTION
 
 LEAST = 4  # features of a group that are always kept
+NARROWED = ("cnn", "rnn", "cnn_rnn", "rnn_cnn", "dpcnn", "tcn", "image_cnn", "sequence_cnn")
 
 
 def can_be_narrowed(model: Mapping[str, Any]) -> bool:
     """Whether structured pruning knows the network of a configuration's `model` section.
 
-    It does not know families of the user's own, nor how to leave pretrained vectors as they are in the midst of others.
+    It does not know families of the user's own, networks of torchvision, nor how to leave pretrained vectors as they
+    are in the midst of others.
     """
     ((family, settings),) = model.items()
-    return family in ("cnn", "rnn", "cnn_rnn", "rnn_cnn", "dpcnn", "tcn") and not settings["vectors"]
+    return family in NARROWED and not settings.get("vectors")
 
 
 def narrow(
@@ -37,15 +46,21 @@ def narrow(
     For a network that `can_be_narrowed`.
     """
     ((family, settings),) = model.items()
+    if family == "sequence_cnn" and keep < 1:
+        weights = with_shortcut(settings, weights)
     found = {name: axes for name, axes in _axes(family, settings).items() if name in weights}
-    sizes = _sizes(settings)
-    wanted = {group: _kept(size, keep) for group, size in sizes.items()}
+    sizes = _sizes(family, settings)
+    wanted = _wanted(family, settings, sizes, keep)
     if family == "tcn" and wanted["E"] == wanted["C"] and sizes["E"] != sizes["C"]:
         wanted["E"] -= 1  # else the first block would have no weights in its shortcut
+    if family == "sequence_cnn" and keep < 1:
+        width = wanted["I0.0"] * len(settings["kernel_sizes"])
+        if settings["residual"] and width == len(weights["standardise.mean"]):
+            wanted = {group: size - 1 for group, size in wanted.items()}  # as above
     norms = {group: torch.zeros(size) for group, size in sizes.items()}
     for name, axes in found.items():
         for dimension, axis in enumerate(axes):
-            if axis is None:
+            if axis is None or "running_" in name:  # what a batch had says nothing of how much a feature matters
                 continue
             weight, start = weights[name].float(), 0
             squares = weight.square().movedim(dimension, 0).reshape(weight.shape[dimension], -1).sum(1)
@@ -58,7 +73,19 @@ def narrow(
         for dimension, axis in enumerate(axes):
             if axis:
                 smaller[name] = smaller[name].index_select(dimension, _places(axis, sizes, chosen)).contiguous()
-    return {family: _settings(settings, wanted)}, smaller
+    return {family: _settings(family, settings, wanted)}, smaller
+
+
+def _wanted(family: str, settings: Mapping[str, Any], sizes: Mapping[str, int], keep: float) -> dict[str, int]:
+    """How many features each group keeps."""
+    if family != "image_cnn":
+        return {group: _kept(size, keep) for group, size in sizes.items()}
+    width = _kept(settings["width"], keep)  # each stage has twice as many as the one before
+    wanted = {group: size // settings["width"] * width for group, size in sizes.items()}
+    for group in sizes:
+        if group.startswith("Q"):
+            wanted[group] = max(1, wanted[f"I{group[1:]}"] // REDUCTION)
+    return wanted
 
 
 def _kept(size: int, keep: float) -> int:
@@ -70,8 +97,12 @@ def _places(axis: Sequence[str], sizes: Mapping[str, int], chosen: Mapping[str, 
     return torch.cat([chosen[group] + start for group, start in zip(axis, starts, strict=True)])
 
 
-def _sizes(settings: Mapping[str, Any]) -> dict[str, int]:
+def _sizes(family: str, settings: Mapping[str, Any]) -> dict[str, int]:
     """How many features each group has: E of a learned vector, C of each kernel, F and B of a layer's directions."""
+    if family == "image_cnn":
+        return image_sizes(settings)
+    if family == "sequence_cnn":
+        return sequence_sizes(settings)
     sizes = {"E": settings["embedding"]}
     if "channels" in settings:
         sizes |= {"C": settings["channels"]}
@@ -86,8 +117,12 @@ def _units(settings: Mapping[str, Any]) -> list[int]:
     return [hidden] * settings.get("layers", 1) if isinstance(hidden, int) else list(hidden)
 
 
-def _settings(settings: Mapping[str, Any], wanted: Mapping[str, int]) -> dict[str, Any]:
+def _settings(family: str, settings: Mapping[str, Any], wanted: Mapping[str, int]) -> dict[str, Any]:
     changed = dict(settings)
+    if family == "image_cnn":
+        return {**changed, "width": wanted["O"]}
+    if family == "sequence_cnn":
+        return {**changed, "channels": wanted["I0.0"]}
     changed["embedding"] = wanted["E"]
     if "channels" in settings:
         changed["channels"] = wanted["C"]
@@ -99,6 +134,10 @@ def _settings(settings: Mapping[str, Any], wanted: Mapping[str, int]) -> dict[st
 
 def _axes(family: str, settings: Mapping[str, Any]) -> dict[str, tuple[Axis, ...]]:
     """Of each weight by its name, what its first dimensions count."""
+    if family == "image_cnn":
+        return image_axes(settings)
+    if family == "sequence_cnn":
+        return sequence_axes(settings)
     words: tuple[str, ...] = ("E",)
     if family == "tcn" and settings["embedding"] == settings["channels"]:
         words = ("C",)  # the first block adds its input to its output as it is

@@ -165,6 +165,8 @@ def compress(
                 module = subject.tuned(subject.build(*left))
                 left = (left[0], module.state_dict())
                 add(name, f"{share} of the features, in 8 bits", module, left[0])
+        else:
+            tell(f"fewer features are not tried: {next(iter(model))} is no family whose features can be taken out")
         found = _recommend(found, tolerance, output, tells=not may_be_guessing(record))
         rows = [asdict(variant) for variant in found]
         content = {"schema_version": 1, "metric": record.metric, "trial": best.number, "text": story, "variants": rows}

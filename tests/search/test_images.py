@@ -61,3 +61,10 @@ def test_digits_are_searched_packed_and_predicted(tmp_path: Path) -> None:
     assert header.startswith("file,predicted_label,") and first.split(",")[:2] == ["a.png", said[0].label]
     assert second.startswith("b.png,,") and second.endswith("an image that cannot be decoded")
     assert automl.export(run.path, trial=best["trial"], output=tmp_path / "onnx").rows == test.num_rows
+    original, *smaller = automl.compress(run.path, epochs=2)
+    assert [each.name for each in smaller] == ["int8", "pruned", "half", "quarter"]
+    assert all(each.bytes < original.bytes and each.validation > 0.6 for each in smaller)
+    assert smaller[2].bytes < original.bytes / 3 and set(smaller[2].latency_ms) == {"1", "32"}
+    assert smaller[2].path is not None
+    exported = automl.export(smaller[2].path, data=tmp_path / "photos", output=tmp_path / "half")
+    assert exported.rows == 1  # the other is no image

@@ -62,3 +62,10 @@ def test_waves_are_searched_packed_and_predicted(tmp_path: Path) -> None:
     first, second = (json.loads(line) for line in (tmp_path / "said.jsonl").read_text().splitlines())
     assert first["predicted_label"] == said[0].label
     assert second["prediction_error"] == "a series that is not made of finite numbers"
+    assert automl.export(run.path, trial=best["trial"], output=tmp_path / "onnx").rows == 100
+    original, *smaller = automl.compress(run.path, epochs=2)
+    assert [each.name for each in smaller] == ["int8", "pruned", "half", "quarter"]
+    assert all(each.bytes < original.bytes and each.validation > 0.6 for each in smaller)
+    for each in smaller:
+        assert each.path is not None
+        assert automl.evaluate(each.path, tmp_path / "test.parquet")["metrics"]["accuracy"] == pytest.approx(each.test)
