@@ -125,7 +125,7 @@ def compress(
     """
     best = _original(record, trial)
     if not record.directory.best_model.is_dir():
-        raise UserError(f"the run {record.directory.path} has no best model yet: no trial has ended")
+        raise UserError(f"the run {record.directory.path} has no best model yet; automl report writes it")
     require_replaceable(output, record.directory.compressed_record.name)
     prepared = prepared_data(record, best.config)
     story = original_text(record, best)

@@ -54,7 +54,7 @@ def best_named(record: RunRecord) -> str:
 def asked_text(record: RunRecord, trial: TrialRecord) -> str:
     """What a package holds that is of a trial that somebody asked for."""
     place = record.ranked.index(trial) + 1
-    said = f"This is {_named(trial)}, number {place} of {len(record.ranked)} on the leaderboard, as it was asked for."
+    said = f"This is {_named(trial)}, number {place} of {len(record.ranked)} on the leaderboard, chosen by its number."
     if not is_packable(record):
         return said
     anew = record.refitted(trial.number)
