@@ -29,8 +29,8 @@ SAID = {
     "image": {
         "table": "automl predict . your.parquet{named}    # a column {column!r} with images (bytes) or their paths",
         "call": 'model.predict([open("yours.png", "rb").read()])',
-        "more": "",
-        "served": "",
+        "more": "`automl serve .` answers over HTTP; `automl export . --data your.parquet` writes ONNX.\n\n",
+        "served": "`automl serve .` answers over HTTP.\n\n",
         "kept": "Images are resized to {shape[0]} by {shape[1]} pixels with {shape[2]} channels.",
         "any": "any image, whatever it shows.",
         "preparation": "`encoder.json` the size and channels to which images are brought",
@@ -38,8 +38,8 @@ SAID = {
     "series": {
         "table": "automl predict . your.parquet{named}      # a column {column!r} with the series, lists of numbers",
         "call": "model.predict([[0.1, 0.4, 0.2]])  # or lists of lists, where a series has several channels",
-        "more": "",
-        "served": "",
+        "more": "`automl serve .` answers over HTTP; `automl export . --data your.parquet` writes ONNX.\n\n",
+        "served": "`automl serve .` answers over HTTP.\n\n",
         "kept": "Series are cut after {shape[0]} steps; channels: {shape[1]}.",
         "any": "any series, whatever it measures.",
         "preparation": "`encoder.json` the length and channels of series",
