@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 RAY_worker_niceness=0 $(BIN)/pytest --dist=loadgroup --durations=30 --durations-min=5
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help quickstart local-cluster test test-slow lint clean
+.PHONY: help quickstart local-cluster test test-slow lint docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make local-cluster a head and two workers on this machine, to submit searches to; Ctrl-C ends it"
 	@echo "make test         install the development tools, then lint, types, layering and tests"
 	@echo "make test-slow    the tests that take long: killed processes, real searches, all of search_spaces/"
+	@echo "make docs         write the tables of all settings in docs/search-spaces.md again"
 	@echo "make clean        remove the virtual environment, example data and runs"
 
 quickstart: $(VENV)/.installed data/tweets/train.parquet
@@ -39,6 +40,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.installed
+	$(BIN)/python -m automl.space.reference docs/search-spaces.md
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -16,6 +16,7 @@ from automl.space import json_schema, parse, sample_configs
 from automl.space.expressions import FUNCTIONS
 from automl.space.families import FAMILIES
 from automl.space.ranges import RANGES
+from automl.space.reference import BEGIN, written
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/search-spaces.md").read_text(encoding="utf-8")
@@ -24,8 +25,9 @@ EXAMPLES = [
     for file in ("README.md", "docs/search-spaces.md")
     for position, text in enumerate(re.findall(r"```yaml\n(.*?)```", (ROOT / file).read_text(encoding="utf-8"), re.S))
 ]
+BESIDE = PAGE.partition(BEGIN)[0]  # the tables beside other languages; those of every setting are written by the code
 ROWS = [
-    line.strip("| ").split(" | ") for line in PAGE.splitlines() if line.startswith("| ") and "elsewhere" not in line
+    line.strip("| ").split(" | ") for line in BESIDE.splitlines() if line.startswith("| ") and "elsewhere" not in line
 ]
 CODE = [code for row in ROWS for code in re.findall(r"`([^`]+)`", row[-1])]
 BASE = """\
@@ -78,3 +80,14 @@ def test_every_row_has_ours_or_a_reason() -> None:
 
 def test_there_are_examples() -> None:
     assert len(EXAMPLES) >= 6
+
+
+def test_the_tables_of_every_setting_are_those_of_the_code() -> None:
+    assert written(PAGE, FAMILIES) == PAGE, "make docs writes them again"
+
+
+def test_every_name_that_a_file_may_have_stands_on_the_page() -> None:
+    schema = json_schema(FAMILIES)
+    ranges = {"step", "log", "float", "int", "choice", "per", "extends", "file", "without", "None"}
+    missing = {name for name in names(schema) if not re.search(rf"[`.]{re.escape(name)}`", PAGE)}
+    assert missing - ranges == set()
