@@ -35,7 +35,18 @@ name: base
 data: {train: reviews.csv}
 model: {cnn: {}, rnn: {layers: {int: [1, 3]}, hidden: {int: [16, 64]}}}
 """
-NOT_IN_FILES = {"study.journal", "+ - * / // %", "extends: base.yaml", "without", "and", "or", "not", "per", *FUNCTIONS}
+NOT_IN_FILES = {
+    "study.journal",
+    "null",
+    "+ - * / // %",
+    "extends: base.yaml",
+    "without",
+    "and",
+    "or",
+    "not",
+    "per",
+    *FUNCTIONS,
+}
 
 
 def names(schema: Any) -> Iterator[str]:
