@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from automl.results.intervals import OF_ROWS
-from automl.results.resampling import Labels, Said, measured
+from automl.results.resampling import BY_CLASS, Labels, Said, measured, measured_by_class
 
 PERMUTATIONS = 100
 POWER = 0.8  # how often so many rows show a difference that is there (Cohen 1988)
@@ -81,9 +81,13 @@ def _of_labels_dealt_anew(metric: str, said: Said, labels: Labels) -> tuple[floa
         counts = np.unique(labels, return_counts=True)[1]
         return 0.5, float(np.sqrt((rows + 1) / (12 * counts * (rows - counts))).mean())
     generator = np.random.default_rng(0)
-    drawn: npt.NDArray[np.float64] = np.array(
-        [measured(metric, said, generator.permutation(labels)) for _ in range(PERMUTATIONS)]
-    )
+    dealt = (generator.permutation(labels) for _ in range(PERMUTATIONS))
+    drawn: npt.NDArray[np.float64]
+    if metric in BY_CLASS:
+        chosen, classes = said.argmax(axis=1), said.shape[1]
+        drawn = np.array([measured_by_class(metric, chosen, each, classes) for each in dealt])
+    else:
+        drawn = np.array([measured(metric, said, each) for each in dealt])
     return float(drawn.mean()), float(drawn.std(ddof=1))
 
 

@@ -41,11 +41,14 @@ def resampled(metric: str, said: Sequence[Said], labels: Labels) -> Figures:
 def measured(metric: str, said: Said, labels: Labels) -> float:
     """`metric` on the rows themselves: as `compute_metrics` has it, but that one alone and not rounded."""
     if metric in BY_CLASS:
-        chosen, classes = said.argmax(axis=1), said.shape[1]
-        counted = (labels[chosen == labels], labels, chosen)
-        sums = np.concatenate([np.bincount(each, minlength=classes) for each in counted]).astype(np.float64)
-    else:
-        sums = _summands(metric, said, labels).sum(axis=0)
+        return measured_by_class(metric, said.argmax(axis=1), labels, said.shape[1])
+    return float(_metric_of(metric, _summands(metric, said, labels).sum(axis=0), len(labels)))
+
+
+def measured_by_class(metric: str, chosen: Labels, labels: Labels, classes: int) -> float:
+    """The same of a metric of `BY_CLASS`, of the predicted classes int64 [rows]."""
+    counted = (labels[chosen == labels], labels, chosen)
+    sums = np.concatenate([np.bincount(each, minlength=classes) for each in counted]).astype(np.float64)
     return float(_metric_of(metric, sums, len(labels)))
 
 

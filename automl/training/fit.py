@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from automl.data import Batch
+from automl.training.answers import MOST_NUMBERS
 from automl.training.augment import Mix, augment, mixing_vectors
 from automl.training.averaging import update_average
 from automl.training.determinism import deterministic
@@ -70,7 +71,8 @@ def train_epoch(
                 probabilities = np.full((len(training.validation), 1), np.nan, dtype=np.float32)
     except InterruptionError:
         return None
-    training.epoch, training.said = epoch, probabilities
+    training.epoch = epoch
+    training.said = probabilities if probabilities.size <= MOST_NUMBERS else None
     figures = compute_metrics(probabilities, training.validation.labels)
     training.plateau.see(figures["loss"] if plateau_loss is None else plateau_loss, training.settings["schedule"])
     return {
