@@ -60,7 +60,7 @@ class Training:
     step: int = 0
     rows: int = 0
     said: npt.NDArray[np.float32] | None = field(default=None, repr=False)
-    """What it said of the validation rows after the last epoch, float32 [rows, classes]; None where that is too much."""
+    """What it said of the validation rows after the last epoch, float32 [rows, classes]; None if that is too much."""
     _stream: Iterator[Batch] | None = field(default=None, repr=False)
     _wrapped: nn.Module | None = field(default=None, repr=False)
 
