@@ -233,8 +233,8 @@ def pack(
     needed only for a trial that is no finalist, or whose inputs are prepared in a way of its own, and is found as for
     `report`. Raises UserError where there is no such trial, or where its weights are not kept.
     """
-    from automl.data.files import require_no_links_out, require_replaceable
-    from automl.results.packing import write_trial
+    from automl.data.files import require_no_links_out
+    from automl.results.packing import require_output, write_trial
     from automl.results.study import read_run
 
     directory = run_of_trials(run, Allowed(study, fetch_data))
@@ -242,7 +242,7 @@ def pack(
         require_own_place(directory)
         require_no_links_out(directory.path)
     folder = directory.trial(trial).path / "packed" if output is None else Path(output)
-    require_replaceable(folder, "config.json")
+    require_output(directory, folder)
     return write_trial(read_run(directory, families), trial, folder)
 
 

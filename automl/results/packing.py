@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from automl.data.files import replace_folder
+from automl.data.files import replace_folder, require_replaceable
 from automl.data.private_folder import private_folder
 from automl.results.calibration import calibrate, calibrated_figures, calibration_figures, fit_temperature
 from automl.results.card import model_card
@@ -124,6 +124,20 @@ def _those_kept(record: RunRecord) -> str:
     more = [f"{len(kept) - MOST_NAMED} more"] if len(kept) > MOST_NAMED else []
     named = listing([*kept[:MOST_NAMED], *more], "and")
     return f"weights are kept of trial{'s' if len(kept) > 1 else ''} {named}"
+
+
+def require_output(run: RunDirectory, folder: Path) -> None:
+    """Raise UserError where a trial of a run is not to be packed into `folder`: it holds something else than a package.
+
+    Or it is one that the run itself writes, such as `best_model/`, which has to stay what the leaderboard says.
+    """
+    own = [each.resolve() for each in (run.best_model, run.compressed)]
+    if any(folder.resolve().is_relative_to(each) or each.is_relative_to(folder.resolve()) for each in own):
+        raise UserError(f"{folder} is what the run itself writes; name another --output")
+    try:
+        read_package_config(folder)
+    except (UserError, OSError):
+        require_replaceable(folder)
 
 
 def write_trial(record: RunRecord, number: int, folder: Path) -> Path:

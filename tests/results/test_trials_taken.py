@@ -142,8 +142,13 @@ def test_what_cannot_be_taken_is_said(run: RunDirectory, tmp_path: Path) -> None
     taken = tmp_path / "taken"
     taken.mkdir()
     (taken / "thesis.txt").write_text("mine")
-    with pytest.raises(UserError, match="name another --output"):
-        automl.pack(run.path, there[0], output=taken)
+    own = [run.path, run.best_model, run.best_model / "x", run.compressed, run.trial(there[0]).path]
+    for output in (taken, taken / "thesis.txt", *own):
+        with pytest.raises(UserError, match="name another --output"):
+            automl.pack(run.path, there[0], output=output)
+    assert run.trial(there[0]).weights.exists() and (taken / "thesis.txt").read_text() == "mine"
+    twice = [automl.pack(run.path, number, output=tmp_path / "twice") for number in there[:2]]
+    assert read_json(twice[1] / "config.json")["members"][0]["trial"] == there[1]
     for number in there:
         run.trial(number).weights.unlink()
     with pytest.raises(UserError, match="are not kept; no trial's weights are kept"):
