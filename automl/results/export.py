@@ -111,7 +111,8 @@ def _require_onnx() -> None:
 def _write_onnx(
     program: torch.export.ExportedProgram, path: Path, names: Sequence[str] = ("tokens", "lengths")
 ) -> None:
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns that torchvision is not there
+    for name in ("torch.onnx", "onnxscript", "onnx_ir"):  # that torchvision is not there, and what is not folded
+        logging.getLogger(name).setLevel(logging.ERROR)
     named: dict[str, Any] = {"input_names": list(names), "output_names": ["probabilities"]}
     with Path(os.devnull).open("w") as nothing, contextlib.redirect_stdout(nothing), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -48,7 +48,10 @@ def local_file(given: str | Path, modality: Modality) -> Iterator[Path]:
         try:
             yield named
         except UserError as error:
-            raise UserError(str(error).replace(str(named), "stdin").replace(named.name, "stdin")) from error
+            said = str(error).replace(str(named), "stdin").replace(named.name, "stdin")
+            if said.startswith("stdin has no column") and named.suffix in (".csv", ".tsv"):
+                said += "; its first line is the names of the columns"
+            raise UserError(said) from error
 
 
 def _ending(path: Path, modality: Modality) -> str:
@@ -96,12 +99,12 @@ def image_files(path: Path, modality: Modality) -> list[Path]:
     return files
 
 
-def image_windows(files: Sequence[Path], modality: Modality) -> Iterator[Window]:
-    """Image files as rows of a CSV file with their names."""
+def image_windows(files: Sequence[Path], modality: Modality, names: Sequence[str]) -> Iterator[Window]:
+    """Image files as rows of a CSV file with these names."""
     for start in range(0, len(files), BATCH_FILES):
         some = files[start : start + BATCH_FILES]
         column = pa.array([read_content(file) for file in some], pa.large_binary())
-        yield Window([[str(file)] for file in some], *read_inputs(column, "", modality))
+        yield Window([[name] for name in names[start : start + BATCH_FILES]], *read_inputs(column, "", modality))
 
 
 def single(path: Path) -> Path:

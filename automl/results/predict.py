@@ -24,7 +24,7 @@ from automl.data.image_folder import IMAGE_FOLDER
 from automl.data.tables import column_names, find_files, read_batches, require_columns
 from automl.data.wide import Column, input_column, input_columns
 from automl.results.finalists import confusion_matrix
-from automl.results.given_files import image_files, image_windows, local_file, single, skipped_in
+from automl.results.given_files import STDIN, image_files, image_windows, local_file, single, skipped_in
 from automl.results.input_rows import NOT_UTF8, Window, open_rows, read_inputs
 from automl.results.package import Model
 from automl.results.row_errors import isolate_failures
@@ -75,11 +75,17 @@ def predict_file(
     is `input` or another kind of file, or the columns to add are there already; then `output` is left as it was.
     """
     with local_file(input, model.modality) as path:
-        return _predict_file(model, path, output, text or model.column, excel, tell)
+        return _predict_file(model, path, output, text or model.column, excel, tell, input == STDIN)
 
 
 def _predict_file(
-    model: Model, input: Path, output: Path | None, column: Column, excel: bool, tell: Callable[[str], None]
+    model: Model,
+    input: Path,
+    output: Path | None,
+    column: Column,
+    excel: bool,
+    tell: Callable[[str], None],
+    is_stdin: bool,
 ) -> int:
     images = image_files(input, model.modality)
     folder = input
@@ -90,7 +96,8 @@ def _predict_file(
         raise UserError(f"--excel is for CSV; {input.name} and what is written of it are {kind}")
     guard = spreadsheet_cell if excel else str
     if images:
-        names, windows = ["file"], image_windows(images, model.modality)
+        shown = ["stdin"] if is_stdin else [str(image) for image in images]
+        names, windows = ["file"], image_windows(images, model.modality, shown)
     else:
         names, windows = open_rows(input, column, model.modality, model.no_inputs, model.steps_in(column))
     _require_free(input, added, names)
@@ -121,7 +128,7 @@ def read_usable(model: Model, input: str | Path) -> list[Any]:
     """The inputs of a file, without those that cannot be used; raises UserError as `predict_file` does."""
     with local_file(input, model.modality) as path:
         if images := image_files(path, model.modality):
-            windows = image_windows(images, model.modality)
+            windows = image_windows(images, model.modality, [str(image) for image in images])
         else:
             others, steps = model.no_inputs, model.steps_in(model.column)
             _, windows = open_rows(single(path), model.column, model.modality, others, steps)

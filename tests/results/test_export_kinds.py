@@ -152,12 +152,14 @@ def test_an_average_of_images_or_series_and_the_linear_model(kind: str, tmp_path
     )
 
 
-def test_the_command_exports_images_and_averages(tmp_path: Path) -> None:
+def test_the_command_exports_images_and_averages(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     package = write_package(tmp_path / "model", [of_images(tmp_path), of_images(tmp_path)], linear=True)
     (tmp_path / "photos").mkdir()
     for seed in range(3):
         (tmp_path / "photos" / f"{seed}.png").write_bytes(a_picture(seed))
+    capfd.readouterr()
     found = automl.export(package, data=tmp_path / "photos")
+    assert capfd.readouterr() == ("", "")
     assert found.rows == 3 and Path(found.path) == package / "exported" / "onnx"
     with pytest.raises(automl.UserError, match="--data"):
         automl.export(package)

@@ -124,7 +124,7 @@ def test_stdin_is_read_by_what_it_holds(
 def test_stdin_that_is_no_table(packages: dict[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for content, reason in (
         (b"", "stdin is empty"),
-        (b"what a morning\n", "^stdin has no column 'text'"),
+        (b"what a morning\n", "^stdin has no column 'text'.*its first line is the names of the columns"),
         (gzip.compress(b"what a morning\n"), "^stdin has no column 'text'"),
         (gzip.compress(b"text\nx\n")[:-9], "^cannot read stdin"),
         (b"PAR1 and nothing", "^cannot read stdin"),
@@ -161,7 +161,7 @@ def test_image_files_are_labelled(
     monkeypatch.setattr(sys, "stdin", Stdin(a_picture(0)))
     cli.app(["predict", str(model), "-"], standalone_mode=False)
     (row,) = rows_of(capfd.readouterr().out)
-    assert row["predicted_label"] == wanted[0].label
+    assert row["predicted_label"] == wanted[0].label and row["file"] == "stdin"
     with pytest.raises(automl.UserError, match="it is an image, the model is for texts"):
         automl.predict(packages["text"], "photos/cat #1.png")
     with pytest.raises(automl.UserError, match=r"did you mean photos/bad\.jpg"):

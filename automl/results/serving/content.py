@@ -122,6 +122,10 @@ def _images(images: Sequence[Any], limits: Limits, wanted: Wanted) -> list[Any]:
 def _series(series: Sequence[Any], limits: Limits, wanted: Wanted) -> list[Any]:
     found, total = [], 0
     for number, each in enumerate(series):
+        if (
+            isinstance(each, list) and total + len(each) * wanted.channels > limits.numbers
+        ):  # before it is looked through
+            raise RefusedError(422, f"a request has series of at most {limits.numbers:,} numbers together")
         steps = as_steps(each, wanted.gaps) if isinstance(each, list) else None
         if steps is None:
             one = "a number" if wanted.channels == 1 else f"a list of {wanted.channels} numbers"
@@ -130,8 +134,6 @@ def _series(series: Sequence[Any], limits: Limits, wanted: Wanted) -> list[Any]:
             reason = f"series[{number}] has {steps.shape[1]:,} numbers for each step, expected {wanted.channels:,}"
             raise RefusedError(422, reason)
         total += steps.size
-        if total > limits.numbers:
-            raise RefusedError(422, f"a request has series of at most {limits.numbers:,} numbers together")
         found.append(pack(steps))
     return found
 
