@@ -166,7 +166,7 @@ def say_what_is_next(run: str, *, model: bool) -> None:
     say(f"copy it     automl fetch {run}")
     say(f"read it     automl leaderboard runs/{run}")
     if model:
-        say(f"try it      automl predict runs/{run} your.csv")
+        say(f"best model  automl predict runs/{run} your.csv")
 
 
 def resume_job(run: str, address: str, runs: str | None, arguments: list[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
-from automl.cluster.status import RunStatus
+from automl.cluster.status import UNDER_WAY, RunStatus
 from automl.space.durations import duration_text
 from automl.space.printable import Text, cell
 
@@ -70,6 +70,8 @@ def status_text(status: RunStatus, cluster: Mapping[str, Any]) -> Group:
             f"{cluster['nodes']} nodes; CPUs {cluster['cpus_used']:g} of {cluster['cpus']:g} in use, "
             f"GPUs {cluster['gpus_used']:g} of {cluster['gpus']:g}",
         )
+    elif status.state in UNDER_WAY:
+        lines.add_row("cluster", "not asked, so whether the driver still lives is not known")
     return Group(lines)
 
 

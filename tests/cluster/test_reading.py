@@ -158,6 +158,7 @@ def test_trials_that_wait_are_not_running(finished: RunDirectory, tmp_path: Path
         assert with_job(found, "RUNNING") == found
         assert (found.state, found.reason) == ("waiting", waits_for)
     assert found.trials is not None and (found.trials["running"], found.trials["waiting"]) == (0, 1)
+    assert "not asked, so whether the driver still lives is not known" in shown(found)
     assert f"waiting for {waits_for}" in shown(found) and "1 waiting" in shown(found)
     busy = replace(found, state="running", reason="", trials={**found.trials, "running": 3})
     assert "3 running, 1 waiting" in shown(busy)
