@@ -126,7 +126,8 @@ def test_two_searches_a_lost_node_a_stop_and_a_resume(cluster: Up, slow_data: Pa
 
     def both_run() -> bool:
         looked.update({run: status_of(cluster, run, here) for run in (first, second)})
-        return all((each["trials"] or {}).get("running") for each in looked.values())
+        begun = all((each["trials"] or {}).get("running") for each in looked.values())
+        return begun and looked[first]["cluster"]["cpus_used"] == 2  # Ray says so some seconds later
 
     until(both_run)
     seen = looked[first]
