@@ -68,7 +68,7 @@ def node_check(
     """
     here = ray.get_runtime_context().get_node_id()
     looked = time.monotonic()
-    alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
 
     def check() -> None:
         nonlocal looked, alive
@@ -77,28 +77,28 @@ def node_check(
             nodes = ray.nodes()
             if not any(node["Alive"] for node in nodes if node["NodeID"] == here):
                 raise LostNodeError("this machine's Ray node is dead")
-            for sentence in lost_nodes([node for node in nodes if node["NodeID"] in alive]):
+            for sentence in lost_nodes(nodes, alive):
                 tell(sentence)
-            alive = {node["NodeID"] for node in nodes if node["Alive"]}
+            alive = {node["NodeID"]: node for node in nodes if node["Alive"]}
 
     return check
 
 
-def lost_nodes(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What to say of those of `nodes`, which were alive, that are dead, as `ray.nodes` has them.
+def lost_nodes(nodes: Sequence[Mapping[str, Any]], before: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What to say of those of `nodes` that are dead and were alive `before`, by id, as `ray.nodes` has them.
 
     Nodes that the autoscaler lets go as nothing runs there are not lost.
     """
     return [
-        f"the node {node['NodeManagerAddress']} was lost{_with(node)}; its trials go on where there is room, from "
-        "their last checkpoints"
+        f"the node {node['NodeManagerAddress']} was lost{_with(before[node['NodeID']])}; its trials go on where there "
+        "is room, from their last checkpoints"
         for node in nodes
-        if not node["Alive"] and node.get("DeathReason") != DRAINED_AS_IDLE
+        if node["NodeID"] in before and not node["Alive"] and node.get("DeathReason") != DRAINED_AS_IDLE
     ]
 
 
 def _with(node: Mapping[str, Any]) -> str:
-    """What a node had; Ray does not say so of every dead one."""
+    """What a node had; Ray does not say so of a dead one."""
     there = {name: node.get("Resources", {}).get(name, 0) for name in ("CPU", "GPU")}
     words = [f"{amount:g} {name}{'s' if amount != 1 else ''}" for name, amount in there.items() if amount]
     return f", with {' and '.join(words)}" if words else ""

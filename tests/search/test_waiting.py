@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -241,22 +240,26 @@ def test_news_are_said_once(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     assert said.count("the node 10.0.0.7 was lost") == 1
 
 
-def nodes() -> Iterator[dict[str, Any]]:
-    for number, (alive, reason) in enumerate([(True, 0), (False, 2), (False, DRAINED_AS_IDLE)]):
-        yield {
-            "NodeID": str(number),
-            "Alive": alive,
-            "DeathReason": reason,
-            "NodeManagerAddress": f"10.0.0.{number}",
-            "Resources": {"CPU": 2.0, "GPU": 1.0} if number else {},
-        }
+def node(number: int, *, alive: bool, reason: int = 0, **resources: float) -> dict[str, Any]:
+    """As `ray.nodes` has it: of a dead node no resources."""
+    address = f"10.0.0.{number}"
+    found = {"NodeID": str(number), "Alive": alive, "DeathReason": reason, "NodeManagerAddress": address}
+    return {**found, "Resources": resources if alive else {}}
 
 
 def test_a_lost_node_is_told_in_a_sentence() -> None:
-    (said,) = lost_nodes(list(nodes()))
-    assert said.startswith("the node 10.0.0.1 was lost, with 2 CPUs and 1 GPU; its trials go on where there is room")
-    (bare,) = lost_nodes([{"NodeID": "a", "Alive": False, "NodeManagerAddress": "10.0.0.9"}])
-    assert bare.startswith("the node 10.0.0.9 was lost; ")
+    before = {str(number): node(number, alive=True, CPU=2.0, GPU=1.0) for number in range(3)}
+    before["3"] = node(3, alive=True)
+    now = [
+        node(0, alive=True, CPU=2.0),
+        node(1, alive=False, reason=2),
+        node(2, alive=False, reason=DRAINED_AS_IDLE),
+        node(3, alive=False),
+        node(4, alive=False),  # told before
+    ]
+    first, second = lost_nodes(now, before)
+    assert first.startswith("the node 10.0.0.1 was lost, with 2 CPUs and 1 GPU; its trials go on where there is room")
+    assert second.startswith("the node 10.0.0.3 was lost; ")
 
 
 def test_the_limit_is_a_setting(tmp_path: Path, small_data: Path) -> None:
