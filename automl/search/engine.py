@@ -15,6 +15,7 @@ from automl.search.feasibility import Costs, judge_of
 from automl.search.journal import open_study
 from automl.search.ledger import Ledger
 from automl.search.linear_floor import start_floor, wait_for_floor
+from automl.search.lost_nodes import Losses
 from automl.search.manifest import update_manifest
 from automl.search.memory_watch import watch_memory
 from automl.search.phases import Drive, confirm_leaders, refit_winner, search_trials
@@ -83,6 +84,7 @@ def search(
     stop.stop_file.clear()
     save_usage = _usage_saver(run, ledger, usage, stop)
     news: list[str] = []
+    losses = Losses(news.append)
 
     def look() -> Status:
         save_usage()
@@ -108,8 +110,8 @@ def search(
         with on_interrupt(stop.interrupt), show(look, quiet=quiet), watch_memory(here=address is None) as memory:
             for session in range(1, MAX_SESSIONS + 1):
                 try:
-                    with ray_session(address) as capacity:
-                        stop.check_node = node_check(tell=news.append)
+                    with ray_session(address, losses) as capacity:
+                        stop.check_node = node_check(losses=losses)
                         sharing = Sharing(check_request(spec, capacity))
                         drive = Drive(
                             spec,

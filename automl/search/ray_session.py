@@ -8,16 +8,17 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, redirect_stdout, suppress
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import ray
 from ray import PlacementGroupID
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from automl.search.growth import greatest_resources
+from automl.search.lost_nodes import Losses, RayOutput
 from automl.search.own_ray import enter_privacy, leave_privacy
 from automl.search.resources import Capacity, local_capacity
 from automl.space import UserError
@@ -28,7 +29,6 @@ T = TypeVar("T")
 STARTS = 2  # of our own Ray, before it is given up
 OBJECT_STORE_BYTES = 256 * 1024 * 1024  # trials read data from disk, so little passes through the store
 GLANCE_SECONDS = 0.3
-DRAINED_AS_IDLE = 4  # of `NodeDeathInfo` in Ray's gcs.proto
 
 # A process that was given no GPU sees none; by itself Ray (2.60) then lets it see all.
 HIDE_GPUS = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
@@ -59,49 +59,27 @@ class LostNodeError(RuntimeError):
     """The node that the driver runs on is gone from its Ray cluster: nothing can be started or heard of any more."""
 
 
-def node_check(
-    every_seconds: float = 5.0, *, tell: Callable[[str], None] = lambda sentence: None
-) -> Callable[[], None]:
+def node_check(every_seconds: float = 5.0, losses: Losses | None = None) -> Callable[[], None]:
     """A function to be called often, which raises LostNodeError once this process's node is dead.
 
-    Without it a driver whose raylet was killed waits for ever for results. Of other nodes that are lost `tell` hears.
+    Without it a driver whose raylet was killed waits for ever for results. Of other nodes that are lost `losses` hears.
     """
     here = ray.get_runtime_context().get_node_id()
     looked = time.monotonic()
-    alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+    if losses is not None:
+        losses.look(ray.nodes())
 
     def check() -> None:
-        nonlocal looked, alive
+        nonlocal looked
         if time.monotonic() - looked >= every_seconds:
             looked = time.monotonic()
             nodes = ray.nodes()
             if not any(node["Alive"] for node in nodes if node["NodeID"] == here):
                 raise LostNodeError("this machine's Ray node is dead")
-            for sentence in lost_nodes(nodes, alive):
-                tell(sentence)
-            alive = {node["NodeID"]: node for node in nodes if node["Alive"]}
+            if losses is not None:
+                losses.look(nodes)
 
     return check
-
-
-def lost_nodes(nodes: Sequence[Mapping[str, Any]], before: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What to say of those of `nodes` that are dead and were alive `before`, by id, as `ray.nodes` has them.
-
-    Nodes that the autoscaler lets go as nothing runs there are not lost.
-    """
-    return [
-        f"the node {node['NodeManagerAddress']} was lost{_with(before[node['NodeID']])}; its trials go on where there "
-        "is room, from their last checkpoints"
-        for node in nodes
-        if node["NodeID"] in before and not node["Alive"] and node.get("DeathReason") != DRAINED_AS_IDLE
-    ]
-
-
-def _with(node: Mapping[str, Any]) -> str:
-    """What a node had; Ray does not say so of a dead one."""
-    there = {name: node.get("Resources", {}).get(name, 0) for name in ("CPU", "GPU")}
-    words = [f"{amount:g} {name}{'s' if amount != 1 else ''}" for name, amount in there.items() if amount]
-    return f", with {' and '.join(words)}" if words else ""
 
 
 def release_workers(folder: TrialDirectory) -> None:
@@ -188,14 +166,15 @@ def nodes_that_work() -> int:
 
 
 @contextmanager
-def ray_session(address: str | None) -> Iterator[Capacity]:
+def ray_session(address: str | None, losses: Losses | None = None) -> Iterator[Capacity]:
     """Ray for the time of the block: a local one of our own, stopped at its end, or the cluster at `address`.
 
-    Raises UserError where the cluster cannot be reached.
+    Of nodes that Ray says are gone `losses` hears. Raises UserError where the cluster cannot be reached.
     """
     global _ahead
     require_no_ray()
-    with _ours(), redirect_stdout(sys.stderr):  # Ray prints some faults; results alone go to stdout
+    output = RayOutput(sys.stderr, losses)
+    with _ours(), redirect_stdout(output):  # Ray prints some faults; results alone go to stdout
         if not _ahead:
             _start(address)
         _ahead = False
@@ -211,6 +190,8 @@ def ray_session(address: str | None) -> Iterator[Capacity]:
             yield Capacity(cpus=there.get("CPU", 0.0), gpus=there.get("GPU", 0.0), other=other)
         finally:
             _stop()
+            if losses is not None:
+                losses.end()
 
 
 def _stop() -> None:

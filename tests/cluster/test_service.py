@@ -145,7 +145,8 @@ def test_two_searches_a_lost_node_a_stop_and_a_resume(cluster: Up, slow_data: Pa
     followers.append(follow(cluster, second))
     logs = [follower.communicate(timeout=400)[0] for follower in followers]
     assert "best model" in logs[0]
-    assert all("was lost, with 1 CPU; its trials go on" in log for log in logs[:1])
+    assert all(log.count("was lost") <= 1 and "Raylet is terminated" not in log for log in logs)
+    assert any("was lost" in log for log in logs)
     assert f"automl fetch {first}" in logs[0]
     assert f"stopped; go on with: automl resume {second}" in logs[1]
     assert "best model" in logs[2]

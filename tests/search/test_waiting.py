@@ -15,8 +15,8 @@ from rich.console import Console
 import automl
 from automl.search.budget import INTERRUPTED, Stop, Usage
 from automl.search.engine import _outcome
+from automl.search.lost_nodes import DRAINED_AS_IDLE, GOES_ON, Losses, RayOutput
 from automl.search.progress import Status, panel, plain_line, show
-from automl.search.ray_session import DRAINED_AS_IDLE, lost_nodes
 from automl.search.resources import Capacity, Share
 from automl.search.standing import Progress
 from automl.search.stop_file import StopFile
@@ -248,18 +248,42 @@ def node(number: int, *, alive: bool, reason: int = 0, **resources: float) -> di
 
 
 def test_a_lost_node_is_told_in_a_sentence() -> None:
-    before = {str(number): node(number, alive=True, CPU=2.0, GPU=1.0) for number in range(3)}
-    before["3"] = node(3, alive=True)
+    said: list[str] = []
+    losses = Losses(said.append)
+    losses.look([node(number, alive=True, CPU=2.0, GPU=1.0) for number in range(3)] + [node(3, alive=True)])
     now = [
         node(0, alive=True, CPU=2.0),
         node(1, alive=False, reason=2),
         node(2, alive=False, reason=DRAINED_AS_IDLE),
         node(3, alive=False),
-        node(4, alive=False),  # told before
+        node(4, alive=False),  # of another time
     ]
-    first, second = lost_nodes(now, before)
-    assert first.startswith("the node 10.0.0.1 was lost, with 2 CPUs and 1 GPU; its trials go on where there is room")
+    losses.look(now)
+    losses.look(now)
+    first, second = said
+    assert first.startswith("the node 10.0.0.1 was lost, with 2 CPUs and 1 GPU; trials that ran there go on")
     assert second.startswith("the node 10.0.0.3 was lost; ")
+
+
+def test_pages_of_a_lost_node_are_one_sentence() -> None:
+    said: list[str] = []
+    losses, stream = Losses(said.append), io.StringIO()
+    output = RayOutput(stream, losses)  # type: ignore[arg-type]
+    dump = "\x1b[33m(raylet)\x1b[0m Raylet is terminated. Termination is unexpected.\n    [state-dump] a\n    b\n"
+    for _ in range(2):
+        print("before", file=output)
+        print(dump, file=output)
+        print("after", file=output)
+    assert stream.getvalue() == "before\nafter\n" * 2
+    losses.end()
+    losses.end()
+    assert said == [f"a node was lost; {GOES_ON}"]
+    losses.look([node(1, alive=True, CPU=1.0)])
+    print(dump, file=output)
+    losses.look([node(1, alive=False)])
+    print(dump, file=output)  # Ray says it more than once
+    losses.end()
+    assert said[1:] == [f"the node 10.0.0.1 was lost, with 1 CPU; {GOES_ON}"]
 
 
 def test_the_limit_is_a_setting(tmp_path: Path, small_data: Path) -> None:
