@@ -162,7 +162,7 @@ def address_of(run: str) -> str | None:
 
 def say_what_is_next(run: str, *, model: bool) -> None:
     """Say at the end of a driver's log what whoever submitted the run can type; `model` says whether it has one."""
-    say(f"\nhow it went automl status {run}")
+    say(f"\nhow far     automl status {run}")
     say(f"copy it     automl fetch {run}")
     say(f"read it     automl leaderboard runs/{run}")
     if model:

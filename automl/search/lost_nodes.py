@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
 DRAINED_AS_IDLE = 4  # `DeathReason` of a node that the autoscaler lets go: `NodeDeathInfo` in Ray's common.proto
-DUMP = "Raylet is terminated"  # so begins what Ray prints of it, more than once, with pages of the node's log
+PAGES = ("Raylet is terminated", "has been marked dead because")  # what Ray prints of it, with its log, more than once
 SAME_SECONDS = 60.0  # so long after a node was told to be lost such a page is taken to be of it
 GOES_ON = "trials that ran there go on where there is room, from their last checkpoints"
 
@@ -57,7 +57,7 @@ class RayOutput(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Write to the stream; `print` writes the end of a line by itself."""
-        if self._losses is not None and DUMP in text:
+        if self._losses is not None and any(words in text for words in PAGES):
             self._losses.hear()
             self._dropped = True
         elif self._dropped and text == "\n":

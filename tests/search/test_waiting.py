@@ -270,9 +270,12 @@ def test_pages_of_a_lost_node_are_one_sentence() -> None:
     losses, stream = Losses(said.append), io.StringIO()
     output = RayOutput(stream, losses)  # type: ignore[arg-type]
     dump = "\x1b[33m(raylet)\x1b[0m Raylet is terminated. Termination is unexpected.\n    [state-dump] a\n    b\n"
-    for _ in range(2):
+    dead = (
+        "(raylet) The node with node id: 2c and address: 10.0.0.1 has been marked dead because the detector has missed"
+    )
+    for page in (dump, dead):
         print("before", file=output)
-        print(dump, file=output)
+        print(page, file=output)
         print("after", file=output)
     assert stream.getvalue() == "before\nafter\n" * 2
     losses.end()
