@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,32 +24,18 @@ from automl.data.tables import column_names, find_files, read_batches, require_c
 from automl.data.wide import Column, input_column, input_columns
 from automl.results.finalists import confusion_matrix
 from automl.results.given_files import STDIN, image_files, image_windows, local_file, single, skipped_in
-from automl.results.input_rows import NOT_UTF8, Window, open_rows, read_inputs
+from automl.results.input_rows import Window, open_rows, read_inputs
+from automl.results.labelled_rows import DIGITS, Labelled, standard_output, write_labelled
 from automl.results.package import Model
 from automl.results.row_errors import isolate_failures
 from automl.space import UserError
-from automl.space.printable import printable_lines
 from automl.space.spreadsheet import spreadsheet_cell
 from automl.training.metrics import compute_metrics
-
-
-class Sink(Protocol):
-    """What bytes are written to."""
-
-    def write(self, content: bytes, /) -> object:
-        """Write all of it."""
-
 
 LABEL = "predicted_label"
 ERROR = "prediction_error"
 PROBABILITY = "probability_"
-DIGITS = 6
 SHOWN_CLASSES = 10
-
-Guard = Callable[[str], str]  # from a cell to what is written of it
-
-# Rows with their labels and probabilities [rows][classes], both None for a row that has an error.
-Labelled = tuple[Window, list[str | None], list[list[float | None]]]
 
 
 def predict_file(
@@ -106,7 +91,7 @@ def _predict_file(
     if output is None:
         if kind in ("parquet", "arrow") and sys.stdout.isatty():
             raise UserError(f"{input.suffix} is no text; name a file with --output, or redirect stdout")
-        unlabelled = _write(model, windows, kind, names, added, _stdout(), guard)
+        unlabelled = write_labelled(_labelled(model, windows), kind, names, added, standard_output(), guard)
         sys.stdout.flush()
         return unlabelled
     if output.is_dir():
@@ -121,7 +106,7 @@ def _predict_file(
         replace_atomically(output) as temporary,
         pa.output_stream(pa.OSFile(os.fsencode(temporary), "wb"), compression=packing(output)) as sink,
     ):
-        return _write(model, windows, kind, names, added, sink, guard)
+        return write_labelled(_labelled(model, windows), kind, names, added, sink, guard)
 
 
 def read_usable(model: Model, input: str | Path) -> list[Any]:
@@ -200,20 +185,6 @@ def per_class(confusion: list[list[int]], classes: list[str]) -> dict[str, dict[
     return found
 
 
-class _Terminal:
-    """Takes bytes of UTF-8 and shows them on the terminal at stdout, where control characters would be obeyed."""
-
-    def write(self, content: bytes) -> int:
-        """Write whole characters of text."""
-        sys.stdout.write(printable_lines(content.decode("utf-8", "replace").replace("\t", "    ")))
-        return len(content)
-
-
-def _stdout() -> Sink:
-    """Where predictions go without --output: a pipe or a file gets the bytes as they are."""
-    return _Terminal() if sys.stdout.isatty() else sys.stdout.buffer
-
-
 def _a(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
@@ -229,18 +200,6 @@ def _unknown_label(path: Path, name: str, classes: Sequence[str]) -> str:
     close = get_close_matches(name, classes, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     return f"{path}: label {name!r} is none of the model's classes{hint} (they are {shown})"
-
-
-def _write(
-    model: Model, rows: Iterator[Window], kind: str, header: list[str], added: list[str], sink: Sink, guard: Guard
-) -> int:
-    """Write the labelled rows to `sink`; gives the number of rows without a label."""
-    labelled = _labelled(model, rows)
-    if kind == "jsonl":
-        return _write_json_lines(labelled, added, sink)
-    if kind in ("parquet", "arrow"):
-        return _write_columns(labelled, added, pa.parquet.ParquetWriter if kind == "parquet" else pa.ipc.new_file, sink)
-    return _write_csv(labelled, [*header, *added], "\t" if kind == "tsv" else ",", sink, guard)
 
 
 def _labelled(model: Model, windows: Iterator[Window]) -> Iterator[Labelled]:
@@ -268,58 +227,3 @@ def _said(model: Model, inputs: list[Any]) -> tuple[list[npt.NDArray[np.float32]
         found += [None] if said is None else list(said)
         errors += [error] * (end - start)
     return found, errors
-
-
-def _write_csv(rows: Iterator[Labelled], header: list[str], delimiter: str, sink: Sink, guard: Guard) -> int:
-    def line(cells: Sequence[str]) -> bytes:
-        text = delimiter.join(_csv_cell(guard(cell), delimiter) for cell in cells) + "\n"
-        return text.encode("utf-8", "surrogateescape")
-
-    skipped = 0
-    sink.write(line(header))
-    for window, labels, probabilities in rows:
-        skipped += labels.count(None)
-        for row, label, shares, error in zip(window.rows, labels, probabilities, window.errors, strict=True):
-            numbers = ["" if share is None else f"{share:.{DIGITS}f}" for share in shares]
-            sink.write(line([*row, label or "", *numbers, error or ""]))
-    return skipped
-
-
-def _csv_cell(text: str, delimiter: str) -> str:
-    """The cell, in quotes where it needs them; the csv module forgets that a lone carriage return does."""
-    if any(character in text for character in (delimiter, '"', "\n", "\r")):
-        return '"' + text.replace('"', '""') + '"'
-    return text
-
-
-def _write_json_lines(rows: Iterator[Labelled], added: list[str], sink: Sink) -> int:
-    """Each line as it stands, with the added keys before its closing brace: numbers keep all their digits.
-
-    A line that is no JSON object becomes one, with the line as the text of its key `line`.
-    """
-    skipped = 0
-    for window, labels, probabilities in rows:
-        skipped += labels.count(None)
-        for line, label, shares, error in zip(window.rows, labels, probabilities, window.errors, strict=True):
-            if error is not None and error.startswith("the line"):
-                line = json.dumps({"line": NOT_UTF8.sub("\ufffd", line)}, ensure_ascii=False)
-            empty = line[1:-1].strip() == ""
-            extra = json.dumps(dict(zip(added, [label, *shares, error], strict=True)), ensure_ascii=False)
-            sink.write(f"{line[:-1].rstrip()}{'' if empty else ', '}{extra[1:]}\n".encode("utf-8", "replace"))
-    return skipped
-
-
-def _write_columns(rows: Iterator[Labelled], added: list[str], make_writer: Any, sink: Sink) -> int:
-    skipped = 0
-    writer: Any = None
-    for window, labels, probabilities in rows:
-        skipped += labels.count(None)
-        table = pa.Table.from_batches([window.rows]).append_column(added[0], pa.array(labels, pa.string()))
-        for position, name in enumerate(added[1:-1]):
-            table = table.append_column(name, pa.array([row[position] for row in probabilities], pa.float64()))
-        table = table.append_column(added[-1], pa.array(window.errors, pa.string()))
-        writer = writer or make_writer(sink, table.schema)
-        writer.write_table(table)
-    if writer is not None:
-        writer.close()
-    return skipped

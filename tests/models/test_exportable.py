@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from automl.models import build
+from automl.models import Lexicon, build
 from automl.models.exportable import Parts, Port, export_program
+from automl.models.pretrained import PretrainedNetwork
 from automl.results.export import _onnx, _program, _write_onnx
+from tests.models.backbones import torchvision_replaced
 from tests.models.test_families import CLASSES, VOCABULARY, drawn_model
 
 CASES = [
@@ -51,3 +53,17 @@ def test_a_network_that_looks_at_its_numbers_is_refused() -> None:
 
     with pytest.raises(ValueError, match=r"\S"):
         export_program(Parts((Port("text"),), ((Branching(), 0),)))
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "mobilenet_v3_small"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_networks_of_torchvision_agree(backbone: str, channels: int) -> None:
+    torch.manual_seed(0)
+    with torchvision_replaced():
+        network = PretrainedNetwork({"backbone": backbone, "head": 4, "dropout": 0.1}, 0, 3, Lexicon()).eval()
+    program = export_program(Parts((Port("image", (10, 10, channels)),), ((network, 0),), None, 0.7)).module()
+    for rows in (1, 2, 7):
+        pixels = torch.randint(0, 256, (rows, 10, 10, channels), dtype=torch.uint8)
+        with torch.inference_mode():
+            wanted = (network(pixels, torch.full((rows,), 10)) / 0.7).softmax(dim=1)
+        torch.testing.assert_close(program(pixels), wanted, atol=2e-6, rtol=0)
