@@ -16,7 +16,8 @@ FEW_ROWS = 2  # of a class: with one row it cannot be in both train and validati
 SHOWN = 3  # classes named in a warning
 TRAINING = 3  # times the operations of a forward pass: Kaplan et al. 2020, section 2.1
 CORE_FLOPS = 1e11  # in a second, which no core exceeds by much
-UPDATE_SECONDS = 1e-3  # which no update of a network on a CPU stays below by much, however small it is
+USUAL_FLOPS = 3e10  # in a second of a core, what networks of this size reach
+USUAL_UPDATE = {"cpu": 3e-3, "gpu": 5e-4}  # seconds of an update, however small the network is
 FEW_UPDATES = 50  # of a trial that is never stopped: Adam at its usual rates has then hardly left its beginning
 
 Counts = Mapping[str, int]
@@ -100,9 +101,10 @@ def _no_time(
         return
     most = spec.search.max_epochs
     steps = statistics.median(updates(spec, config["training"], rows) for config in drawn) if drawn else 0
-    whole = max(of_row * statistics.median(flops) * rows * most, UPDATE_SECONDS * steps)
+    arithmetic = 0.0 if on_gpu else TRAINING * statistics.median(flops) * rows * most / (USUAL_FLOPS * cores)
+    whole = max(arithmetic, USUAL_UPDATE["gpu" if on_gpu else "cpu"] * steps)
     if budget < whole:
         yield (
             f"max_epochs {most:,} is beyond the time budget of {duration_text(budget)}: a usual trial that is never "
-            f"stopped takes at least {duration_text(whole)}"
+            f"stopped takes about {duration_text(whole)}"
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
 from automl.data.modalities import MODALITIES
@@ -17,6 +17,7 @@ from automl.search.proposals import Beginning
 from automl.search.sampler import space_of
 from automl.space import Alternatives, SearchSpec, Section, suggest
 from automl.space.objectives import pareto_front, point
+from automl.space.ranges import choice_key
 from automl.training.run_directory import INFEASIBLE, RunDirectory, write_json
 from automl.training.run_files import Sought, WarmStart, read_manifest, read_part
 from automl.training.study_file import load_study, objectives_of, reached_by
@@ -154,21 +155,21 @@ def _ordered(sought: Sequence[str], found: Sequence[_Found]) -> list[_Found]:
 def _fit(spec: SearchSpec, trial: FrozenTrial) -> tuple[str, dict[str, Any]]:
     """Why the trial's configuration, data files aside, is none of this space (empty where it is), and its parameters.
 
-    What is fixed here may have been searched there, if it had this value.
+    What is fixed here may have been searched there, if it had this value, and the other way round.
     """
     other = trial.user_attrs.get("config")
     if not isinstance(other, Mapping) or not isinstance(other.get("model"), Mapping):
         return "its configuration is not known", {}
     if (family := next(iter(other["model"]), "")) not in spec.model.named():
         return f"the family {family} is not searched here", {}
-    recorder = _Recorder(trial.params)
+    recorder = _Recorder(trial.params, other)
     try:
         config = suggest(spec, recorder)
     except _OutsideError as error:
         return str(error), {}
     except (ValueError, TypeError, OverflowError):  # a value of another type
         return "a parameter is of another kind", {}
-    return _difference(spec, config, other), {name: trial.params[name] for name in recorder.asked}
+    return _difference(spec, config, other), recorder.asked
 
 
 def _difference(spec: SearchSpec, config: Mapping[str, Any], other: Mapping[str, Any]) -> str:
@@ -214,16 +215,17 @@ class _OutsideError(ValueError):
 
 
 class _Recorder(FixedTrial):
-    """Given parameters; _OutsideError where one is missing or outside its range."""
+    """Given parameters, or what was fixed in the configuration; _OutsideError where one is outside its range."""
 
-    def __init__(self, params: dict[str, Any]) -> None:
-        super().__init__(params)
-        self.asked: set[str] = set()
+    def __init__(self, params: dict[str, Any], config: Mapping[str, Any]) -> None:
+        super().__init__(dict(params))
+        self._config = config
+        self.asked: dict[str, Any] = {}
 
     def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
-        self.asked.add(name)
         if name not in self._params:
-            raise _OutsideError(f"{name} was not searched there")
+            self._params[name] = _fixed(self._config, name, distribution)
+        self.asked[name] = self._params[name]
         try:
             inside = distribution._contains(distribution.to_internal_repr(self._params[name]))
         except (ValueError, TypeError, OverflowError):  # a choice that is none here, or another kind of range
@@ -231,3 +233,19 @@ class _Recorder(FixedTrial):
         if not inside:
             raise _OutsideError(f"{name} is outside its range here")
         return super()._suggest(name, distribution)
+
+
+def _fixed(config: Mapping[str, Any], name: str, distribution: BaseDistribution) -> Any:
+    """The value of a setting that was not searched, as Optuna has it; of alternatives the one that was named."""
+    value: Any = config
+    for part in name.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            raise _OutsideError(f"{name} was not searched there")
+        value = value[part]
+    if isinstance(value, Mapping):
+        value = next(iter(value), None)
+    if isinstance(distribution, CategoricalDistribution) and (
+        isinstance(value, list) or value not in distribution.choices
+    ):
+        value = choice_key(value)
+    return value

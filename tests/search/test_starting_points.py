@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from automl.models import FAMILIES
 from automl.search.journal import open_journal
 from automl.search.ledger import Ledger
+from automl.search.proposals import Beginning
 from automl.search.sampler import make_sampler
 from automl.search.warm_start import gather, read_beginning
 from automl.space import SearchSpec, SpaceError, UserError, parse
@@ -184,7 +186,7 @@ def test_a_family_without_earlier_trials_is_tried_first(earlier: RunDirectory, t
         (
             "training: {batch_size: {choice",
             "training: {ema: {float: [0.9, 0.99]}, batch_size: {choice",
-            "training.ema was not searched there (12)",
+            "training.ema is outside its range here (12)",
         ),
         ("  cnn: {channels: {int: [8, 64]}}\n", "", "the family cnn is not searched here ("),
         ("training: {", "training: {accumulation: 2, ", "training.accumulation is another (12)"),
@@ -200,6 +202,39 @@ def test_why_earlier_trials_are_left_out_is_said(
     assert why in note and ("outside this space" in note) == bool(why)
     assert ("nothing is taken; 12 trials lie outside this space" in note) == ("(12)" in why)
     assert "1 trial without a score" in note
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("training: {batch_size: {", "training: {accumulation: {choice: [1, 2]}, batch_size: {"),
+        ("training: {batch_size: {", "training: {loss: {cross_entropy: {}, focal: {}}, batch_size: {"),
+        (
+            "hidden: {per: layers, int: [8, 64]}",
+            "hidden: {per: layers, int: [8, 64]}, bidirectional: {choice: [true, false]}",
+        ),
+        ("  cnn: {channels", "  dpcnn: {}\n  cnn: {channels"),
+    ],
+)
+def test_a_space_that_has_grown_takes_all_earlier_trials(
+    earlier: RunDirectory, tmp_path: Path, old: str, new: str
+) -> None:
+    spec, note = begin(earlier, tmp_path, **{old: new})
+    assert "12 trials for the sampler" in note
+    trials = read_beginning(spec, tmp_path / "warm.json").trials
+    journal = open_journal(tmp_path / "new.journal", mode="max")
+    assert len(trials) == 12 and len(play(Ledger(journal, spec, warm=Beginning(trials=trials)))) == 6
+
+
+def test_a_search_of_one_family_feeds_one_of_several(earlier: RunDirectory, tmp_path: Path) -> None:
+    without = ("  - model: {cnn: {channels: 9}}\n", "  constraints: [model.cnn.channels <= 60]\n")
+    narrow = {**dict.fromkeys(without, ""), "  cnn: {channels: {int: [8, 64]}}\n": "", "trials: 6": "trials: 8"}
+    run = RunDirectory(tmp_path / "narrow")
+    run.path.mkdir()
+    play(Ledger(open_journal(run.journal, mode="max"), spec_of(**narrow, tpe="random")))
+    write_json(run.manifest, json.loads(earlier.manifest.read_text()))
+    assert "8 trials for the sampler" in begin(run, tmp_path)[1]
+    assert "6 trials for the sampler" in begin(earlier, tmp_path, **{**narrow, "trials: 6": "trials: 6"})[1]
 
 
 def test_what_is_no_run_is_refused() -> None:
