@@ -135,7 +135,7 @@ def fetch(
     runs: Runs = None,
     output: Annotated[Path | None, typer.Option(metavar="FOLDER", help="The folder to make [runs/RUN].")] = None,
 ) -> None:
-    """Copy a submitted run to this machine, or bring a copy up to date.
+    """Copy a submitted run here, or bring a copy up to date.
 
     Leaderboard, report, best model, journal and metrics, without its checkpoints.
     """
