@@ -270,9 +270,7 @@ def test_pages_of_a_lost_node_are_one_sentence() -> None:
     losses, stream = Losses(said.append), io.StringIO()
     output = RayOutput(stream, losses)  # type: ignore[arg-type]
     dump = "\x1b[33m(raylet)\x1b[0m Raylet is terminated. Termination is unexpected.\n    [state-dump] a\n    b\n"
-    dead = (
-        "(raylet) The node with node id: 2c and address: 10.0.0.1 has been marked dead because it"
-    )
+    dead = "(raylet) The node with node id: 2c and address: 10.0.0.1 has been marked dead because it"
     for page in (dump, dead):
         print("before", file=output)
         print(page, file=output)
