@@ -61,7 +61,7 @@ BEYOND_A_SCHEMA = {
     *("constraint_in_python", "constraint_of_text_and_number", "constraint_with_a_wrong_name"),
     *("constraint_with_one_equals_sign", "log_from_zero", "range_backwards", "step_misses_end", "no_such_base"),
     *("objectives_and_another_metric", "objectives_and_cmaes", "objectives_and_ensemble"),
-    *("objectives_begin_with_a_cost", "start_outside", "start_with_two_families"),
+    *("objectives_begin_with_a_cost", "nothing_left_to_train_on", "start_outside", "start_with_two_families"),
 }
 
 
