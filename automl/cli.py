@@ -184,18 +184,36 @@ def leaderboard(
     compare: Annotated[
         tuple[str, str] | None, typer.Option(metavar="RUN RUN", help="Two runs side by side, as a table or as JSON.")
     ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,C", help="What to show of each: columns and settings, as in rank,batch_size,time."),
+    ] = None,
+    wide: Annotated[
+        bool, typer.Option("--wide", help="Show all columns, and the settings that differ, wider than the terminal.")
+    ] = False,
     format: Annotated[Format, typer.Option(help="Output format.")] = Format.table,
     study: Study = None,
 ) -> None:
-    """Print the trials of a run, best first, or compare two runs."""
+    """Print the trials of a run, best first, or compare two runs.
+
+    Columns go by the names in JSON or over the table, settings by their path or its end.
+    """
+    if wide and (format is not Format.table or compare is not None):
+        raise UserError("--wide is for the table of one run; the other formats are as wide as they are")
     if run is None and compare is not None:
+        if columns is not None:
+            raise UserError("--columns is for one run; leave out --compare")
         _print_comparison(compare, format, study)
     elif run is None or compare is not None:
         raise UserError("name two runs behind --compare, or one run without it")
     elif format is Format.table:
-        verbs.print_leaderboard(run, top=top or SHOWN_TRIALS, where=where, sort=sort, study=study)
+        verbs.print_leaderboard(
+            run, top=top or SHOWN_TRIALS, where=where, sort=sort, columns=columns, wide=wide, hint=True, study=study
+        )
     else:
-        sys.stdout.write(verbs.format_leaderboard(run, format.value, top=top, where=where, sort=sort, study=study))
+        sys.stdout.write(
+            verbs.format_leaderboard(run, format.value, top=top, where=where, sort=sort, columns=columns, study=study)
+        )
 
 
 def _print_comparison(runs: tuple[str, str], format: Format, study: str | None) -> None:

@@ -12,7 +12,7 @@ from automl.places import model_folder, open_run, require_own_place, run_of_tria
 from automl.runs import RunResult, load_space, resume, run
 from automl.space import UserError, json_schema
 from automl.space.families import FAMILIES
-from automl.space.printable import console
+from automl.space.printable import console, needed_width
 from automl.space.reading import located
 from automl.training.run_directory import Allowed, RunDirectory
 
@@ -138,25 +138,50 @@ def format_leaderboard(
     top: int | None = None,
     where: str | None = None,
     sort: str | None = None,
+    columns: str | None = None,
     study: str | None = None,
 ) -> str:
-    """The leaderboard as `csv`, `json` or `md`, of the first `top` trials that meet `where`, by `sort`."""
+    """The leaderboard as `csv`, `json` or `md`, of the first `top` trials that meet `where`, by `sort`.
+
+    `columns` are names with commas between them: columns, and settings by their path or its end.
+    """
+    from automl.results.columns import asked_columns
     from automl.results.formats import format_leaderboard as formatted
     from automl.results.selection import Selection
     from automl.results.study import read_run
 
-    return formatted(read_run(open_run(run, allowed=Allowed(study))), kind, Selection(where, sort, top))
+    asked = Selection(where, sort, top, asked_columns(columns))
+    return formatted(read_run(open_run(run, allowed=Allowed(study))), kind, asked)
 
 
 def print_leaderboard(
-    run: str | Path, *, top: int, where: str | None = None, sort: str | None = None, study: str | None = None
+    run: str | Path,
+    *,
+    top: int,
+    where: str | None = None,
+    sort: str | None = None,
+    columns: str | None = None,
+    wide: bool = False,
+    hint: bool = False,
+    study: str | None = None,
 ) -> None:
-    """Print the first `top` trials of the leaderboard that meet `where`, by `sort`, for people."""
+    """Print the first `top` trials of the leaderboard that meet `where`, by `sort`, for people.
+
+    `columns` are those of `format_leaderboard`; with `wide` a line is as long as all columns need, with `hint` it is
+    said how to see settings that have no room.
+    """
+    from rich.console import Group
+
+    from automl.results.columns import asked_columns
     from automl.results.selection import Selection
     from automl.results.study import read_run
     from automl.results.table import render_table
 
-    console().print(render_table(read_run(open_run(run, allowed=Allowed(study))), Selection(where, sort, top)))
+    asked, here = Selection(where, sort, top, asked_columns(columns), wide), console()
+    record = read_run(open_run(run, allowed=Allowed(study)))
+    table, *notes = render_table(record, asked, here.width, hint=hint).renderables
+    (console(width=needed_width(table)) if wide else here).print(table)
+    here.print(Group(*notes))
 
 
 def compare(run: str | Path, other: str | Path, *, study: str | None = None) -> Comparison:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ import pyarrow.parquet
 from automl.data.files import replace_atomically
 from automl.results import story
 from automl.results.leaderboard import COLUMNS, beside, compressed_rows, ensemble_row, floor_row, rows
-from automl.results.selection import WHOLE, Selection, select
+from automl.results.selection import WHOLE, RowNames, Selection, select, value_of_any
 from automl.results.study import RunRecord
 from automl.results.table import markdown
 from automl.space.printable import printable, printable_json
@@ -22,15 +23,18 @@ from automl.space.spreadsheet import spreadsheet_cell
 SCHEMA_VERSION = 2
 
 _SCHEMA = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in COLUMNS.items()])
-_TREES = ("objectives", "config")  # JSON in a cell, where a cell has to be text
 
 
 def format_leaderboard(record: RunRecord, kind: str, asked: Selection = WHOLE) -> str:
     """The leaderboard as `csv`, `json` or `md` text; `asked` chooses among the trials, never what is beside them.
 
+    JSON and CSV have the columns that it names and no others, by these names.
     Raises UserError where it names what there is not.
     """
-    trials = select(rows(record), asked, maximize=record.maximize)[: asked.top]
+    every = rows(record)
+    trials = select(every, asked, maximize=record.maximize, metric=record.metric)[: asked.top]
+    names = RowNames(every, record.metric)
+    columns = None if asked.columns is None else {name: names.resolve(name, "--columns") for name in asked.columns}
     if kind == "json":
         content = {
             "schema_version": SCHEMA_VERSION,
@@ -38,10 +42,10 @@ def format_leaderboard(record: RunRecord, kind: str, asked: Selection = WHOLE) -
             "metric": record.metric,
             "mode": record.manifest["mode"],
             "objectives": list(record.objectives),
-            "trials": trials,
-            "ensemble": ensemble_row(record),
-            "compressed": compressed_rows(record),
-            "floor": floor_row(record),
+            "trials": [_chosen(row, columns) for row in trials],
+            "ensemble": _chosen(ensemble_row(record), columns),
+            "compressed": [_chosen(row, columns) for row in compressed_rows(record)],
+            "floor": _chosen(floor_row(record), columns),
             "choice": (record.finalists or {}).get("choice"),
             **story.as_json(record),
         }
@@ -49,12 +53,14 @@ def format_leaderboard(record: RunRecord, kind: str, asked: Selection = WHOLE) -
     lines = trials + beside(record)
     if kind == "csv":
         buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, fieldnames=_SCHEMA.names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: _cell(value) for name, value in _flat(line).items()} for line in lines)
+        fields = _SCHEMA.names if columns is None else list(columns)
+        writer = csv.DictWriter(buffer, fieldnames=fields, lineterminator="\n")
+        writer.writerow({name: _cell(name) for name in fields})
+        chosen_ones = (_flat(_chosen(line, columns)) for line in lines)
+        writer.writerows({name: _cell(value) for name, value in line.items()} for line in chosen_ones)
         return buffer.getvalue()
     if kind == "md":
-        return markdown(record, lines)
+        return markdown(record, lines, asked)
     raise ValueError(f"no format is called {kind!r}")
 
 
@@ -74,4 +80,14 @@ def _cell(value: Any) -> Any:
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    return row | {name: json.dumps(row[name], ensure_ascii=False) for name in _TREES if row[name] is not None}
+    trees = {
+        name: json.dumps(value, ensure_ascii=False) for name, value in row.items() if isinstance(value, dict | list)
+    }
+    return row | trees
+
+
+def _chosen(row: dict[str, Any] | None, columns: Mapping[str, tuple[str, ...]] | None) -> Any:
+    """The values of these columns and settings, by the names that were asked for; the whole row where none were."""
+    if row is None or columns is None:
+        return row
+    return {name: row[each[0]] if each[0] in COLUMNS else value_of_any(row, each) for name, each in columns.items()}

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from rich.console import Group
+from rich.console import Group, JustifyMethod, OverflowMethod
 from rich.table import Table
 
+from automl.results.columns import LEAST_STATUS, Cell, chosen, differing, fitted, with_sorted
 from automl.results.leaderboard import COMPRESSED, FLOOR, PAUSED, beside, rows
 from automl.results.recommendation import chance_groups
-from automl.results.selection import Selection, select
+from automl.results.selection import WHOLE, RowNames, Selection, select
 from automl.results.study import ENSEMBLE, LATENCY, RunRecord
 from automl.results.verdict import verdict
 from automl.space.durations import duration_text
@@ -21,25 +22,30 @@ from automl.space.objectives import METRICS, mode
 from automl.space.printable import Text, cell
 
 
-def render_table(record: RunRecord, asked: Selection) -> Group:
-    """The leaderboard for a terminal of 80 columns or more; only the last column's words may wrap.
+def render_table(record: RunRecord, asked: Selection, width: int = 80, *, hint: bool = False) -> Group:
+    """The leaderboard for a terminal of `width` columns, 80 or more; only the last column's words may wrap.
 
-    Raises UserError where `asked` names what there is not.
+    The table, which may be wider where `asked` says so, comes first, then what there is to say about it; with `hint`
+    also how to see settings that have no room. Raises UserError where `asked` names what there is not.
     """
-    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    columns = _columns(record)
-    for name in list(columns)[:-1]:
-        table.add_column(name, justify="left" if name == "family" else "right", no_wrap=True)
-    table.add_column("status", overflow="fold", min_width=17)
     every = rows(record)
-    found = select(every, asked, maximize=record.maximize)
-    for row in found[: asked.top]:
-        shown = [cell(value(row)) for value in columns.values()]
-        table.add_row(*shown, style="bold" if row["recommended"] else "")
-    for row in beside(record):
-        names = {FLOOR: {"family": "linear"}, ENSEMBLE: {"family": ENSEMBLE}}.get(row["status"], {})
-        cells = [cell(names.get(name) or value(row)) for name, value in columns.items()]
-        table.add_row(*cells, style="cyan" if row["status"] == FLOOR else "green")
+    found = select(every, asked, maximize=record.maximize, metric=record.metric)
+    shown = found[: asked.top] + beside(record)
+    columns, whole = _shown_columns(record, asked, every, shown, width)
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    chosen_ones = asked.columns is not None and not asked.wide
+    for name in columns:
+        words = name in ("status", "error", "stopped_by") and not asked.wide
+        justify: JustifyMethod = "left" if words or name in ("family", "status", "settings") else "right"
+        folds: OverflowMethod = "fold"
+        least = LEAST_STATUS if name == "status" else None
+        table.add_column(
+            cell(name), justify=justify, no_wrap=not (words or chosen_ones), overflow=folds, min_width=least
+        )
+    for row in shown:
+        style = "bold" if row["recommended"] else ""
+        style = {FLOOR: "cyan", ENSEMBLE: "green", COMPRESSED: "green"}.get(row["status"], style)
+        table.add_row(*(cell(value(row)) for value in columns.values()), style=style)
     metric = f"{record.metric}, {'more' if record.maximize else 'less'} is better; "
     if "test" in record.manifest["data"]["profile"]["rows"]:
         metric += "test is measured for the best and each family's best"
@@ -56,17 +62,35 @@ def render_table(record: RunRecord, asked: Selection) -> Group:
         notes.append(Text(f"{len(found)} of {len(every)} trials meet {asked.where}", style="dim"))
     if asked.top is not None and len(found) > asked.top:
         notes.append(Text(f"{len(found) - asked.top} more: automl leaderboard RUN --top {len(found)}", style="dim"))
+    if hint and not whole:
+        notes.append(Text("settings that differ have no room here: --wide shows them, --columns chooses", style="dim"))
     notes += [Text(said) for said in _refit_text(record)]
     said = verdict(record)
     return Group(table, *notes, *([Text(said)] if said else []))
 
 
-Cell = Callable[[dict[str, Any]], str]
 LEVEL_WITH_BEST, NOT_COMPARED = "= ", "? "
 MEANINGS = {
     LEVEL_WITH_BEST: "not behind the best by more than chance on the validation rows",
     NOT_COMPARED: "not compared with the best, as its answers to the validation rows are not kept",
 }
+
+
+def _shown_columns(
+    record: RunRecord, asked: Selection, every: list[dict[str, Any]], shown: list[dict[str, Any]], width: int
+) -> tuple[dict[str, Cell], bool]:
+    """The columns of a terminal, and whether they hold all settings that differ or need not."""
+    names = RowNames(every, record.metric)
+    base = _columns(record) | {"family": lambda row: _BESIDE.get(row["status"]) or row["family"]}
+    if asked.columns is not None:
+        return with_sorted(names, asked, chosen(names, asked.columns, base | _FIGURES)), True
+    if not asked.wide:
+        return fitted(record, names, asked, base, shown, width)
+    settings = differing(record, names, shown)
+    status = {"status": base.pop("status")}
+    figures = {name: value for name, value in _FIGURES.items() if name != "settings"}
+    filled = {name: value for name, value in (base | figures | settings).items() if any(map(value, shown))}
+    return with_sorted(names, asked, filled | status), True
 
 
 def _columns(record: RunRecord) -> dict[str, Cell]:
@@ -102,6 +126,7 @@ def _settings(row: dict[str, Any]) -> str:
     return json.dumps(shown, ensure_ascii=False)
 
 
+_BESIDE = {FLOOR: "linear", ENSEMBLE: ENSEMBLE}  # what stands for a family in rows that are no trials
 # What has no room in a terminal.
 _FIGURES: dict[str, Cell] = {
     "group": lambda row: _number(row["group"], "d"),
@@ -195,10 +220,14 @@ def _number(value: Any, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
-def markdown(record: RunRecord, lines: list[dict[str, Any]]) -> str:
-    """The rows `lines` as a Markdown table, and the verdict."""
+def markdown(record: RunRecord, lines: list[dict[str, Any]], asked: Selection = WHOLE) -> str:
+    """The rows `lines` as a Markdown table, and the verdict; of all columns those that are asked for."""
+    names = RowNames(lines, record.metric)
     columns = _columns(record) | _FIGURES
-    header = [f"validation {record.metric}" if name == "validation" else name for name in columns]
+    if asked.columns is not None:
+        columns = chosen(names, asked.columns, columns)
+    columns = with_sorted(names, asked, columns)
+    header = [f"validation {record.metric}" if name == "validation" else markdown_text(name) for name in columns]
     title = f"# Leaderboard of {markdown_text(record.directory.name)}"
     text = [title, "", f"| {' | '.join(header)} |", "|" + " --- |" * len(header)]
     for line in lines:

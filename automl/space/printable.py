@@ -28,6 +28,7 @@ _HIDDEN = (
 _ALL = re.compile(f"[{_HIDDEN}]")
 _NOT_LINES = re.compile(f"(?!\n)[{_HIDDEN}]")
 _COLOURS = re.compile(r"\x1b\[[0-9;:]*m")
+MOST_WIDTH = 100_000  # characters of a line
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -100,9 +101,15 @@ class _PrintableConsole(Console):
             yield segment if segment.control else Segment(printable_lines(segment.text), style)
 
 
-def console(*, stderr: bool = False) -> Console:
-    """The console of every command, for stdout or stderr."""
-    return _PrintableConsole(stderr=stderr, highlight=False, markup=False, emoji=False)
+def console(*, stderr: bool = False, width: int | None = None) -> Console:
+    """The console of every command, for stdout or stderr; as wide as the terminal, or `width` characters."""
+    return _PrintableConsole(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
+
+
+def needed_width(table: RenderableType) -> int:
+    """How many characters the longest line of `table` has where nothing wraps."""
+    wide = console(width=MOST_WIDTH)
+    return max(1, wide.measure(table).maximum)
 
 
 def say(line: object) -> None:
