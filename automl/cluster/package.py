@@ -20,18 +20,24 @@ def pack(space: Path, spec: SearchSpec, folder: Path) -> None:
     beside them that they import. A family of an installed package is to be installed there too.
     Raises UserError where the file names data that only this machine could find.
     """
-    from automl.models.family_source import is_installed
-    from automl.models.user_family import family_folder, is_user_family  # PyTorch, which no other command here needs
-
     _refuse_relative_paths(spec)
     (folder / SPACE).write_text(resolved_text(space), encoding="utf-8")
     for family in spec.model.named():
-        where = family_folder(family)
-        if is_user_family(family) and where is not None and not is_installed(Path(where)):
-            _copy_modules(family.partition(":")[0], Path(where), folder)
+        if ":" in family:
+            _copy_family(family, folder)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if size > MOST_BYTES:
         raise UserError(f"the modules that {space} names have {size / 2**20:.0f} MB; at most 10 MB travel with a file")
+
+
+def _copy_family(family: str, folder: Path) -> None:
+    """Copy the modules of a family of the user's own, unless it is installed."""
+    from automl.models.family_source import is_installed
+    from automl.models.user_family import family_folder  # PyTorch, seconds that no other submission takes
+
+    where = family_folder(family)
+    if where is not None and not is_installed(Path(where)):
+        _copy_modules(family.partition(":")[0], Path(where), folder)
 
 
 def _copy_modules(name: str, root: Path, folder: Path) -> None:

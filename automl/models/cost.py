@@ -1,24 +1,33 @@
-"""What a network costs, known before it is trained: built without memory, run without arithmetic."""
+"""What a network costs, known before it is trained: built without memory; a large one is run without arithmetic."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from automl.models import Lexicon, build, count_parameters, is_user_family
 
+SMALL_BYTES = 256 * 2**20  # of weights, hardly any of which are touched
+SMALL_INPUT = 12 * 1024  # numbers of a row
 NUMBER_BYTES = 4  # of a float32
 _KINDS = {2: torch.float32, 3: torch.uint8}  # of series and of images
 PROBES = (8, 16)  # tokens: the cost of these families grows linearly with a text's length
 # Numbers that PyTorch keeps on a CPU of each token, for each unit and for each input; on a GPU it keeps fewer.
 KEPT = {nn.LSTM: (12, 7), nn.GRU: (7, 1)}
 STATES = {"adamw": 2, "adam": 2, "rmsprop": 2, "sgd": 1, "adagrad": 1}  # numbers of an optimiser for each weight
+_FILLS = {fill for name, fill in vars(nn.init).items() if name.endswith("_") and callable(fill)} | {
+    getattr(Tensor, name) for name in ("bernoulli_", "exponential_", "fill_", "normal_", "random_", "uniform_", "zero_")
+}
 GATES = {nn.LSTM: 4, nn.GRU: 3}
 
 
@@ -54,7 +63,7 @@ def estimate_cost(
     are counted (a few milliseconds instead of about thirty) and the rest is 0, as it is for a user's own network.
     """
     model, training = config["model"], config["training"]
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         lexicon = Lexicon(torch.empty(vocabulary, dimension), torch.empty(vocabulary, 1, dtype=torch.int32))
         if shape is not None:
             lexicon = Lexicon(mean=torch.empty(shape[-1]), deviation=torch.empty(shape[-1]))
@@ -66,9 +75,23 @@ def estimate_cost(
     held = weights + copies * parameters * NUMBER_BYTES
     if not measure or any(is_user_family(family) for family in model):
         return Cost(parameters, weights, 0, 0, held)
+    if _is_small(module, shape or PROBES[1:]):
+        _give_memory(module)
     kept_of_row, flops = _measured(module, length) if shape is None else _probe(module, shape, _KINDS[len(shape)])
     activations = round(kept_of_row * training["batch_size"])
     return Cost(parameters, weights, activations, round(flops), held + activations)
+
+
+class _Unfilled(TorchFunctionMode):
+    """Within it no tensor is filled with first values: without memory they are of no use, and take their time.
+
+    PyTorch would load its compiler for them, a second.
+    """
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function in _FILLS:
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **(kwargs or {}))
 
 
 def _measured(module: nn.Module, length: int) -> tuple[float, float]:
@@ -90,19 +113,50 @@ def _probe(module: nn.Module, shape: Sequence[int], kind: torch.dtype) -> tuple[
             held.append(tensor)
         return tensor
 
-    with torch.device("meta"):
+    with torch.device(next(module.parameters()).device):
         tokens = torch.zeros(rows, *shape, dtype=kind)
-        lengths = torch.zeros(rows, dtype=torch.int64)
-    counter = FlopCounterMode(display=False)
-    with (
-        _recurrent_layers(module) as recurrent,
-        counter,
-        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
-    ):
-        module(tokens, lengths)
-    flops = counter.get_total_flops() + sum(layer_flops for layer_flops, _ in recurrent)
+        lengths = torch.full((rows,), shape[0], dtype=torch.int64)
+        counter = _Operations()
+        with (
+            _recurrent_layers(module) as recurrent,
+            counter,
+            torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        ):
+            module(tokens, lengths)
+    flops = counter.count + sum(layer_flops for layer_flops, _ in recurrent)
     bytes_kept = sum(kept.values()) + NUMBER_BYTES * sum(numbers for _, numbers in recurrent)
     return bytes_kept / rows, flops / rows
+
+
+class _Operations(TorchDispatchMode):
+    """Counts floating-point operations by PyTorch's own formulas, without its counter, which loads its compiler."""
+
+    count = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Whether PyTorch should load its compiler to keep it out of this, as it does by default."""
+        return False
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = function(*args, **(kwargs or {}))
+        formula = flop_registry.get(function._overloadpacket)
+        if formula is not None:
+            self.count += formula(*args, **(kwargs or {}), out_val=found)
+        return found
+
+
+def _is_small(module: nn.Module, shape: Sequence[int]) -> bool:
+    """Whether it takes less time to run the network with memory than to load what PyTorch needs to go without: 2 s."""
+    weights = sum(each.numel() * each.element_size() for each in (*module.parameters(), *module.buffers()))
+    return weights <= SMALL_BYTES and math.prod(shape) <= SMALL_INPUT
+
+
+def _give_memory(module: nn.Module) -> None:
+    """Let all weights be 0: NumPy's zeros take memory only where they are touched, as few rows of a table are."""
+    kinds = {name: str(each.dtype).removeprefix("torch.") for name, each in module.state_dict().items()}
+    zeros = {name: np.zeros(each.shape, kinds[name]) for name, each in module.state_dict().items()}
+    module.load_state_dict({name: torch.from_numpy(each) for name, each in zeros.items()}, assign=True)
 
 
 def _storage(tensor: Tensor) -> int:
