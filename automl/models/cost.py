@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from automl.models import Lexicon, build, count_parameters, is_user_family
+from automl.models.unfilled import Unfilled
 
 SMALL_BYTES = 256 * 2**20  # of weights, hardly any of which are touched
 SMALL_INPUT = 12 * 1024  # numbers of a row
@@ -25,9 +25,6 @@ PROBES = (8, 16)  # tokens: the cost of these families grows linearly with a tex
 # Numbers that PyTorch keeps on a CPU of each token, for each unit and for each input; on a GPU it keeps fewer.
 KEPT = {nn.LSTM: (12, 7), nn.GRU: (7, 1)}
 STATES = {"adamw": 2, "adam": 2, "rmsprop": 2, "sgd": 1, "adagrad": 1}  # numbers of an optimiser for each weight
-_FILLS = {fill for name, fill in vars(nn.init).items() if name.endswith("_") and callable(fill)} | {
-    getattr(Tensor, name) for name in ("bernoulli_", "exponential_", "fill_", "normal_", "random_", "uniform_", "zero_")
-}
 GATES = {nn.LSTM: 4, nn.GRU: 3}
 
 
@@ -63,7 +60,7 @@ def estimate_cost(
     are counted (a few milliseconds instead of about thirty) and the rest is 0, as it is for a user's own network.
     """
     model, training = config["model"], config["training"]
-    with torch.device("meta"), _Unfilled():
+    with torch.device("meta"), Unfilled():
         lexicon = Lexicon(torch.empty(vocabulary, dimension), torch.empty(vocabulary, 1, dtype=torch.int32))
         if shape is not None:
             lexicon = Lexicon(mean=torch.empty(shape[-1]), deviation=torch.empty(shape[-1]))
@@ -80,18 +77,6 @@ def estimate_cost(
     kept_of_row, flops = _measured(module, length) if shape is None else _probe(module, shape, _KINDS[len(shape)])
     activations = round(kept_of_row * training["batch_size"])
     return Cost(parameters, weights, activations, round(flops), held + activations)
-
-
-class _Unfilled(TorchFunctionMode):
-    """Within it no tensor is filled with first values: without memory they are of no use, and take their time.
-
-    PyTorch would load its compiler for them, a second.
-    """
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if function in _FILLS:
-            return args[0] if args else kwargs["tensor"]
-        return function(*args, **(kwargs or {}))
 
 
 def _measured(module: nn.Module, length: int) -> tuple[float, float]:

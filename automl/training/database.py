@@ -6,11 +6,9 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
-import sqlalchemy
-from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 
 from automl.data.files import TakenError
@@ -18,6 +16,10 @@ from automl.space import UserError
 from automl.space.urls import redacted, redacted_text
 from automl.training.run_directory import RunDirectory
 from automl.training.run_files import Placed, read_manifest
+
+if TYPE_CHECKING:  # else imported where a database is used, which few runs have
+    import sqlalchemy
+    from optuna.storages import RDBStorage
 
 VARIABLE = "AUTOML_STUDY"  # the database's URL; with a password, for that is not written down with the run
 DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql", "mariadb": "mariadb+pymysql"}
@@ -49,6 +51,9 @@ class Database:
 
         Nothing is written without `make_tables`. The error and what it was caused by have no password.
         """
+        import sqlalchemy
+        from optuna.storages import RDBStorage
+
         url = _parsed(self.url)
         name = url.get_backend_name()
         url = url.set(drivername=DRIVERS[name])
@@ -122,6 +127,8 @@ def database_of(run: RunDirectory) -> Database | None:
 
 def _parsed(url: str) -> sqlalchemy.URL:
     """The URL of a database; raises UserError, without a secret, where it is none or asks for what it may not."""
+    import sqlalchemy
+
     try:
         parsed = sqlalchemy.make_url(url)
     except (sqlalchemy.exc.ArgumentError, ValueError):

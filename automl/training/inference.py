@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from automl.data import DenseRows, Rows, batches
 from automl.models import FAMILIES, Lexicon, build, family_section, is_user_family, lexicon_of
+from automl.models.unfilled import Unfilled
 from automl.space import UserError
 from automl.space.fixed import fixed_section
 from automl.space.safe_files import first_line
@@ -169,9 +169,9 @@ def load_weights(
             module = build(
                 model, vocabulary=vocabulary, classes=classes
             )  # whose buffers may be more than its state_dict
-        else:
-            module = module.to_empty(device="cpu")
-        module.load_state_dict(weights)
+            module.load_state_dict(weights)
+        else:  # not into the memory of `to_empty`, for which PyTorch imports SymPy
+            module.load_state_dict({name: each.clone() for name, each in weights.items()}, assign=True)
     except UserError as error:
         raise UserError(f"cannot load the model's weights from {path}: {error}") from error
     except Exception as error:
@@ -181,27 +181,10 @@ def load_weights(
     return module.eval()
 
 
-class _NotFilled(TorchFunctionMode):
-    """Tensors keep whatever is in them where they would be filled with random numbers.
-
-    On the `meta` device there is nothing to fill; to find that out PyTorch imports its compiler, which takes seconds.
-    """
-
-    def __torch_function__(self, function: Any, types: Any, arguments: Any = (), named: Any = None) -> Any:
-        if function in _FILLING:
-            return arguments[0] if arguments else named["tensor"]
-        return function(*arguments, **(named or {}))
-
-
-_FILLING = frozenset(
-    (nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_, Tensor.normal_, Tensor.uniform_, Tensor.bernoulli_)
-)
-
-
 def _without_numbers(model: Mapping[str, Any], vocabulary: int, classes: int, lexicon: Lexicon) -> nn.Module:
     """The network on PyTorch's `meta` device, where it takes no memory, however large it is."""
     try:
-        with torch.device("meta"), _NotFilled():
+        with torch.device("meta"), Unfilled():
             return build(model, vocabulary=vocabulary, classes=classes, lexicon=lexicon)
     except Exception:
         if not any(map(is_user_family, model)):
