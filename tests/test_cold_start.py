@@ -35,6 +35,21 @@ def test_a_mistake_is_said_without_loading_pytorch_optuna_or_ray(tmp_path: Path)
 
 def test_a_leaderboard_is_read_without_loading_pytorch(finished: RunDirectory, tmp_path: Path) -> None:
     for words in (["leaderboard", str(finished.path)], ["leaderboard", "--compare", *[str(finished.path)] * 2]):
-        loaded, done = loaded_by(words, {"torch", "ray", "sklearn", "plotly"}, tmp_path)
+        loaded, done = loaded_by(words, {"torch", "ray", "sklearn", "plotly", "sqlalchemy"}, tmp_path)
         assert done.returncode == 0, done.stderr
         assert loaded == "[]"
+
+
+def test_a_check_costs_its_networks_without_the_compiler(small_space: Path, tmp_path: Path) -> None:
+    unwanted = {"ray", "torch._dynamo", "sympy", "scipy", "torchmetrics", "sklearn", "sqlalchemy"}
+    loaded, done = loaded_by(["check", str(small_space)], unwanted, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert loaded == "[]"
+
+
+def test_rows_are_labelled_without_what_measures_or_searches(finished: RunDirectory, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("text\na lovely day\n")
+    unwanted = {"ray", "torch._dynamo", "sympy", "matplotlib", "torchmetrics", "sqlalchemy", "plotly"}
+    loaded, done = loaded_by(["predict", str(finished.path), "rows.csv"], unwanted, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert loaded == "[]"

@@ -53,7 +53,7 @@ class _Within:
     """Checks that every value of a range is one that the setting may have."""
 
     def __init__(self, fixed: Any, item: Any = None) -> None:
-        self.fixed: TypeAdapter[Any] = TypeAdapter(fixed, config=ConfigDict(allow_inf_nan=False))
+        self.fixed: TypeAdapter[Any] = TypeAdapter(fixed, config=ConfigDict(defer_build=True, allow_inf_nan=False))
         self.inside = None if item is None else _Within(item)
 
     def __call__(self, value: Any) -> Any:

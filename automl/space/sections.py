@@ -22,7 +22,7 @@ Positive = Annotated[int, Field(ge=1)]
 class Section(BaseModel):
     """A mapping in the file; unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _lengths(self) -> Section:
