@@ -101,7 +101,7 @@ def _probe(module: nn.Module, shape: Sequence[int], kind: torch.dtype) -> tuple[
     with torch.device(next(module.parameters()).device):
         tokens = torch.zeros(rows, *shape, dtype=kind)
         lengths = torch.full((rows,), shape[0], dtype=torch.int64)
-        counter = _Operations()
+        counter = _Operations()  # type: ignore[no-untyped-call]
         with (
             _recurrent_layers(module) as recurrent,
             counter,
@@ -113,7 +113,7 @@ def _probe(module: nn.Module, shape: Sequence[int], kind: torch.dtype) -> tuple[
     return bytes_kept / rows, flops / rows
 
 
-class _Operations(TorchDispatchMode):
+class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts floating-point operations by PyTorch's own formulas, without its counter, which loads its compiler."""
 
     count = 0

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import optuna
-import scipy.special
 from optuna.distributions import BaseDistribution
 from optuna.samplers._tpe import _truncnorm
 from optuna.trial import FrozenTrial
@@ -26,9 +25,6 @@ STARTUP_TRIALS = 10  # of tpe and gp, drawn at random before a model of the scor
 OF_GENERATIONS = ("cmaes", "nsga2")  # they learn from generations, and these from those before
 NO_HISTORY = ("qmc", "random", "grid")
 IMPUTED = ("gp", "nsga2")  # they compare trials by all parameters: one that a trial lacks counts as its middle
-
-# Optuna, which does without SciPy, calls a Python function for each number: half of what a proposal costs.
-_truncnorm._log_ndtr = scipy.special.log_ndtr
 
 
 def make_sampler(
@@ -52,6 +48,7 @@ def make_sampler(
     seed = (search.seed * 1_000_003 + number * 7919 + 1) % (2**32 - 1)
     if search.sampler == "random":
         return optuna.samplers.RandomSampler(seed=seed)
+    _compute_tails_in_c()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # group, GPSampler
         warnings.simplefilter("ignore", FutureWarning)  # gamma, which Optuna 6 takes away
@@ -113,3 +110,13 @@ class StartSampler(SpaceSampler):
     ) -> Any:
         """The given value, or the middle of the range."""
         return self._point[param_name] if param_name in self._point else middle(param_distribution)
+
+
+def _compute_tails_in_c() -> None:
+    """Give TPE SciPy's function of whole arrays: Optuna, which does without SciPy, calls a Python one for each number.
+
+    That was half of what a proposal cost. SciPy is loaded here, as `automl check` has no need of it.
+    """
+    import scipy.special
+
+    _truncnorm._log_ndtr = scipy.special.log_ndtr
