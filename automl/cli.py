@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from automl import data_commands, model_commands, verbs
+from automl import data_commands, model_commands, run_commands, verbs
 from automl.cluster import commands as cluster_commands
 from automl.cluster.job import SUBMITTED
 from automl.model_commands import Families, FetchData, OfTrial, Study
@@ -120,6 +120,8 @@ def run(
         str | None,
         typer.Option(metavar="URL", envvar="AUTOML_STUDY", help="A database for the study, e.g. postgresql://host/db."),
     ] = None,
+    owner: Annotated[str | None, typer.Option(help="Whose run it is [your login name].")] = None,
+    label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label; repeatable.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Search: prepare the data, run trials, print the leaderboard."""
@@ -132,6 +134,8 @@ def run(
         overrides=overrides or (),
         address=address,
         study=study,
+        owner=owner,
+        labels=label or (),
         quiet=quiet,
     )
     _conclude(result, study)
@@ -344,6 +348,7 @@ def _print_json(content: object) -> None:
 
 data_commands.add_to(app)
 model_commands.add_to(app)
+run_commands.add_to(app)
 cluster_commands.add_to(app)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import chdir
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -18,6 +18,7 @@ from automl.places import open_run, shared_cache
 from automl.space import SearchSpec, Section, UserError, load, resolved_text
 from automl.space.document import MAX_BYTES
 from automl.space.families import FAMILIES
+from automl.space.owners import labels_of, owner_name
 from automl.space.printable import say
 from automl.space.reading import located
 from automl.space.safe_files import read_regular
@@ -74,17 +75,21 @@ def run(
     overrides: Sequence[str] = (),
     address: str | None = None,
     study: str | None = None,
+    owner: str | None = None,
+    labels: Sequence[str] = (),
     quiet: bool = False,
 ) -> RunResult:
     """Search: prepare the data, run trials until the budget is used, write the run directory.
 
     `output` is the run directory to make (default `runs/<name>-<time>`); `overrides` are `key.path=value`; `address`
     names a Ray cluster (default: a local Ray of its own); `study` is the URL of a database to keep the study in
-    (default: the file study.journal). Raises UserError before anything is written where
-    the file, the data, the resources or the output folder will not do.
+    (default: the file study.journal). `owner` (default: your login name) and `labels`, each `key=value`, are written
+    into its manifest. Raises UserError before anything is written where the file, the data, the resources, the output
+    folder or a label will not do.
     """
     space = Path(space)
     overrides = (*overrides, *_budget_overrides(trials, time_budget, seed))
+    belongs = owner_name(owner), labels_of(labels)
     spec = load_space(space, overrides)
     _require_cluster(address)
 
@@ -110,7 +115,7 @@ def run(
         ray_beside(lambda: _prepare(spec, address), address) as prepared,
         new_run(places, study, spec.search.modes) as begun,
     ):
-        return _begin(spec, space, overrides, begun, prepared, capacity, address, quiet)
+        return _begin(spec, space, overrides, begun, prepared, capacity, address, belongs, quiet)
 
 
 def resume(
@@ -180,6 +185,7 @@ def _begin(
     prepared: Prepared,
     capacity: Capacity,
     address: str | None,
+    belongs: tuple[str, Mapping[str, str]],
     quiet: bool,
 ) -> RunResult:
     """Write what a run has from its beginning, and search."""
@@ -198,6 +204,8 @@ def _begin(
         space_hash=_hash(directory.space),
         overrides=overrides,
         database=begun.database,
+        owner=belongs[0],
+        labels=belongs[1],
     )
     begun.publisher.publish()  # from here on another machine can go on with it
     if spec.search.warm_start:
@@ -221,6 +229,7 @@ def _search(
     from automl.results import finish, summarise
     from automl.results.compress import compress
     from automl.results.live import kept_up_to_date
+    from automl.results.study import best_entry
     from automl.search.budget import INTERRUPTED
     from automl.search.engine import Outcome, search
     from automl.search.manifest import update_manifest
@@ -250,6 +259,7 @@ def _search(
             fetch_run(directory, models=True, top=False)
             own = [family for family in spec.model.named() if ":" in family]
             record = finish(directory, own)
+            update_manifest(directory, best=best_entry(record))
             if spec.search.compress and outcome.status == "finished":
                 compress(
                     record,

@@ -10,7 +10,7 @@ import typer
 
 from automl.cluster import reading, service
 from automl.cluster.address import ADDRESS, Cluster
-from automl.cluster.render import jobs_table, status_text
+from automl.cluster.render import status_text
 from automl.data.store import is_url
 from automl.space import UserError
 from automl.space.printable import console, printable, printable_json, printable_log, say
@@ -46,8 +46,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add the commands `submit`, `jobs`, `status`, `logs`, `stop` and `fetch`."""
-    for command in (submit, jobs, status, logs, stop, fetch):
+    """Add the commands `submit`, `status`, `logs`, `stop` and `fetch`."""
+    for command in (submit, status, logs, stop, fetch):
         app.command()(command)
 
 
@@ -81,15 +81,6 @@ def submit(
         _print_log(cluster, started)
     if wait or follow:
         _conclude(cluster, started)
-
-
-def jobs(address: AddressIfAny = None, runs: Runs = None, as_json: AsJson = False) -> None:
-    """List the runs that were submitted, the latest first."""
-    found = reading.jobs(Cluster(address, runs))
-    if as_json:
-        print(printable_json([each.as_json() for each in found]))
-    else:
-        console().print(jobs_table(found))
 
 
 def status(run: Name, address: AddressIfAny = None, runs: Runs = None, as_json: AsJson = False) -> None:

@@ -57,7 +57,8 @@ def main(action: str) -> None:
 def _run(asked: Submission, runs: Runs) -> list[str]:
     if runs.run(asked.name).startswith("/"):
         Path(runs.place).mkdir(parents=True, exist_ok=True)
-    return ["run", asked.space, "--output", runs.run(asked.name), "--address", "auto", *asked.arguments]
+    belongs = [f"--owner={asked.owner}", *(f"--label={key}={value}" for key, value in asked.labels.items())]
+    return ["run", asked.space, "--output", runs.run(asked.name), "--address", "auto", *belongs, *asked.arguments]
 
 
 def _resume(asked: Submission, known: Submission, runs: Runs) -> list[str]:

@@ -1,41 +1,19 @@
-"""Runs of a cluster as people read them, at 80 columns."""
+"""A run of a cluster as people read it, at 80 columns."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Group
 from rich.table import Table
 
+from automl.cluster.choosing import ended_trials
+from automl.cluster.run_table import state_text
 from automl.cluster.status import UNDER_WAY, RunStatus
 from automl.space.durations import duration_text
-from automl.space.printable import Text, cell
-
-STYLES = {
-    "finished": "green",
-    "running": "cyan",
-    "waiting": "yellow",
-    "failed": "red",
-    "lost": "red",
-    "interrupted": "yellow",
-}
-
-
-def jobs_table(found: Sequence[RunStatus]) -> Table | Text:
-    """A line for each run."""
-    if not found:
-        return Text("no run was submitted yet")
-    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("run", overflow="fold")
-    for name in ("owner", "state"):
-        table.add_column(name)
-    for name in ("trials", "age"):
-        table.add_column(name, justify="right")
-    for each in found:
-        table.add_row(cell(each.name), cell(each.owner), _state(each), _trials(each), _age(each.submitted))
-    return table
+from automl.space.printable import cell
 
 
 def status_text(status: RunStatus, cluster: Mapping[str, Any]) -> Group:
@@ -44,7 +22,7 @@ def status_text(status: RunStatus, cluster: Mapping[str, Any]) -> Group:
     lines.add_column(style="dim", no_wrap=True)
     lines.add_column(overflow="fold")
     lines.add_row("run", cell(status.name))
-    state = _state(status)
+    state = state_text(status)
     lines.add_row("state", state.append(_reason(status)))
     if status.best:
         best = status.best
@@ -75,10 +53,6 @@ def status_text(status: RunStatus, cluster: Mapping[str, Any]) -> Group:
     return Group(lines)
 
 
-def _state(status: RunStatus) -> Text:
-    return Text(status.state, style=STYLES.get(status.state, ""))
-
-
 def _reason(status: RunStatus) -> str:
     if not status.reason:
         return ""
@@ -86,10 +60,8 @@ def _reason(status: RunStatus) -> str:
 
 
 def _trials(status: RunStatus) -> str:
-    if not status.trials:
-        return "-"
-    ended = status.trials.get("ended", sum(status.trials.get(each, 0) for each in ("completed", "stopped", "failed")))
-    return f"{ended} of {status.trials['budget']}"
+    ended = ended_trials(status)
+    return "-" if ended is None or not status.trials else f"{ended} of {status.trials['budget']}"
 
 
 def _used(seconds: float, budget: float | None) -> str:

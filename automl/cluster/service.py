@@ -12,7 +12,7 @@ from automl.cluster.address import Cluster
 from automl.cluster.archive import unpack
 from automl.cluster.client import ENDED, is_job_of, job_states, latest_state, refusals, start_job
 from automl.cluster.job import write_request
-from automl.cluster.names import labels_of, new_run_name, owner_name, run_name
+from automl.cluster.names import new_run_name, run_name
 from automl.cluster.package import SPACE, pack
 from automl.cluster.reading import status, submitted_files
 from automl.cluster.status import RunStatus
@@ -20,6 +20,7 @@ from automl.cluster.submission import Submission
 from automl.data.private_folder import private_folder
 from automl.runs import load_space
 from automl.space import UserError
+from automl.space.owners import labels_of, owner_name
 
 LOOK_SECONDS = 1.0
 

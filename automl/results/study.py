@@ -238,6 +238,14 @@ def read_run(directory: RunDirectory, families: Sequence[str] = ()) -> RunRecord
     )
 
 
+def best_entry(record: RunRecord) -> dict[str, Any] | None:
+    """The trial that ranks first as the manifest has it, in `best`; None before a trial has ended."""
+    if not record.ranked:
+        return None
+    best = record.ranked[0]
+    return {"score": best.score, "trial": best.number, "family": best.family}
+
+
 def _decided(trials: Sequence[TrialRecord], reruns: Reruns, manifest: Mapping[str, Any]) -> list[TrialRecord] | None:
     """The trials with the best ones ordered by their mean under other seeds; None where that does not decide (yet)."""
     asked = manifest.get("confirm") or {}

@@ -195,7 +195,7 @@ def _usage_saver(run: RunDirectory, ledger: Ledger, usage: Usage, stop: Stop) ->
                     **usage.entry(),
                 }
                 try:
-                    update_manifest(run, used=used, waiting=stop.waiting.entry())
+                    update_manifest(run, used=used, waiting=stop.waiting.entry(), best=ledger.progress.best_entry())
                 except OSError as error:
                     stop.request(not_written(error))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -34,6 +34,8 @@ def create_manifest(
     space_hash: str,
     overrides: Sequence[str],
     database: Database | None = None,
+    owner: str = "",
+    labels: Mapping[str, str] | None = None,
 ) -> None:
     """Write the manifest of a run that is about to start."""
     content: dict[str, Any] = {
@@ -41,6 +43,8 @@ def create_manifest(
         "run": run.name,
         "id": new_run_id(),
         "name": spec.name,
+        "owner": owner,
+        "labels": dict(labels or {}),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "status": "running",
         "automl_version": version("automl"),

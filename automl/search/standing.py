@@ -70,6 +70,12 @@ class Progress:
     infeasible: int = 0
     """Proposals that did not meet the constraints: no trials."""
 
+    def best_entry(self) -> dict[str, Any] | None:
+        """The best trial so far as the manifest has it, in `best`."""
+        if self.best is None:
+            return None
+        return {"score": self.best, "trial": self.best_number, "family": self.best_family}
+
     @property
     def finished(self) -> int:
         """Trials that will not run again."""

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from automl.space import UserError
 from automl.space.objectives import Metric, Objective
-from automl.space.safe_files import read_json_file, validated
+from automl.space.safe_files import MAX_JSON_BYTES, read_json_file, validated
 from automl.training.run_directory import RunDirectory
 
 MANIFEST_VERSION = 1
@@ -129,6 +129,14 @@ class Waiting(_Part):
     waits_for: str
 
 
+class Best(_Part):
+    """The trial that ranks first, with its validation score of the metric."""
+
+    score: Number
+    trial: TrialNumber
+    family: str
+
+
 class EnsembleAsked(_Part):
     """How many of the best an ensemble is made of, and whether of the linear model too."""
 
@@ -185,6 +193,9 @@ class Manifest(_Part):
     pack_linear: bool = True
     used: Used
     waiting: Waiting | None = None
+    best: Best | None = None
+    owner: Annotated[str, Field(max_length=200)] = ""
+    labels: Annotated[dict[str, str], Field(max_length=1000)] = {}
     floor_error: str = ""
     warm_start: list[str] = []
     named_files: dict[str, str] = {}
@@ -531,19 +542,25 @@ class WarmStart(_Part):
     trials: list[BeginningTrial]
 
 
-def read_manifest(directory: RunDirectory, kind: type[BaseModel] = Manifest) -> dict[str, Any]:
+class LaterVersionError(UserError):
+    """A run was written by a later version of this package."""
+
+
+def read_manifest(
+    directory: RunDirectory, kind: type[BaseModel] = Manifest, max_bytes: int = MAX_JSON_BYTES
+) -> dict[str, Any]:
     """A run's manifest, or the parts of it that `kind` names.
 
-    Raises UserError where there is none, or it is damaged or of a later version.
+    Raises UserError where there is none, or it is damaged or of a later version (LaterVersionError).
     """
     if not directory.manifest.is_file():
         raise UserError(f"{directory.path} is no run directory: it has no {directory.manifest.name}")
-    content = read_json_file(directory.manifest)
+    content = read_json_file(directory.manifest, max_bytes)
     version = content.get("schema_version") if isinstance(content, dict) else None
     if not isinstance(version, int) or "metric" not in content:
         raise UserError(f"{directory.manifest} is not the manifest of a run")
     if version > MANIFEST_VERSION:
-        raise UserError(f"{directory.path} was written by a later version of automl; upgrade to read it")
+        raise LaterVersionError(f"{directory.path} was written by a later version of automl; upgrade to read it")
     manifest: dict[str, Any] = validated(content, kind, directory.manifest).model_dump(exclude_unset=True)
     return manifest
 

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from automl.cluster.agent import LINE, MARK, answer_in
 from automl.cluster.archive import archive, unpack, wanted
 from automl.cluster.client import connect, refusals
-from automl.cluster.names import labels_of, new_run_name, owner_name, run_name
+from automl.cluster.names import new_run_name, run_name
 from automl.cluster.package import pack
 from automl.cluster.submission import Runs, Submission
 from automl.runs import load_space
 from automl.space import UserError
+from automl.space.owners import labels_of, owner_name
 from tests.conftest import write_space
 
 BAD = [

@@ -19,7 +19,8 @@ from automl.cluster.archive import archive
 from automl.cluster.commands import say_what_is_next
 from automl.cluster.job import SUBMITTED
 from automl.cluster.local import _removed
-from automl.cluster.render import jobs_table, status_text
+from automl.cluster.render import status_text
+from automl.cluster.run_table import run_table
 from automl.cluster.status import RunStatus, list_status, read_status, with_job
 from automl.cluster.submission import Runs, Submission
 from automl.runs import RunResult
@@ -64,7 +65,7 @@ def in_the_middle(finished: RunDirectory, folder: Path, **manifest: Any) -> Runs
 
 def shown(status: RunStatus) -> str:
     out = io.StringIO()
-    Console(file=out, width=80).print(status_text(status, {}), jobs_table([status]))
+    Console(file=out, width=80).print(status_text(status, {}), run_table([status], ""))
     assert max(map(len, out.getvalue().splitlines())) <= 80
     return out.getvalue()
 

@@ -1,0 +1,108 @@
+"""The part of the `automl` command that lists runs: those of a folder of this machine, and those of a cluster."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from automl.cluster import reading
+from automl.cluster.address import Cluster
+from automl.cluster.choosing import Choice, choose
+from automl.cluster.commands import AddressIfAny, AsJson, Runs
+from automl.cluster.run_table import format_runs, run_table
+from automl.cluster.status import RunStatus, list_folder
+from automl.data.store import is_url
+from automl.space import UserError
+from automl.space.printable import console
+
+RUNS = "runs"  # where runs are made that were given no place
+
+
+class Format(StrEnum):
+    """How a list is printed."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    md = "md"
+
+
+Owner = Annotated[str | None, typer.Option(help="Only runs of this owner.")]
+Label = Annotated[
+    list[str] | None, typer.Option(metavar="KEY[=VALUE]", help="Only runs with this label; repeatable, then all.")
+]
+State = Annotated[
+    list[str] | None, typer.Option(metavar="STATE", help="Only runs in this state; repeatable, then any of them.")
+]
+Since = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Only runs begun in the last 12h, 2d or 1w, or since 2026-01-31.")
+]
+Sort = Annotated[
+    str, typer.Option(metavar="COLUMN", help="age, best, label, owner, run, state, time or trials; -COLUMN turns it.")
+]
+AsFormat = Annotated[Format, typer.Option("--format", help="Output format.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands `runs` and `jobs`."""
+    for command in (runs, jobs):
+        app.command()(command)
+
+
+def runs(
+    folder: Annotated[
+        str | None, typer.Argument(metavar="FOLDER", help="The folder whose runs are listed [runs].")
+    ] = None,
+    owner: Owner = None,
+    label: Label = None,
+    state: State = None,
+    since: Since = None,
+    sort: Sort = "age",
+    format: AsFormat = Format.table,
+) -> None:
+    """List the runs of this machine, the latest first.
+
+    Their state, trials, best validation score, the time used of the budget, and age.
+    """
+    if folder is not None and is_url(folder):
+        raise UserError("runs lists a folder of this machine; runs submitted to a store: automl jobs --runs URL")
+    if folder is not None and not Path(folder).is_dir():
+        raise UserError(f"there is no folder {folder}")
+    place = Path(folder or RUNS)
+    found = list_folder(place) if place.is_dir() else []
+    _print(found, Choice(owner, label or (), state or (), since, sort), format, f"there is no run in {place}")
+
+
+def jobs(
+    address: AddressIfAny = None,
+    runs: Runs = None,
+    owner: Owner = None,
+    label: Label = None,
+    state: State = None,
+    since: Since = None,
+    sort: Sort = "age",
+    format: AsFormat = Format.table,
+    as_json: AsJson = False,
+) -> None:
+    """List the runs that were submitted, the latest first.
+
+    Whose they are, their state, trials, best validation score, the time used of the budget, age and labels.
+    """
+    asked = Choice(owner, label or (), state or (), since, sort)
+    choose([], asked)  # refuses what it cannot do before the cluster is asked
+    found = reading.jobs(Cluster(address, runs))
+    _print(found, asked, Format.json if as_json else format, "no run was submitted yet")
+
+
+def _print(found: Sequence[RunStatus], asked: Choice, format: Format, nothing: str) -> None:
+    chosen = choose(found, asked)
+    if format is Format.table:
+        terminal = console()
+        terminal.print(run_table(chosen, f"none of {len(found)} runs meets that" if found else nothing, terminal.width))
+    else:
+        sys.stdout.write(format_runs(chosen, format.value))
