@@ -22,6 +22,7 @@ from automl.cluster.job import SUBMITTED
 from automl.model_commands import Families, FetchData, OfTrial, Study
 from automl.space import UserError
 from automl.space.printable import cell, console, printable, printable_json, printable_streams, say
+from automl.space.spinner import spinning
 from automl.space.urls import redacted_urls
 
 app = typer.Typer(
@@ -358,7 +359,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     A mistake of the user is one clear message and exit code 2, a fault of the machine 1. Nothing that is printed holds
     a control character but the ends of lines.
     """
-    with printable_streams():
+    with printable_streams(), spinning(sys.argv[1:] if arguments is None else arguments):
         _run(arguments)
 
 

@@ -13,12 +13,13 @@ import typer
 from automl.cluster import reading
 from automl.cluster.address import Cluster
 from automl.cluster.choosing import Choice, choose
-from automl.cluster.commands import AddressIfAny, AsJson, Runs
+from automl.cluster.commands import AddressIfAny, AsJson, Runs, asking
 from automl.cluster.run_table import format_runs, run_table
 from automl.cluster.status import RunStatus, list_folder
 from automl.data.store import is_url
 from automl.space import UserError
 from automl.space.printable import console
+from automl.space.spinner import waiting
 
 RUNS = "runs"  # where runs are made that were given no place
 
@@ -74,7 +75,8 @@ def runs(
     if folder is not None and not Path(folder).is_dir():
         raise UserError(f"there is no folder {folder}")
     place = Path(folder or RUNS)
-    found = list_folder(place) if place.is_dir() else []
+    with waiting(f"reading {place}"):
+        found = list_folder(place) if place.is_dir() else []
     _print(found, Choice(owner, label or (), state or (), since, sort), format, f"there is no run in {place}")
 
 
@@ -95,7 +97,9 @@ def jobs(
     """
     asked = Choice(owner, label or (), state or (), since, sort)
     choose([], asked)  # refuses what it cannot do before the cluster is asked
-    found = reading.jobs(Cluster(address, runs))
+    cluster = Cluster(address, runs)
+    with waiting(asking(cluster)):
+        found = reading.jobs(cluster)
     _print(found, asked, Format.json if as_json else format, "no run was submitted yet")
 
 

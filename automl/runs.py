@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import re
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import chdir
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from automl.data.remote import cache_directory
 from automl.places import open_run, shared_cache
+from automl.run_name import default_places, named, say_where
 from automl.space import SearchSpec, Section, UserError, load, resolved_text
 from automl.space.document import MAX_BYTES
 from automl.space.families import FAMILIES
@@ -22,6 +22,7 @@ from automl.space.owners import labels_of, owner_name
 from automl.space.printable import say
 from automl.space.reading import located
 from automl.space.safe_files import read_regular
+from automl.space.spinner import waiting
 from automl.training.run_directory import Allowed, RunDirectory
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from automl.run_folder import NewRun
     from automl.search.publishing import Publisher
     from automl.search.resources import Capacity
-
-MOST_AT_ONCE = 1000  # runs of one space that start in the same second
 
 
 @dataclass(frozen=True)
@@ -85,37 +84,39 @@ def run(
     names a Ray cluster (default: a local Ray of its own); `study` is the URL of a database to keep the study in
     (default: the file study.journal). `owner` (default: your login name) and `labels`, each `key=value`, are written
     into its manifest. Raises UserError before anything is written where the file, the data, the resources, the output
-    folder or a label will not do.
+    folder or a label will not do. Unless `quiet`, the directory is said first.
     """
     space = Path(space)
     overrides = (*overrides, *_budget_overrides(trials, time_budget, seed))
     belongs = owner_name(owner), labels_of(labels)
     spec = load_space(space, overrides)
-    _require_cluster(address)
+    places = list(default_places(spec.name)) if output is None else [output]
+    with named(places, quiet=quiet) as tell:
+        _require_cluster(address)
+        with waiting("loading PyTorch and Ray"):
+            from automl.refusals import require_all
+            from automl.run_folder import new_run, require_free
+            from automl.search.ray_session import ray_beside, require_no_ray
+            from automl.search.resources import check_request, local_capacity
+            from automl.training.database import Database
 
-    from automl.refusals import require_all
-    from automl.run_folder import new_run, require_free
-    from automl.search.ray_session import ray_beside, require_no_ray
-    from automl.search.resources import check_request, local_capacity
-    from automl.training.database import Database
-
-    if output is not None:
-        require_free(output)
-    require_no_ray()
-    if study:
-        Database(study, spec.name).connect()
-    capacity = local_capacity()
-    if address is None:
-        check_request(spec, capacity)
-    with located(space, overrides):
-        require_all(spec)
-    places = _places(spec) if output is None else [output]
-    with (
-        located(space, overrides),
-        ray_beside(lambda: _prepare(spec, address), address) as prepared,
-        new_run(places, study, spec.search.modes) as begun,
-    ):
-        return _begin(spec, space, overrides, begun, prepared, capacity, address, belongs, quiet)
+        if output is not None:
+            require_free(output)
+        require_no_ray()
+        if study:
+            Database(study, spec.name).connect()
+        capacity = local_capacity()
+        if address is None:
+            check_request(spec, capacity)
+        with located(space, overrides), waiting("looking at the data"):
+            require_all(spec)
+        with (
+            located(space, overrides),
+            ray_beside(lambda: _prepare(spec, address), address) as prepared,
+            new_run(places, study, spec.search.modes) as begun,
+        ):
+            tell(begun.directory.url or begun.directory.path)
+            return _begin(spec, space, overrides, begun, prepared, capacity, address, belongs, quiet)
 
 
 def resume(
@@ -140,17 +141,20 @@ def resume(
     _require_cluster(address)
     if _hash(directory.space) != manifest["space_hash"]:
         raise UserError(f"{directory.space} has been edited since the run began; run it as a new search instead")
+    if not quiet:
+        say_where(directory.url or directory.path)
 
-    from automl.training.database import database_of
+    with waiting("loading PyTorch and Ray"):
+        from automl.training.database import database_of
 
-    database_of(directory)  # raises where it is not named, before any data is prepared
-    from automl.data.fingerprint import changed_data
-    from automl.models.family_source import require_same_source
-    from automl.refusals import first_config
-    from automl.search.manifest import budget, update_manifest
-    from automl.search.publishing import driving, fetch_run
-    from automl.search.ray_session import ray_beside, require_no_ray
-    from automl.training.named_files import require_unchanged
+        database_of(directory)  # raises where it is not named, before any data is prepared
+        from automl.data.fingerprint import changed_data
+        from automl.models.family_source import require_same_source
+        from automl.refusals import first_config
+        from automl.search.manifest import budget, update_manifest
+        from automl.search.publishing import driving, fetch_run
+        from automl.search.ray_session import ray_beside, require_no_ray
+        from automl.training.named_files import require_unchanged
 
     require_no_ray()
     overrides = (*manifest["overrides"], *_budget_overrides(trials, time_budget, None))
@@ -168,13 +172,6 @@ def resume(
             require_unchanged(manifest.get("named_files", {}), cache_directory())
             update_manifest(directory, status="running", budget=budget(spec), overrides=list(overrides), data=data)
             return _search(spec, directory, publisher, prepared, address=address, quiet=quiet)
-
-
-def _places(spec: SearchSpec) -> Iterator[Path]:
-    """Where a run may lie that was given no place: the next one is for where the first is taken."""
-    first = Path("runs") / f"{spec.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    yield first
-    yield from (first.with_name(f"{first.name}-{number}") for number in range(2, MOST_AT_ONCE))
 
 
 def _begin(
@@ -256,9 +253,10 @@ def _search(
                 return RunResult(directory.path, INTERRUPTED, lost, directory.url)
             update_manifest(directory, status=outcome.status, reason=outcome.reason, note=outcome.note)
             publisher.attempt()  # what the store has may be older
-            fetch_run(directory, models=True, top=False)
             own = [family for family in spec.model.named() if ":" in family]
-            record = finish(directory, own)
+            with waiting("writing the report"):
+                fetch_run(directory, models=True, top=False)
+                record = finish(directory, own)
             update_manifest(directory, best=best_entry(record))
             if spec.search.compress and outcome.status == "finished":
                 compress(
@@ -303,9 +301,10 @@ def _prepare(spec: SearchSpec, address: str | None) -> Prepared:
     from automl.refusals import first_config, prepare_section
     from automl.search.preparation import choose_workers
 
-    prepared = prepare_section(spec, first_config(spec)["data"], choose_workers(address, shared_cache()))
-    import automl.search.ledger
-    import automl.training.fit  # noqa: F401
+    with waiting("preparing the data"):
+        prepared = prepare_section(spec, first_config(spec)["data"], choose_workers(address, shared_cache()))
+        import automl.search.ledger
+        import automl.training.fit  # noqa: F401
 
     return prepared
 

@@ -14,6 +14,7 @@ from automl.space import UserError, json_schema
 from automl.space.families import FAMILIES
 from automl.space.printable import console, needed_width
 from automl.space.reading import located
+from automl.space.spinner import waiting
 from automl.training.run_directory import Allowed, RunDirectory
 
 if TYPE_CHECKING:
@@ -53,6 +54,9 @@ __all__ = [
 ]
 
 
+READING = "reading the run"
+
+
 class Example(StrEnum):
     """Data sets that `examples` writes."""
 
@@ -68,9 +72,10 @@ def check(space: str | Path, *, overrides: Sequence[str] = (), samples: int = 5)
     problems and their places). The data is prepared and kept in the cache, where a search finds it.
     """
     spec = load_space(space, overrides)
-    from automl.checking import check_space  # PyTorch: a mistake in the file is said sooner
+    with waiting("loading PyTorch"):
+        from automl.checking import check_space  # a mistake in the file is said sooner
 
-    with located(Path(space), overrides):
+    with located(Path(space), overrides), waiting("preparing the data"):
         return check_space(spec, samples)
 
 
@@ -79,10 +84,10 @@ def profile(space: str | Path, *, overrides: Sequence[str] = ()) -> DataProfile:
 
     Raises UserError where the file is wrong or the data cannot be learned from. The data is kept in the cache.
     """
-    from automl.profiling import profile_data
-
     spec = load_space(space, overrides)
-    with located(Path(space), overrides):
+    with located(Path(space), overrides), waiting("preparing the data"):
+        from automl.profiling import profile_data
+
         return profile_data(spec)
 
 
@@ -97,11 +102,11 @@ def prepare(
 
     At most `most` of them; `tell` hears of each when it is ready. Raises UserError as `profile` does.
     """
-    from automl.profiling import prepare_data
-
     found = []
     spec = load_space(space, overrides)
-    with located(Path(space), overrides):
+    with located(Path(space), overrides), waiting("preparing the data"):
+        from automl.profiling import prepare_data
+
         for each in prepare_data(spec, most):
             tell(each)
             found.append(each)
@@ -123,11 +128,12 @@ def leaderboard(
     where it lies in one: none is connected to that neither it nor AUTOML_STUDY names. Raises UserError where they name
     what there is not.
     """
-    from automl.results.leaderboard import beside, rows
-    from automl.results.selection import Selection, select
-    from automl.results.study import read_run
+    with waiting(READING):
+        from automl.results.leaderboard import beside, rows
+        from automl.results.selection import Selection, select
+        from automl.results.study import read_run
 
-    record = read_run(open_run(run, allowed=Allowed(study)))
+        record = read_run(open_run(run, allowed=Allowed(study)))
     return select(rows(record), Selection(where, sort), maximize=record.maximize) + beside(record)
 
 
@@ -145,13 +151,14 @@ def format_leaderboard(
 
     `columns` are names with commas between them: columns, and settings by their path or its end.
     """
-    from automl.results.columns import asked_columns
-    from automl.results.formats import format_leaderboard as formatted
-    from automl.results.selection import Selection
-    from automl.results.study import read_run
+    with waiting(READING):
+        from automl.results.columns import asked_columns
+        from automl.results.formats import format_leaderboard as formatted
+        from automl.results.selection import Selection
+        from automl.results.study import read_run
 
-    asked = Selection(where, sort, top, asked_columns(columns))
-    return formatted(read_run(open_run(run, allowed=Allowed(study))), kind, asked)
+        asked = Selection(where, sort, top, asked_columns(columns))
+        return formatted(read_run(open_run(run, allowed=Allowed(study))), kind, asked)
 
 
 def print_leaderboard(
@@ -170,16 +177,17 @@ def print_leaderboard(
     `columns` are those of `format_leaderboard`; with `wide` a line is as long as all columns need, with `hint` it is
     said how to see settings that have no room.
     """
-    from rich.console import Group
+    with waiting(READING):
+        from rich.console import Group
 
-    from automl.results.columns import asked_columns
-    from automl.results.selection import Selection
-    from automl.results.study import read_run
-    from automl.results.table import render_table
+        from automl.results.columns import asked_columns
+        from automl.results.selection import Selection
+        from automl.results.study import read_run
+        from automl.results.table import render_table
 
-    asked, here = Selection(where, sort, top, asked_columns(columns), wide), console()
-    record = read_run(open_run(run, allowed=Allowed(study)))
-    table, *notes = render_table(record, asked, here.width, hint=hint).renderables
+        asked, here = Selection(where, sort, top, asked_columns(columns), wide), console()
+        record = read_run(open_run(run, allowed=Allowed(study)))
+        table, *notes = render_table(record, asked, here.width, hint=hint).renderables
     (console(width=needed_width(table)) if wide else here).print(table)
     here.print(Group(*notes))
 
@@ -189,6 +197,11 @@ def compare(run: str | Path, other: str | Path, *, study: str | None = None) -> 
 
     Raises UserError where one of them is no run, or where they looked for different metrics.
     """
+    with waiting("reading the runs"):
+        return _compared(run, other, study)
+
+
+def _compared(run: str | Path, other: str | Path, study: str | None) -> Comparison:
     from automl.results.comparison import compare as compared
     from automl.results.study import read_run
     from automl.space.describe import settings
@@ -213,16 +226,17 @@ def report(
 
     While another process drives the run, the leaderboard and the report show how far it is, and no model is measured.
     """
-    from automl.results import finish, summarise
-    from automl.search.lease import BeingDrivenError
-    from automl.search.publishing import driving
+    with waiting("writing the report"):
+        from automl.results import finish, summarise
+        from automl.search.lease import BeingDrivenError
+        from automl.search.publishing import driving
 
-    directory = open_run(run, models=True, allowed=Allowed(study, fetch_data))
-    try:
-        with driving(directory):
-            return finish(directory, families).directory.report
-    except BeingDrivenError:
-        return summarise(directory).directory.report
+        directory = open_run(run, models=True, allowed=Allowed(study, fetch_data))
+        try:
+            with driving(directory):
+                return finish(directory, families).directory.report
+        except BeingDrivenError:
+            return summarise(directory).directory.report
 
 
 def load_model(path: str | Path, families: Sequence[str] = (), *, trial: int | None = None) -> Model:
@@ -232,15 +246,16 @@ def load_model(path: str | Path, families: Sequence[str] = (), *, trial: int | N
     A model of a family of a user's own (`my_module:my_net`) is loaded only where `families` names it: its module is
     imported then. Raises UserError where there is no model, or none that can be loaded.
     """
-    from automl.results.package import load_model as loaded
+    with waiting("loading the model"):
+        from automl.results.package import load_model as loaded
 
-    if trial is None:
-        return loaded(model_folder(path), families)
-    from automl.results.packing import packed_trial
-    from automl.results.study import read_run
+        if trial is None:
+            return loaded(model_folder(path), families)
+        from automl.results.packing import packed_trial
+        from automl.results.study import read_run
 
-    with packed_trial(read_run(run_of_trials(path), families), trial) as package:
-        return loaded(package, families)
+        with packed_trial(read_run(run_of_trials(path), families), trial) as package:
+            return loaded(package, families)
 
 
 def pack(
@@ -268,7 +283,8 @@ def pack(
         require_no_links_out(directory.path)
     folder = directory.trial(trial).path / "packed" if output is None else Path(output)
     require_output(directory, folder)
-    return write_trial(read_run(directory, families), trial, folder)
+    with waiting(f"packing trial {trial}"):
+        return write_trial(read_run(directory, families), trial, folder)
 
 
 def predict(
@@ -349,9 +365,10 @@ def compress(
     if trial is not None and output is None:
         require_own_place(directory)
     folder = own if output is None else Path(output)
-    record = read_run(directory, families)
-    variants = compressed(record, folder, trial=trial, tolerance=tolerance, epochs=epochs, families=families, tell=tell)
-    summarise(directory)
+    asked: dict[str, Any] = {"tolerance": tolerance, "epochs": epochs, "families": families}
+    with waiting("making the model smaller"):
+        variants = compressed(read_run(directory, families), folder, trial=trial, tell=tell, **asked)
+        summarise(directory)
     return variants
 
 
@@ -386,7 +403,8 @@ def export(
         require_no_links_out(folder)
     rows = _own_rows(folder, allowed, trial) if data is None else read_usable(loaded, data)
     own = folder if run is None or trial is None else run.trial(trial).path
-    return exported(loaded, format, own / "exported" / format if output is None else Path(output), rows)
+    with waiting("exporting the model"):
+        return exported(loaded, format, own / "exported" / format if output is None else Path(output), rows)
 
 
 def _own_rows(folder: Path, allowed: Allowed, trial: int | None) -> list[Any]:
@@ -455,5 +473,6 @@ def examples(name: str, *, output: str | Path | None = None) -> Path:
 
     folder = Path(output) if output else Path("data") / Example(name)
     writers = {Example.tweets: write_tweets, Example.digits: write_digits, Example.mnist1d: write_mnist1d}
-    writers[Example(name)](folder)
+    with waiting("writing the data"):
+        writers[Example(name)](folder)
     return folder

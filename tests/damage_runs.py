@@ -9,6 +9,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import struct
@@ -243,7 +244,7 @@ def opened(words: list[str], allowed: list[Path]) -> list[str]:
     said = err.getvalue()
     if "Traceback" in said or "not to be shown" in said + out.buffer.getvalue().decode("utf-8", "replace"):  # type: ignore[attr-defined]
         wrong.append(f"it said: {said[-500:]}")
-    if code not in (0, None, 1, 2) or (code == 2 and not said.startswith("automl: ")):
+    if code not in (0, None, 1, 2) or (code == 2 and not re.search(r"^automl: ", said, re.MULTILINE)):
         wrong.append(f"it ended with {code}: {said[-500:]}")
     return wrong + offences
 

@@ -105,3 +105,14 @@ def test_serve_asks_beside_hostile_clients(finished: RunDirectory, tmp_path: Pat
         assert found["statuses"] == {"200": found["requests"]} and found["requests"] > 0
         assert 0 < found["p50_ms"] <= found["p99_ms"] and found["memory_mb"] < 1000
     assert "p99" in printed
+
+
+def test_commands_times_each_command_on_both_sides(tmp_path: Path) -> None:
+    arguments = ["--beside", sys.executable, "--repeats", "1", "--command", "leaderboard", "--command", "status --runs"]
+    figures, printed = run_benchmark("commands.py", *arguments, output=tmp_path / "figures.json")
+    assert list(figures) == ["leaderboard", "status --runs"]
+    for found in figures.values():
+        for figure in ("seconds", "cpu_seconds"):
+            here, beside = (found[side][figure] for side in ("here", "beside"))
+            assert here > 0 and found["ratio"][figure] == pytest.approx(here / beside)
+    assert "status --runs" in printed

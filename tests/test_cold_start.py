@@ -40,6 +40,20 @@ def test_a_leaderboard_is_read_without_loading_pytorch(finished: RunDirectory, t
         assert loaded == "[]"
 
 
+def test_a_command_that_needs_no_data_loads_nothing_that_reads_it(tmp_path: Path) -> None:
+    unwanted = {"numpy", "pyarrow", "fsspec", "asyncio", "pandas", "torch", "ray", "optuna"}
+    for words in (["--version"], ["--help"], ["check", "--help"]):
+        assert loaded_by(words, unwanted, tmp_path)[0] == "[]", words
+
+
+def test_submitted_runs_are_read_without_asking_or_loading_ray(tmp_path: Path) -> None:
+    (tmp_path / "runs" / ".submissions").mkdir(parents=True)
+    unwanted = {"torch", "ray", "optuna", "pyarrow", "pandas", "sklearn"}
+    loaded, done = loaded_by(["jobs", "--runs", "runs"], unwanted, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert loaded == "[]"
+
+
 def test_a_check_costs_its_networks_without_the_compiler(small_space: Path, tmp_path: Path) -> None:
     unwanted = {"ray", "torch._dynamo", "sympy", "scipy", "torchmetrics", "sklearn", "sqlalchemy"}
     loaded, done = loaded_by(["check", str(small_space)], unwanted, tmp_path)

@@ -14,6 +14,8 @@ from automl.cluster.render import status_text
 from automl.data.store import is_url
 from automl.space import UserError
 from automl.space.printable import console, printable, printable_json, printable_log, say
+from automl.space.spinner import waiting
+from automl.space.urls import redacted
 
 FAILED = 1
 
@@ -75,7 +77,10 @@ def submit(
     asked = {"search.trials": trials, "search.time_budget": time_budget, "search.seed": seed}
     replaced = [*(overrides or ()), *(f"{key}={value}" for key, value in asked.items() if value is not None)]
     cluster = Cluster(address, runs)
-    started = service.submit(cluster, space, name=name, owner=owner, labels=label or (), overrides=replaced)
+    with waiting(asking(cluster)):
+        started = service.submit(
+            cluster, space, name=name, owner=owner, labels=label or (), overrides=replaced, tell=say
+        )
     print(printable(started), flush=True)
     if follow:
         _print_log(cluster, started)
@@ -89,7 +94,8 @@ def status(run: Name, address: AddressIfAny = None, runs: Runs = None, as_json: 
     Its trials, the best so far, the budget, and what of the cluster is in use.
     """
     cluster = Cluster(address, runs)
-    found, there = reading.status(cluster, run), reading.resources(cluster)
+    with waiting(asking(cluster)):
+        found, there = reading.status(cluster, run), reading.resources(cluster)
     if as_json:
         print(printable_json({**found.as_json(), "cluster": there}))
     else:
@@ -116,7 +122,10 @@ def stop(
 
     What has run is ranked, and the best model is packed; resume goes on with it.
     """
-    if not service.stop(Cluster(address, runs), run, wait=wait):
+    cluster = Cluster(address, runs)
+    with waiting(f"waiting for {run} to end" if wait else asking(cluster)):
+        was_running = service.stop(cluster, run, wait=wait)
+    if not was_running:
         print(f"{printable(run)} was not running")
 
 
@@ -130,7 +139,9 @@ def fetch(
 
     Leaderboard, report, best model, journal and metrics, without its checkpoints.
     """
-    place, partial = reading.fetch(Cluster(address, runs), run, output or Path("runs") / run)
+    cluster = Cluster(address, runs)
+    with waiting(f"copying {run}"):
+        place, partial = reading.fetch(cluster, run, output or Path("runs") / run)
     print(printable(place))
     if partial:
         say(partial)
@@ -162,7 +173,17 @@ def say_what_is_next(run: str, *, model: bool) -> None:
 
 def resume_job(run: str, address: str, runs: str | None, arguments: list[str]) -> None:
     """Go on with a run as a new job and print its name."""
-    print(printable(service.resume(Cluster(address, runs), run, arguments)))
+    cluster = Cluster(address, runs)
+    with waiting(asking(cluster)):
+        resumed = service.resume(cluster, run, arguments)
+    print(printable(resumed))
+
+
+def asking(cluster: Cluster) -> str:
+    """What is being done while the runs of a cluster are asked for."""
+    if cluster.address is None:
+        return f"reading {redacted(cluster.runs or 'the runs')}"
+    return f"asking the cluster at {redacted(cluster.address)}"
 
 
 def _print_log(cluster: Cluster, run: str, *, follow: bool = True) -> None:
@@ -171,7 +192,8 @@ def _print_log(cluster: Cluster, run: str, *, follow: bool = True) -> None:
 
 
 def _conclude(cluster: Cluster, run: str) -> None:
-    ended = service.wait(cluster, run)
+    with waiting(f"waiting for {run} to end"):
+        ended = service.wait(cluster, run)
     if ended.state != "finished":
         because = f": {ended.reason}" if ended.reason else ""
         say(f"{run} is {ended.state}{because}")

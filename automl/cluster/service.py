@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -34,6 +34,7 @@ def submit(
     labels: Sequence[str] = (),
     overrides: Sequence[str] = (),
     arguments: Sequence[str] = (),
+    tell: Callable[[str], None] = lambda line: None,
 ) -> str:
     """Start a search as a job of the cluster; gives the run's name at once.
 
@@ -43,6 +44,7 @@ def submit(
     name = run_name(name) if name is not None else None
     spec = load_space(space, overrides)
     name = name or new_run_name(spec.name)
+    tell(f"submitting  {name}")
     job = f"{name}.{secrets.token_hex(3)}"
     every = [argument for override in overrides for argument in ("--set", override)]
     submission = Submission(

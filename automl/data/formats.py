@@ -10,10 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from automl.data.bounds import UNPACKED_BYTES, UNPACKED_RATIO
-from automl.data.image_folder import IMAGE_FOLDER
 from automl.space import UserError
 
 FORMATS = {
@@ -26,6 +23,7 @@ FORMATS = {
     ".arrow": "arrow",
     ".feather": "arrow",
 }
+IMAGE_FOLDER = "image_folder"  # a folder of image files, read as a table
 PACKED = {".gz": "gzip", ".zst": "zstd"}
 LINE_BYTES = 16 * 1024 * 1024  # of a line that are kept
 SMALL_BYTES = 1 << 20  # a packed file of fewer is allowed as much as one of so many
@@ -74,12 +72,14 @@ def open_text(path: Path) -> Any:
     packed = packing(path)
     if packed is None:
         return path.open("rb")
-    plain = (
-        gzip.GzipFile(path, "rb")
-        if packed == "gzip"
-        else pa.input_stream(pa.OSFile(os.fsencode(path)), compression=packed)
-    )
+    plain = gzip.GzipFile(path, "rb") if packed == "gzip" else _unpacked_by_arrow(path, packed)
     return io.BufferedReader(_Unpacked(plain, path), 1 << 20)
+
+
+def _unpacked_by_arrow(path: Path, packed: str) -> Any:
+    import pyarrow as pa  # which every command would else wait for
+
+    return pa.input_stream(pa.OSFile(os.fsencode(path)), compression=packed)
 
 
 def require_unpackable(path: Path) -> None:

@@ -13,7 +13,6 @@ from automl.data.folders import SHOWN, Unused, is_hidden, walk
 from automl.data.image_paths import open_image
 from automl.space import UserError
 
-IMAGE_FOLDER = "image_folder"
 ENDINGS = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff"} | {
     *(".ppm", ".pgm", ".pbm", ".pnm")
 }

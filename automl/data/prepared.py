@@ -18,8 +18,7 @@ from automl.data.dense import DenseRows, open_dense
 from automl.data.encode import DenseEncoder, Encoder, Rows, load_encoder
 from automl.data.files import make_private, remove_leftovers, replace_folder
 from automl.data.fingerprint import SPLITS, changed_data, digest_settings, file_digest, fingerprint_files
-from automl.data.formats import table_format
-from automl.data.image_folder import IMAGE_FOLDER
+from automl.data.formats import IMAGE_FOLDER, table_format
 from automl.data.images import ImageEncoder, choose_image_encoder, write_images
 from automl.data.modalities import modality_of
 from automl.data.parts import map_split, open_split, read_inputs

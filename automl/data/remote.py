@@ -13,7 +13,6 @@ from pathlib import Path
 
 import platformdirs
 from filelock import FileLock
-from fsspec.utils import glob_translate
 
 from automl.data.files import make_private, replace_folder
 from automl.data.formats import FORMATS, is_table, table_ending
@@ -88,6 +87,8 @@ def find_remote(url: str) -> dict[str, str]:
         root, pattern = fixed, place[len(fixed) + 1 :]
     if not root:
         raise UserError(f"{redacted(url)} names no folder of a store")
+    from fsspec.utils import glob_translate
+
     fits = re.compile(glob_translate(pattern))
     store = Store(f"{scheme}://{root}")
     found = {each: state for each, state in store.states().items() if fits.match(each)}

@@ -10,20 +10,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
-
-import fsspec
-import pyarrow as pa
-import pyarrow.fs
+from typing import TYPE_CHECKING, TypeVar
 
 from automl.data.bounds import DOWNLOAD_BYTES, DOWNLOAD_FILES, DOWNLOAD_SECONDS
-from automl.data.exclusive import create_exclusively
 from automl.data.files import replace_atomically
 from automl.data.names import checked_name
 from automl.data.private_folder import private_folder
 from automl.data.urls import WEB, is_url, require_allowed_url
 from automl.space import UserError
 from automl.space.urls import redacted, redacted_text
+
+if TYPE_CHECKING:  # every command imports this module: what reaches a store is loaded for the first one
+    import pyarrow as pa
+    import pyarrow.fs
 
 __all__ = ["PATIENCE_SECONDS", "Allowance", "Store", "is_url"]
 
@@ -54,8 +53,10 @@ class Store:
 
     def put(self, path: Path, name: str) -> None:
         """Copy the file `path` into the store."""
-        there, root = _open(self.url)
-        self._patiently(lambda: pyarrow.fs.copy_files(str(path), f"{root}/{name}", _HERE, there))
+        import pyarrow.fs
+
+        (there, root), here = _open(self.url), pyarrow.fs.LocalFileSystem()
+        self._patiently(lambda: pyarrow.fs.copy_files(str(path), f"{root}/{name}", here, there))
 
     def get(self, name: str, path: Path, allowance: Allowance | None = None) -> bool:
         """Copy a file of the store to `path`; False where it has none of this name.
@@ -67,7 +68,7 @@ class Store:
         there, root = _open(self.url)
         checked_name(name, self.url)
         found, allowance = self._look(name), allowance or Allowance(self.url)
-        if found.type != pyarrow.fs.FileType.File:
+        if not found.is_file:
             return False
         allowance.require(int(found.size or 0))
         try:
@@ -97,10 +98,12 @@ class Store:
 
         Raises UserError for a name that would lead out of a folder into which it is copied, and for too many.
         """
+        import pyarrow.fs
+
         there, root = _open(self.url)
         wanted = pyarrow.fs.FileSelector(f"{root}/{under}".rstrip("/"), allow_not_found=True, recursive=True)
         found = self._patiently(lambda: there.get_file_info(wanted))
-        files = {info.path[len(root) + 1 :]: _state(info) for info in found if info.type == pyarrow.fs.FileType.File}
+        files = {info.path[len(root) + 1 :]: _state(info) for info in found if info.is_file}
         if len(files) > DOWNLOAD_FILES.value():
             raise DOWNLOAD_FILES.exceeded(f"{redacted(self.url)} has", "files")
         for name in files:
@@ -109,7 +112,7 @@ class Store:
 
     def has(self, name: str) -> bool:
         """Whether there is a file of this name."""
-        return bool(self._look(name).type == pyarrow.fs.FileType.File)
+        return bool(self._look(name).is_file)
 
     def size(self, name: str) -> int:
         """The bytes of a file; 0 where there is none."""
@@ -118,7 +121,7 @@ class Store:
     def state(self, name: str) -> str | None:
         """What changes when a file does, its size and its time; None where there is no such file."""
         found = self._look(name)
-        return _state(found) if found.type == pyarrow.fs.FileType.File else None
+        return _state(found) if found.is_file else None
 
     def content(self, name: str, most: int) -> bytes | None:
         """At most `most` bytes of a file; None where there is none of this name."""
@@ -138,6 +141,8 @@ class Store:
         None, and nothing written, where the store, or what is installed to reach it, cannot do both at once. Where an
         answer was lost, it may be False for a file that was written.
         """
+        from automl.data.exclusive import create_exclusively
+
         there, root = _open(self.url)
         return self._patiently(lambda: create_exclusively(there, self.url, f"{root}/{name}", content))
 
@@ -170,9 +175,6 @@ class Store:
                     raise OSError(errno.EIO, said, redacted(self.url)) from error
             time.sleep(pause)
             pause *= 2
-
-
-_HERE = pyarrow.fs.LocalFileSystem()
 
 
 class Allowance:
@@ -213,6 +215,10 @@ def _copy(there: pyarrow.fs.FileSystem, name: str, path: Path, allowance: Allowa
 def _open(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
     """What reads and writes at a URL, and the folder there; raises UserError for a URL that will not do."""
     require_allowed_url(url)
+    import fsspec
+    import pyarrow as pa
+    import pyarrow.fs
+
     if url.partition("://")[0].lower() in WEB:
         from automl.data.web_folders import WebFileSystem
 

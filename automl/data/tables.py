@@ -21,8 +21,8 @@ import pyarrow.parquet
 from automl.data.bounds import COLUMNS
 from automl.data.files import replace_atomically
 from automl.data.folders import Unused, walk
-from automl.data.formats import FORMATS, delimiter, is_table, lines_of, open_text, packing, table_format
-from automl.data.image_folder import IMAGE_FOLDER, is_image, read_image_folder
+from automl.data.formats import FORMATS, IMAGE_FOLDER, delimiter, is_table, lines_of, open_text, packing, table_format
+from automl.data.image_folder import is_image, read_image_folder
 from automl.data.remote import fetch_files, fetch_folder, find_remote, is_glob, path_of
 from automl.data.store import is_url
 from automl.data.text_tables import BATCH_ROWS, csv_names, json_names, read_csv, read_json_lines

@@ -17,8 +17,7 @@ import pyarrow as pa
 
 from automl.data.bounds import COLUMNS
 from automl.data.csv_rows import RawRow, rows_of
-from automl.data.formats import lines_of, open_text, table_format
-from automl.data.image_folder import IMAGE_FOLDER
+from automl.data.formats import IMAGE_FOLDER, lines_of, open_text, table_format
 from automl.data.modalities import LONG_TEXT, MODALITIES, NO_TEXT, Modality, is_long
 from automl.data.tables import read_batches
 from automl.data.text_tables import BLOCK_BYTES

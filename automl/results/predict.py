@@ -18,8 +18,7 @@ import pyarrow.parquet
 from automl.data.columns import blank, label_column
 from automl.data.csv_rows import look_at_csv, require_closed_quotes
 from automl.data.files import replace_atomically
-from automl.data.formats import packing, table_format
-from automl.data.image_folder import IMAGE_FOLDER
+from automl.data.formats import IMAGE_FOLDER, packing, table_format
 from automl.data.tables import column_names, find_files, read_batches, require_columns
 from automl.data.wide import Column, input_column, input_columns
 from automl.results.finalists import confusion_matrix
@@ -29,6 +28,7 @@ from automl.results.labelled_rows import DIGITS, Labelled, standard_output, writ
 from automl.results.package import Model
 from automl.results.row_errors import isolate_failures
 from automl.space import UserError
+from automl.space.spinner import waiting
 from automl.space.spreadsheet import spreadsheet_cell
 from automl.training.metrics import compute_metrics
 
@@ -36,6 +36,7 @@ LABEL = "predicted_label"
 ERROR = "prediction_error"
 PROBABILITY = "probability_"
 SHOWN_CLASSES = 10
+LABELLING = "labelling the rows"
 
 
 def predict_file(
@@ -91,7 +92,8 @@ def _predict_file(
     if output is None:
         if kind in ("parquet", "arrow") and sys.stdout.isatty():
             raise UserError(f"{input.suffix} is no text; name a file with --output, or redirect stdout")
-        unlabelled = write_labelled(_labelled(model, windows), kind, names, added, standard_output(), guard)
+        with waiting(LABELLING):
+            unlabelled = write_labelled(_labelled(model, windows), kind, names, added, standard_output(), guard)
         sys.stdout.flush()
         return unlabelled
     if output.is_dir():
@@ -103,6 +105,7 @@ def _predict_file(
     if not images and output.exists() and output.samefile(input):
         raise UserError(f"--output {output} is the input itself; name another file")
     with (
+        waiting(LABELLING),
         replace_atomically(output) as temporary,
         pa.output_stream(pa.OSFile(os.fsencode(temporary), "wb"), compression=packing(output)) as sink,
     ):
@@ -127,7 +130,7 @@ def evaluate_file(model: Model, data: str, *, text: str | None = None, label: st
     (true classes by row, predicted by column). `data` may be `-` for stdin. Raises UserError where a label is none of
     the model's classes.
     """
-    with local_file(data, model.modality) as path:
+    with local_file(data, model.modality) as path, waiting("measuring the model"):
         return _evaluate(model, str(path), text or model.column, label or model.label_column)
 
 

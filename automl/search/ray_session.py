@@ -22,6 +22,7 @@ from automl.search.lost_nodes import Losses, RayOutput
 from automl.search.own_ray import enter_privacy, leave_privacy
 from automl.search.resources import Capacity, local_capacity
 from automl.space import UserError
+from automl.space.spinner import waiting
 from automl.training.run_directory import TrialDirectory
 
 T = TypeVar("T")
@@ -146,7 +147,8 @@ def ray_beside(work: Callable[[], T], address: str | None) -> Iterator[T]:
         try:
             with suppress(TimeoutError):
                 result.result(timeout=GLANCE_SECONDS)
-            with redirect_stdout(sys.stderr):
+            doing = "starting Ray" if address is None else "joining the Ray cluster"
+            with redirect_stdout(sys.stderr), waiting(doing):
                 _start(address)
             _ahead = True
             _begun.set()

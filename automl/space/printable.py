@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any, TextIO
 
@@ -79,6 +79,24 @@ def cell(text: object) -> Text:
     return Text(printable(text))
 
 
+_heard: list[Callable[[str], None]] = []  # who is told of a text before it is written
+
+
+@contextmanager
+def hear_output(hear: Callable[[str], None]) -> Iterator[None]:
+    """For the time of the block, tell `hear` what is to be printed, before it is; of what rich prints, a line end."""
+    _heard.append(hear)
+    try:
+        yield
+    finally:
+        _heard.remove(hear)
+
+
+def _tell(text: str) -> None:
+    for hear in _heard if text else ():
+        hear(text)
+
+
 class _PrintableConsole(Console):
     """Reads no markup in plain strings, and lets nothing through that is neither printable nor rich's own style."""
 
@@ -91,6 +109,10 @@ class _PrintableConsole(Console):
     @file.setter
     def file(self, file: IO[str]) -> None:
         self._file = file
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        _tell("\n")
+        super().print(*objects, **options)
 
     def render_str(self, text: str, **options: Any) -> RichText:
         return super().render_str(printable_lines(text), **{**options, "markup": False, "emoji": False})
@@ -130,6 +152,7 @@ class PrintableStream:
         """Write `text` with escapes; gives its length. Raises TypeError for bytes, by which text streams are known."""
         if not isinstance(text, str):
             raise TypeError(f"expected text, got {type(text).__name__}")
+        _tell(text)
         self.rich_proxied_file.write(printable_lines(text))
         return len(text)
 
