@@ -192,12 +192,16 @@ def _bad_rows(files: Mapping[str, Any]) -> Iterator[str]:
     for file, noted in files.items():
         for reason, count in noted["counts"].items():
             yield f"\n{Path(file)}: {count:,} with {reason}"
-            for row, example in zip(noted["first_rows"][reason], noted["examples"][reason], strict=True):
-                yield f"  row {row:,}: {example}"
+            rows = [f"row {row:,}" for row in noted["first_rows"][reason]]  # data prepared before lines were noted
+            places = noted.get("places", {}).get(reason, rows)
+            for place, example in zip(places, noted["examples"][reason], strict=True):
+                yield f"  {place}: {example}"
 
 
 def _conflicts(examples: list[dict[str, Any]]) -> Iterator[str]:
     if examples:
         yield "\nlabelled in more than one way:"
     for example in examples:
-        yield f"  {example['input']}: {' and '.join(example['labels'])}"
+        places = example.get("places", [])  # data prepared before origins were kept has none
+        labels = [f"{label} ({place})" for label, place in zip(example["labels"], places, strict=False)]
+        yield f"  {example['input']}: {' and '.join(labels or example['labels'])}"

@@ -154,8 +154,8 @@ def test_a_wrong_value_ends_a_run_before_it_begins(
     [
         ("text,label", [], ["data.csv has no rows"]),
         ("text,label", [("good", "a"), ("bad", "a")], ["one class only: 'a'"]),
-        ("text,label", [("good", "a"), ("", "b"), ("bad", "b")], ["1 with no text in column 'text' (row 2)"]),
-        ("text,label", [("good", "a"), ("fine", "b"), ("bad", "")], ["1 with no label in column 'label' (row 3)"]),
+        ("text,label", [("good", "a"), ("", "b"), ("bad", "b")], ["1 with no text in column 'text' (line 3)"]),
+        ("text,label", [("good", "a"), ("fine", "b"), ("bad", "")], ["1 with no label in column 'label' (line 4)"]),
         ("text,lable", [("good", "a")], ["no column 'label'", "did you mean 'lable'?"]),
     ],
 )

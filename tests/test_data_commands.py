@@ -50,9 +50,9 @@ def test_the_profile_says_what_is_wrong_with_the_data(folder: Path) -> None:
     assert max(map(len, out.splitlines())) <= 80
     words = " ".join(out.split())
     for said in (
-        "a line that cannot be read row 204: a,b,c",
-        "train.csv: 1 with no text row 203: {'text': '', 'label': 'no'}",
-        "text number 3: yes and no",
+        "a line that cannot be read line 205: a,b,c",
+        "train.csv: 1 with no text line 204: {'text': '', 'label': 'no'}",
+        "text number 3: yes (train.csv, line 5) and no (train.csv, line 202)",
         " test texts are also in the training data",
         "classes that look alike: 'No', 'no'",
         "a label that the training data does not have",

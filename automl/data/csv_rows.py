@@ -131,7 +131,7 @@ def look_at_csv(path: Path, label: str | None = None) -> CsvFaults:
     are rows by themselves: with as many cells as the header, and a label that other rows have. None in other files.
     """
     faults = CsvFaults()
-    if table_format(path) not in ("csv", "tsv") or not _worth_a_look(path):
+    if table_format(path) not in ("csv", "tsv") or not has_quotes_or_long_lines(path):
         return faults
     csv.field_size_limit(2 * LINE_BYTES)
     separator = delimiter(path)
@@ -205,7 +205,7 @@ def _far_above(path: Path, breaks: list[tuple[int, int]]) -> str | None:
     )
 
 
-def _worth_a_look(path: Path) -> bool:
+def has_quotes_or_long_lines(path: Path) -> bool:
     """Whether a file has quotes, or a line that is longer than a row may be."""
     run = 0
     with open_text(path) as file:

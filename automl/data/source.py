@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,12 @@ from automl.data.counted import add_counted, source_counts
 from automl.data.findings import findings
 from automl.data.found import describe_folders, folder_sentences
 from automl.data.modalities import Modality, modality_of
+from automl.data.origins import OriginWriter, origins_of
 from automl.data.parts import open_split, parts_of
 from automl.data.repeats import Conflicts, count_repeats, find_conflicts, first_ones, hash_inputs
 from automl.data.splits import set_aside, split_key
 from automl.data.staging import SHOWN, Channels, shortened, stage, staged_schema, train_steps
+from automl.data.tables import find_files
 from automl.data.workers import Workers
 from automl.space import UserError
 from automl.space.errors import DataFaultsError, of_setting
@@ -66,13 +68,13 @@ def write_source(data: Mapping[str, Any], seed: int, folder: Path, workers: Work
         hashes = {split: hash_inputs(path, kind, apply) for split, path in staged.items()}
     labels = renumber[_column(staged["train"], "label")]
     conflicts = find_conflicts(hashes["train"], labels, SHOWN)
-    examples = _conflict_examples(conflicts, staged["train"], labels, classes, kind)
+    examples = _conflict_examples(conflicts, staged["train"], labels, classes, kind, _files_of(data, "train"))
     kept = {split: np.ones(len(those), dtype=bool) for split, those in hashes.items()}
     if data.get("duplicates") == "remove":
         kept = first_ones(hashes)
     parts = _split(data, staged, kept, labels, seed)
     counts = {
-        split: _write_split(kind, *parts[split], renumber, folder / f"{split}.arrow")
+        split: _write_split(kind, *parts[split], renumber, folder, split, _files_of(data, split))
         for split in SPLITS
         if split in parts
     }
@@ -133,6 +135,11 @@ def _split(
     return parts
 
 
+def _files_of(data: Mapping[str, Any], split: str) -> list[str]:
+    """The files that have the rows of a split, in the order in which they are numbered."""
+    return [str(file) for file in find_files(data[split] if isinstance(data[split], list) else data["train"])]
+
+
 def _why_none(data: Mapping[str, Any], split: str) -> tuple[str, str]:
     """The setting that leaves nothing for a split that is a fraction of train, and why."""
     setting = "group" if data.get("group") else "time" if data.get("time") else "label"
@@ -152,7 +159,7 @@ def left_out(files: Mapping[str, Mapping[str, Any]], split: str) -> str:
     for reason, count in counts.items():
         path, noted = next((path, noted) for path, noted in of_split if reason in noted["counts"])
         first = noted["details"][reason][0] or noted["examples"][reason][0]
-        where = f"row {noted['first_rows'][reason][0]:,} of {path}"
+        where = f"{noted['places'][reason][0]} of {path}"
         parts.append(f"{count:,} with {reason} (first {where}{f': {first}' if first else ''})")
     return f": {'; '.join(parts)}" if parts else ""
 
@@ -164,16 +171,20 @@ def _folders(data: Mapping[str, Any]) -> str:
 
 
 def _conflict_examples(
-    conflicts: Conflicts, path: Path, labels: npt.NDArray[np.int32], classes: list[str], kind: Modality
+    conflicts: Conflicts,
+    path: Path,
+    labels: npt.NDArray[np.int32],
+    classes: list[str],
+    kind: Modality,
+    files: Sequence[str],
 ) -> list[dict[str, Any]]:
-    inputs = open_split(path).column(0)
-    return [
-        {
-            "input": shortened(inputs[rows[0]].as_py()) if kind.name == "text" else f"row {rows[0] + 1}",
-            "labels": [classes[labels[row]] for row in rows],
-        }
-        for rows in conflicts.first
-    ]
+    staged = open_split(path)
+    examples = []
+    for rows in conflicts.first:
+        places = origins_of(files, staged, rows)
+        shown = shortened(staged.column(0)[rows[0]].as_py()) if kind.name == "text" else places[0]
+        examples.append({"input": shown, "labels": [classes[labels[row]] for row in rows], "places": places})
+    return examples
 
 
 def _sorted_classes(names: Mapping[str, int]) -> list[str]:
@@ -184,16 +195,32 @@ def _sorted_classes(names: Mapping[str, int]) -> list[str]:
         return sorted(names)
 
 
-def _write_split(kind: Modality, staged: Path, keep: Mask, renumber: npt.NDArray[np.int32], path: Path) -> list[int]:
-    """Write input and label of the rows of a staged file where `keep` is true; gives the rows of each class."""
+def _write_split(
+    kind: Modality,
+    staged: Path,
+    keep: Mask,
+    renumber: npt.NDArray[np.int32],
+    folder: Path,
+    split: str,
+    files: Sequence[str],
+) -> list[int]:
+    """Write input and label of the rows of a staged file where `keep` is true, and where these rows came from.
+
+    Gives the rows of each class.
+    """
     counts = np.zeros(len(renumber), dtype=np.int64)
     start = 0
     schema = pa.schema([*staged_schema(kind)][:2])
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+    with (
+        pa.OSFile(str(folder / f"{split}.arrow"), "wb") as sink,
+        pa.ipc.new_file(sink, schema) as writer,
+        OriginWriter(folder, split, files) as origins,
+    ):
         for part in parts_of(staged):
             batch = part.read()
             batch = batch.filter(pa.array(keep[start : (start := start + batch.num_rows)]))
             labels = renumber[batch.column("label").to_numpy()]
             counts += np.bincount(labels, minlength=len(renumber))
             writer.write_batch(pa.record_batch([batch.column(0), pa.array(labels, pa.int32())], schema=schema))
+            origins.write(batch.column("file"), batch.column("row"))
     return counts.tolist()

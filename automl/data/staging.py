@@ -18,6 +18,7 @@ from automl.data.columns import as_text, blank, label_column, no_label, shown
 from automl.data.csv_rows import HEADER, CsvFaults, look_at_csv, require_closed_quotes
 from automl.data.damaged import read_undamaged
 from automl.data.modalities import Modality, modality_of
+from automl.data.origins import origin_columns, row_places
 from automl.data.parts import PART_ROWS
 from automl.data.sequences import OTHER_CHANNELS, channels_of, most_common
 from automl.data.splits import no_inputs, read_keys, split_key
@@ -59,6 +60,8 @@ class BadRows:
     """Of the file, good and bad."""
     counts: Counter[str] = field(default_factory=Counter)
     first_rows: dict[str, list[int]] = field(default_factory=dict)
+    places: dict[str, list[str]] = field(default_factory=dict)
+    """Of these rows, what an editor calls them: `line 3`, or `row 2` where the file has no lines."""
     examples: dict[str, list[str]] = field(default_factory=dict)
     details: dict[str, list[str]] = field(default_factory=dict)
     """What the modality says of the rows in `first_rows`, empty where it says nothing."""
@@ -84,12 +87,20 @@ class BadRows:
                 self.examples.setdefault(reason, []).append(shortened(detail or example))
                 self.details.setdefault(reason, []).append(" ".join(detail.split())[:DETAIL_CHARACTERS])
 
+    def find_places(self, file: Path) -> None:
+        """Fill `places`; reads the file again as far as the last of the rows."""
+        rows = {row - 1 for of_reason in self.first_rows.values() for row in of_reason}
+        found = row_places(file, sorted(rows)) if rows and not file.is_dir() else {}
+        for reason, of_reason in self.first_rows.items():
+            self.places[reason] = [found.get(row - 1, f"row {row}") for row in of_reason]
+
     def described(self) -> dict[str, Any]:
         """As JSON has it."""
         return {
             "rows": self.rows,
             "counts": dict(self.counts),
             "first_rows": self.first_rows,
+            "places": self.places,
             "examples": self.examples,
             "details": self.details,
             "unknown_labels": self.unknown_labels,
@@ -116,7 +127,7 @@ def stage(
     known: Steps = (),
     channels: Channels | None = None,
 ) -> Path:
-    """Write the usable rows of a split's files to one Arrow file: input, number of the label, key for splitting.
+    """Write the usable rows of a split's files to one Arrow file: input, label's number, key for splitting, origin.
 
     `names` grows by the labels of train; `found` by what is known of each file; `known` are the `train_steps`;
     `channels` are those of train. Raises UserError where rows cannot be used and the `data` section wants that to be an
@@ -137,7 +148,7 @@ def stage(
             elif HEADER in faults[file].quotes or HEADER in faults[file].long:
                 require_closed_quotes(file, faults[file])
         require_columns(files, others, damaged=damaged)
-        for file in files:
+        for number, file in enumerate(files):
             noted = BadRows()
             there = column_names(file, damaged=damaged)
             columns = input_columns(file, kind, data[kind.name], there, no_inputs(data), known) if there else []
@@ -145,21 +156,24 @@ def stage(
             noted.warnings += filter(None, [faults[file].warning])
             batches = _numbered(file, list(dict.fromkeys(columns)), data, noted, faults[file])
             for batch in _usable(
-                file, batches, data, key, names, split == "train", noted, known, channels or Channels()
+                number, file, batches, data, key, names, split == "train", noted, known, channels or Channels()
             ):
                 for start in range(0, batch.num_rows, PART_ROWS):
                     writer.write_batch(batch.slice(start, PART_ROWS))
+            noted.find_places(file)
             _judge(file, noted, data)
             found[str(file)] = {"split": split, **noted.described()}
     return path
 
 
 def staged_schema(kind: Modality) -> pa.Schema:
-    """Of staged rows; `key` is null where rows are split by nothing but chance."""
-    return pa.schema([(kind.name, kind.type), ("label", pa.int32()), ("key", pa.float64())])
+    """Of staged rows; `key` is null where rows are split by nothing but chance; `file` and `row` are the origin."""
+    origin = [("file", pa.int32()), ("row", pa.int64())]
+    return pa.schema([(kind.name, kind.type), ("label", pa.int32()), ("key", pa.float64()), *origin])
 
 
 def _usable(
+    number: int,
     file: Path,
     batches: Iterator[tuple[npt.NDArray[np.int64], pa.RecordBatch]],
     data: Mapping[str, Any],
@@ -199,7 +213,7 @@ def _usable(
         _note(noted, UNKNOWN_LABEL, usable & (codes < 0), rows, batch, partial(_detail, file, kind, batch, None))
         unknown = [name for name in found if name not in names and name not in noted.unknown_labels]
         noted.unknown_labels.extend(unknown[: SHOWN - len(noted.unknown_labels)])
-        whole = pa.record_batch([inputs, pa.array(codes), keys], schema=schema)
+        whole = pa.record_batch([inputs, pa.array(codes), keys, *origin_columns(number, rows).values()], schema=schema)
         yield whole.filter(pa.array(codes >= 0))
 
 
@@ -222,13 +236,19 @@ def _complaint(file: Path, noted: BadRows, data: Mapping[str, Any]) -> str:
     for reason, count in noted.counts.items():
         where = f" in column {columns[reason]!r}" if reason in columns else ""
         more = ", ..." if count > SHOWN else ""
-        rows = f"row{'' if count == 1 else 's'} {', '.join(map(str, noted.first_rows[reason]))}{more}"
+        rows = _listed(noted.places[reason]) + more
         if any(details := noted.details[reason]):
-            rows = "; ".join(f"row {row}: {each}" for row, each in zip(noted.first_rows[reason], details, strict=True))
-            rows += more
+            rows = "; ".join(f"{row}: {each}" for row, each in zip(noted.places[reason], details, strict=True)) + more
         names = f": {', '.join(map(repr, noted.unknown_labels))}" if reason == UNKNOWN_LABEL else ""
         parts.append(f"{count:,} with {reason}{where} ({rows}{names})")
     return f"{file} has rows that cannot be used: {'; '.join(parts)}"
+
+
+def _listed(places: list[str]) -> str:
+    """`lines 3, 5` of `line 3` and `line 5`."""
+    word, _, first = places[0].partition(" ")
+    numbers = [first, *(place.partition(" ")[2] for place in places[1:])]
+    return f"{word}{'s' if len(places) > 1 else ''} {', '.join(numbers)}"
 
 
 def _numbered(

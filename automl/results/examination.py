@@ -18,6 +18,7 @@ from PIL import Image
 from automl.data import Prepared
 from automl.data.images import ImageEncoder
 from automl.data.modalities import modality_of
+from automl.data.origins import find_origins
 from automl.data.parts import open_split
 from automl.data.sequences import unpack
 from automl.results.calibration import calibrate, calibrate_out_of_fold
@@ -144,16 +145,18 @@ def hardest(
     rows = np.argsort(of_truth, kind="stable")[:HARDEST]
     rows = rows[probabilities[rows].argmax(axis=1) != labels[rows]]
     inputs = open_split(prepared.source / f"{split}.arrow").column(0).take(pa.array(rows)).to_pylist()
+    origins = find_origins(prepared.source, split, rows.tolist()) or [f"row {row + 1} of {split}" for row in rows]
     return [
         {
             "row": int(row),
+            "source": origin,
             "truth": prepared.classes[labels[row]],
             "said": prepared.classes[int(probabilities[row].argmax())],
             "probability_said": round(float(probabilities[row].max()), 4),
             "probability_truth": round(float(of_truth[row]), 4),
             **_shown(each, modality_of(data).name, prepared),
         }
-        for row, each in zip(rows, inputs, strict=True)
+        for row, each, origin in zip(rows, inputs, origins, strict=True)
     ]
 
 

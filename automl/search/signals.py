@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+AGAIN_SECONDS = 0.05
 
 
 @contextmanager
@@ -19,12 +23,21 @@ def on_interrupt(answer: Callable[[], None]) -> Iterator[None]:
     def handle(number: int, frame: Any) -> None:
         answer()
 
+    def not_lost(failed: sys.UnraisableHookArgs) -> None:
+        """Python drops what is raised while it calls a destructor, such as one of Ray: the signal comes again."""
+        if failed.exc_type is KeyboardInterrupt:
+            threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), signal.SIGINT)).start()
+        else:
+            hook_before(failed)
+
+    hook_before, sys.unraisablehook = sys.unraisablehook, not_lost
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        sys.unraisablehook = hook_before
 
 
 def end_at_once() -> None:

@@ -445,6 +445,8 @@ class Hard(_Part):
     """A row that the best model is wrong about, with its `text`, `image` (a data URI) or `series`."""
 
     row: Count
+    source: str | None = None
+    """Its file and line."""
     truth: str
     said: str
     probability_said: Share

@@ -114,7 +114,7 @@ def test_what_is_no_text_is_counted_and_not_learned_from(
     assert file["first_rows"]["something else than text"] == [10, 11, 12]
     assert '["a", "list"]' in file["examples"]["something else than text"][0]
     assert prepared.classes == ("a", "b") and sum(prepared.profile["rows"].values()) == 9
-    with pytest.raises(UserError, match=r"3 with something else than text in column 'text' \(rows 10, 11, 12\)"):
+    with pytest.raises(UserError, match=r"3 with something else than text in column 'text' \(lines 10, 11, 12\)"):
         prepare(settings_for(path), seed=0, cache=tmp_path / "cache")
 
 
@@ -184,7 +184,9 @@ def test_repeated_rows_are_counted_and_removed_on_request(tmp_path: Path) -> Non
     assert kept.profile["repeated"] == {"train": 2, "validation": 1, "test": 1}
     assert kept.profile["duplicates"] == {"train": 2, "validation": 2, "test": 1}
     assert kept.profile["conflicts"]["inputs"] == 1 and kept.profile["conflicts"]["rows"] == 3
-    assert kept.profile["conflicts"]["examples"] == [{"input": "one", "labels": ["b", "a"]}]
+    assert kept.profile["conflicts"]["examples"] == [
+        {"input": "one", "labels": ["b", "a"], "places": [f"{train}, row 1", f"{train}, row 3"]}
+    ]
     removed = report(train, tmp_path, **changes, duplicates="remove")
     assert removed.texts("train") == ["one", "eight"]
     assert removed.texts("validation") == ["three", "four", "seven"]

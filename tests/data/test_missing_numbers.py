@@ -129,7 +129,7 @@ def test_a_series_of_another_number_of_channels_is_a_bad_row(odd: int, tmp_path:
     series: list[Any] = [[[float(row), 1.0]] * 4 for row in range(12)]
     series[odd] = [[1.0, 2.0, 3.0]] * 4
     train, test = write(tmp_path / "t.jsonl", series), write(tmp_path / "test.jsonl", series[:2] + [[1.0, 2.0]] * 2)
-    with pytest.raises(UserError, match=f"1 with {OTHER_CHANNELS} in column 'series' \\(row {odd + 1}\\)"):
+    with pytest.raises(UserError, match=f"1 with {OTHER_CHANNELS} in column 'series' \\(line {odd + 1}\\)"):
         prepare(settings_for(train, SERIES), seed=0, cache=tmp_path / "cache")
     settings = settings_for(train, SERIES, on_bad_rows="report", test=[str(test)])
     prepared = prepare(settings, seed=0, cache=tmp_path / "cache")

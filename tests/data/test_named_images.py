@@ -136,9 +136,9 @@ def test_absent_and_damaged_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError) as raised:
         prepared_of(train, tmp_path / "cache")
     said = str(raised.value)
-    assert f"1 with a path to a file that is not there in column 'image' (row 4: {folder}/3.png: No such file" in said
-    assert f"2 with an image that cannot be decoded in column 'image' (row 3: {folder}/2.png: " in said
-    assert f"row 5: {folder}/4.png: {folder}/4.png is not a regular file)" in said
+    assert f"1 with a path to a file that is not there in column 'image' (line 5: {folder}/3.png: No such file" in said
+    assert f"2 with an image that cannot be decoded in column 'image' (line 4: {folder}/2.png: " in said
+    assert f"line 6: {folder}/4.png: {folder}/4.png is not a regular file)" in said
     _, unusable = read_images(pa.array(["nowhere.png"]), "here")
     assert [reason for reason, those in unusable.items() if those.any()] == ["a path to a file that is not there"]
 
@@ -146,12 +146,12 @@ def test_absent_and_damaged_files_are_named(tmp_path: Path) -> None:
 def test_no_usable_row_says_why(tmp_path: Path) -> None:
     train = table(tmp_path / "t.csv", "csv", ["nowhere/1.png", "nowhere/2.png"])
     with pytest.raises(
-        UserError, match=r"no usable row: 2 with a path to a file that is not there \(first row 1 of .*1.png"
+        UserError, match=r"no usable row: 2 with a path to a file that is not there \(first line 2 of .*1.png"
     ):
         prepared_of(train, tmp_path / "cache", on_bad_rows="report")
     train.write_text("text,label\n,a\n,b\nx,\n")
     with pytest.raises(
-        UserError, match=r"no usable row: 2 with no text \(first row 1 of .*; 1 with no label \(first row 3"
+        UserError, match=r"no usable row: 2 with no text \(first line 2 of .*; 1 with no label \(first line 4"
     ):
         prepare(settings_for(train, on_bad_rows="report"), seed=0, cache=tmp_path / "cache")
 
@@ -162,7 +162,7 @@ def test_series_say_what_is_wrong_with_them(tmp_path: Path) -> None:
     train.write_text("series,label\n" + "".join(f'"{cell}",a\n' for cell in cells))
     with pytest.raises(UserError) as raised:
         prepare(settings_for(train, SERIES), seed=0, cache=tmp_path / "cache")
-    for words in ("row 1: step 2 is nan", "row 3: no list of numbers", "row 4: no list"):
+    for words in ("line 2: step 2 is nan", "line 4: no list of numbers", "line 5: no list"):
         assert words in str(raised.value)
 
 

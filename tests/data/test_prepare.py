@@ -115,7 +115,7 @@ def test_numeric_labels_keep_their_order(tmp_path: Path) -> None:
         (
             "text,label\na,x\n,y\nc,\n",
             {},
-            "1 with no text in column 'text' (row 2); 1 with no label in column 'label' (row 3)",
+            "1 with no text in column 'text' (line 3); 1 with no label in column 'label' (line 4)",
         ),
         ("text,label\n,\n,\n", {"on_bad_rows": "report"}, "no usable row"),
         ("text,label\na,x\nb,y,z\n", {}, "cannot read"),
@@ -164,7 +164,7 @@ def test_a_label_that_train_does_not_have(tmp_path: Path) -> None:
     write(tmp_path / "train.csv", rows())
     test = write(tmp_path / "test.csv", [{"text": "a", "label": "maybe"}, {"text": "word1 and 1", "label": "no"}])
     data = settings_for(tmp_path / "train.csv", test=[str(test)])
-    with pytest.raises(UserError, match=r"1 with a label that the training data does not have .* \(row 1: 'maybe'\)"):
+    with pytest.raises(UserError, match=r"1 with a label that the training data does not have .* \(line 2: 'maybe'\)"):
         prepare(data, seed=0, cache=tmp_path / "cache")
     prepared = prepare({**data, "on_bad_rows": "report"}, seed=0, cache=tmp_path / "cache")
     assert prepared.profile["bad_rows"][str(test)]["unknown_labels"] == ["maybe"]

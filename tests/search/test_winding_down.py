@@ -15,7 +15,7 @@ import pytest
 import automl
 from automl.search.budget import INTERRUPTED, Stop, Usage
 from automl.search.engine import _is_over, _outcome
-from automl.search.signals import on_interrupt
+from automl.search.signals import end_at_once, on_interrupt
 from automl.search.stop_file import StopFile
 from automl.training.run_directory import RunDirectory
 from tests.conftest import copy_run, write_space
@@ -97,7 +97,7 @@ def test_ctrl_c_while_models_are_measured(
 ) -> None:
     run = copy_run(finished, tmp_path / "run")
 
-    def measure(_: RunDirectory) -> None:
+    def measure(_: RunDirectory, *families: object) -> None:
         os.kill(os.getpid(), number)
         time.sleep(30)
 
@@ -134,3 +134,14 @@ def test_ctrl_c_while_the_best_are_confirmed(small_data: Path, tmp_path: Path, t
     assert automl.resume(run.path, quiet=True).status == "finished"
     confirmed = json.loads(run.confirmed.read_text())["trials"]
     assert [len(reruns) for reruns in confirmed.values()] == [8, 8]
+
+
+def test_an_interrupt_during_a_destructor_is_not_lost() -> None:
+    class Closing:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0)  # the signal is answered here
+
+    with pytest.raises(KeyboardInterrupt), on_interrupt(end_at_once):
+        Closing()
+        time.sleep(10)
