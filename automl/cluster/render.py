@@ -36,7 +36,7 @@ def status_text(status: RunStatus, cluster: Mapping[str, Any]) -> Group:
         lines.add_row("time", _used(status.used["seconds"], status.budget.get("time_budget_seconds")))
         if status.used["gpu_hours"]:
             asked = status.budget.get("gpu_hours")
-            lines.add_row("GPU hours", f"{status.used['gpu_hours']:.2f}{f' of {asked:g}' if asked else ''}")
+            lines.add_row("GPU time", _used(3600 * status.used["gpu_hours"], 3600 * asked if asked else None))
     lines.add_row("owner", cell(status.owner + "".join(f"  {key}={each}" for key, each in status.labels.items())))
     lines.add_row("submitted", cell(f"{status.submitted}, {_age(status.submitted)} ago"))
     lines.add_row("place", cell(status.place))

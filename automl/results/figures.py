@@ -70,7 +70,7 @@ def learning_curves(record: RunRecord) -> dict[str, Any]:
         "shapes": shapes,
         "annotations": notes,
         "hovermode": "closest",
-        "height": 440,
+        "height": 360,
     }
     return {"data": traces, "layout": layout}
 

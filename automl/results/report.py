@@ -41,6 +41,7 @@ from automl.results.verdict import best_figures, choice_text, verdict
 from automl.space.urls import redacted_values
 
 MOST_CLASSES = 20  # that a confusion matrix has room for
+FEW_CLASSES, MANY_CLASSES = 6, 12  # that it has room for on a phone, on a tablet
 MOST_PAIRS = 15
 # Plotly's bundle adds the style sheet of its maps, which the page has none of, unless an element has this identifier.
 _OWN_STYLES = re.compile(r'getElementById\("([0-9a-f]{64})"\)')
@@ -148,6 +149,8 @@ def _content(record: RunRecord) -> dict[str, Any]:
         "per_class": _of_classes(confusion, classes) if confusion else {},
         "classes": classes,
         "most_classes": MOST_CLASSES,
+        "few_classes": FEW_CLASSES,
+        "many_classes": MANY_CLASSES,
         "confused": confused(confusion, classes, MOST_PAIRS) if confusion else [],
         "examination": examination,
         "calibration_text": calibration_text(record),

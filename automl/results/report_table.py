@@ -16,6 +16,7 @@ from automl.results.table import (
     NOT_COMPARED,
     averaged,
     duration,
+    hours_text,
     mark,
     objective_text,
     status_text,
@@ -61,6 +62,8 @@ class Line:
     family: str
     recommended: bool
     cells: tuple[Cell, ...]
+    settings: str
+    """What was chosen for it, which has a line of its own."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def leaderboard_table(record: RunRecord) -> LeaderboardTable:
     trials = rows(record)
     shown = trials[:MOST_ROWS]
     params = {trial.number: trial.params for trial in record.study.get_trials(deepcopy=False)}
-    all_columns = _columns(record, params)
+    all_columns = _columns(record)
     everything = [*shown, *beside(record)]
     columns = tuple(each for each in all_columns if any(each.shown(row) for row in everything) or not everything)
     lines = tuple(
@@ -86,6 +89,7 @@ def leaderboard_table(record: RunRecord) -> LeaderboardTable:
             family=row["family"] if row["trial"] is not None else "",
             recommended=bool(row.get("recommended")),
             cells=tuple(_cell(column, row) for column in columns),
+            settings=settings_text(params.get(row["trial"], {})),
         )
         for row in everything
     )
@@ -96,7 +100,7 @@ def _cell(column: Column, row: Row) -> Cell:
     return Cell(column.shown(row), None if column.value is None else column.value(row), column.numeric)
 
 
-def _columns(record: RunRecord, params: Mapping[int, Mapping[str, Any]]) -> list[Column]:
+def _columns(record: RunRecord) -> list[Column]:
     return [
         Column("rank", lambda row: _form(row["rank"], "d") + (" *" if row["front"] else ""), _of("rank")),
         Column("trial", partial(_number, "trial", "d"), _of("trial")),
@@ -109,13 +113,12 @@ def _columns(record: RunRecord, params: Mapping[int, Mapping[str, Any]]) -> list
         Column("95 % interval", _interval, _of("test_low")),
         Column("epochs", partial(_number, "epochs", "d"), _of("epochs")),
         Column("time", _time, _of("train_seconds")),
-        Column("CPU hours", partial(_cost, "cpu_hours"), _of("cpu_hours")),
-        Column("GPU hours", partial(_cost, "gpu_hours"), _of("gpu_hours")),
+        Column("CPU time", partial(hours_text, "cpu_hours"), _of("cpu_hours")),
+        Column("GPU time", partial(hours_text, "gpu_hours"), _of("gpu_hours")),
         Column("parameters", partial(_number, "parameters", ","), _of("parameters")),
         *([] if LATENCY in record.objectives else [Column("ms for one", *_milliseconds("latency_p50_ms"))]),
         Column("ms for 32", *_milliseconds("latency32_p50_ms")),
         Column("status", partial(_status, record, behind="the linear floor" if record.linear else "the best alone")),
-        Column("settings", lambda row: settings_text(params.get(row["trial"], {}))),
     ]
 
 
@@ -151,10 +154,6 @@ def _interval(row: Row) -> str:
 
 def _time(row: Row) -> str:
     return "" if row["train_seconds"] is None else duration(row["train_seconds"])
-
-
-def _cost(name: str, row: Row) -> str:
-    return f"{row[name]:.3g}" if row.get(name) else ""
 
 
 def _milliseconds(name: str) -> tuple[Callable[[Row], str], Callable[[Row], Any]]:

@@ -29,6 +29,8 @@ HEADINGS = {
     "test,_95_%": "test_low",
     "95_%_interval": "test_low",
     "time": "train_seconds",
+    "cpu_time": "cpu_hours",
+    "gpu_time": "gpu_hours",
     "ms_for_1,_p50_and_p95": "latency_p50_ms",
     "ms_for_one": "latency_p50_ms",
     "ms_for_32": "latency32_p50_ms",

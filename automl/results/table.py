@@ -126,6 +126,11 @@ def _settings(row: dict[str, Any]) -> str:
     return json.dumps(shown, ensure_ascii=False)
 
 
+def hours_text(name: str, row: Mapping[str, Any]) -> str:
+    """Hours of a column as a duration, empty for none: those of most trials are minutes."""
+    return duration(3600 * row[name]) if row.get(name) else ""
+
+
 _BESIDE = {FLOOR: "linear", ENSEMBLE: ENSEMBLE}  # what stands for a family in rows that are no trials
 # What has no room in a terminal.
 _FIGURES: dict[str, Cell] = {
@@ -136,8 +141,8 @@ _FIGURES: dict[str, Cell] = {
     "bytes": lambda row: _number(row["bytes"], ",d"),
     "ms for 1, p50 and p95": partial(_milliseconds, ""),
     "ms for 32": partial(_milliseconds, "32"),
-    "CPU hours": lambda row: _number(row["cpu_hours"], ".4f"),
-    "GPU hours": lambda row: _number(row["gpu_hours"], ".4f"),
+    "CPU time": partial(hours_text, "cpu_hours"),
+    "GPU time": partial(hours_text, "gpu_hours"),
     "settings": _settings,
 }
 

@@ -63,9 +63,7 @@ def headings(record: RunRecord) -> dict[str, str]:
 
 def test_every_heading_that_a_person_sees_is_a_name_to_sort_by_and_to_choose(record: RunRecord) -> None:
     seen = headings(record)
-    assert {"validation", "time", "CPU hours", "ms for one", "95 % interval", "validation accuracy", "hidden"} <= {
-        *seen
-    }
+    assert {"validation", "time", "CPU time", "ms for one", "95 % interval", "validation accuracy", "hidden"} <= {*seen}
     every = rows(record)
     for heading in seen.keys() - {"settings", "config"}:
         for sign in ("", "-"):
@@ -97,7 +95,7 @@ def test_every_column_of_the_json_is_a_name_in_every_format(name: str, record: R
 
 
 @pytest.mark.parametrize("width", [80, 100, 120, 160, 240])
-@pytest.mark.parametrize("sort", [None, "validation", "parameters", "hidden", "-CPU hours", "training.batch_size"])
+@pytest.mark.parametrize("sort", [None, "validation", "parameters", "hidden", "-CPU time", "training.batch_size"])
 def test_the_column_that_is_sorted_by_is_shown_and_nothing_is_wider_than_the_terminal(
     width: int, sort: str | None, command: Any
 ) -> None:
@@ -125,7 +123,7 @@ def test_settings_that_differ_are_columns_and_those_that_are_the_same_are_not(re
 def test_wide_has_one_line_for_each_row_in_a_terminal_of_any_width(command: Any, record: RunRecord) -> None:
     lines = command("--wide", width=80).splitlines()
     count = len(rows(record)) + 1
-    assert cells(lines[0])[-1] == "status" and {"CPU hours", "parameters"} <= {*cells(lines[0])}
+    assert cells(lines[0])[-1] == "status" and {"CPU time", "parameters"} <= {*cells(lines[0])}
     assert [int(line.split()[0]) for line in lines[1:count]] == [*range(1, count)]
     assert command("--wide", width=200).splitlines()[:count] == lines[:count]
 
@@ -141,9 +139,9 @@ def test_names_that_there_are_not_are_refused_with_the_nearest(command: Any) -> 
 
 
 def test_names_of_columns_are_taken_once_and_in_their_order(command: Any) -> None:
-    assert asked_columns("time, rank,,time , CPU hours") == ("time", "rank", "CPU hours")
-    said = command("--columns", "time,rank,CPU hours,batch_size,model.rnn.hidden", width=120).splitlines()
-    assert cells(said[0]) == ["time", "rank", "CPU hours", "batch_size", "model.rnn.hidden"]
+    assert asked_columns("time, rank,,time , CPU time") == ("time", "rank", "CPU time")
+    said = command("--columns", "time,rank,CPU time,batch_size,model.rnn.hidden", width=120).splitlines()
+    assert cells(said[0]) == ["time", "rank", "CPU time", "batch_size", "model.rnn.hidden"]
     assert [line.split()[1] for line in said[1:4]] == ["1", "2", "3"]
 
 

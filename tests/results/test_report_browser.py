@@ -21,8 +21,10 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 
 import automl
 from automl.results import summarise
-from automl.training.run_directory import RunDirectory
-from tests.conftest import browser_required
+from automl.results.report import write_report
+from automl.results.study import read_run
+from automl.training.run_directory import RunDirectory, read_json, write_json
+from tests.conftest import browser_required, copy_run
 from tests.results.conftest import HTML, LONG
 
 pytestmark = [pytest.mark.browser, pytest.mark.ray, pytest.mark.xdist_group("browser")]
@@ -95,7 +97,8 @@ def titles(chrome: webdriver.Chrome) -> list[str]:
 def column(chrome: webdriver.Chrome, title: str) -> list[str]:
     """What is seen of a column, from the top down."""
     number = titles(chrome).index(title) + 1
-    cells = chrome.find_elements(By.CSS_SELECTOR, f".sortable tbody tr:not([hidden]) td:nth-child({number})")
+    rows = ".sortable tbody tr:not([hidden], .settings-of)"
+    cells = chrome.find_elements(By.CSS_SELECTOR, f"{rows} td:nth-child({number})")
     return [cell.text for cell in cells]
 
 
@@ -289,6 +292,79 @@ def test_a_narrow_screen_scrolls_down_only(chrome: webdriver.Chrome, hostile_run
     assert chrome.execute_script(f"return Math.max(...{rows}.map(row => row.offsetHeight))") < 160
     plots = "[...document.querySelectorAll('.plot:not(.wide)')]"
     assert chrome.execute_script(f"return Math.max(...{plots}.map(plot => plot.offsetWidth))") <= 400
+
+
+def with_classes(run: RunDirectory, path: Path, count: int) -> RunDirectory:
+    """A copy of a run with as many classes, whose names are words, with rows of each that are taken for each other."""
+    run = copy_run(run, path)
+    names = [f"{['short', 'of several words and more', 'incomprehensibilities'][n % 3]} {n}" for n in range(count)]
+    manifest, finalists = read_json(run.manifest), read_json(run.finalists)
+    manifest["data"]["classes"] = names
+    profile = manifest["data"]["profile"]
+    profile["classes"] = {split: dict.fromkeys(names, 1234) for split in profile["classes"]}
+    classes = range(count)
+    finalists["confusion"] = [[2345 if row == said else (row + said) % 7 for said in classes] for row in classes]
+    examination = read_json(run.examination)
+    for row in examination["hardest"]:
+        row["truth"], row["said"] = names[0], names[-1]
+    for file, content in ((run.manifest, manifest), (run.finalists, finalists), (run.examination, examination)):
+        write_json(file, content)
+    write_report(read_run(run))
+    return run
+
+
+SCROLLING = """
+return [...document.querySelectorAll('.scroll')].filter(each => each.scrollWidth > each.clientWidth)
+  .map(each => each.getAttribute('aria-label') || each.getAttribute('aria-labelledby'))
+"""
+OUTSIDE = """
+return [...document.querySelectorAll('.matrix th, .matrix td')].filter(cell => cell.offsetParent)
+  .filter(cell => cell.getBoundingClientRect().right > innerWidth || cell.scrollWidth > cell.clientWidth + 1)
+  .map(cell => cell.outerHTML)
+"""
+
+
+@pytest.mark.parametrize("width", [1280, 800, 400])
+@pytest.mark.parametrize("count", [2, 5, 6, 7, 12, 20, 60])
+def test_no_class_is_out_of_sight(
+    chrome: webdriver.Chrome, finished: RunDirectory, tmp_path: Path, count: int, width: int
+) -> None:
+    show(chrome, with_classes(finished, tmp_path / "run", count).report, width=width)
+    assert chrome.execute_script(OUTSIDE) == []
+    matrix = chrome.find_elements(By.CSS_SELECTOR, ".matrix")
+    pairs = chrome.find_elements(By.CSS_SELECTOR, "[aria-label='Classes that are confused most']")
+    shown = [each for each in (*matrix, *pairs) if each.is_displayed()]
+    room = {1280: 20, 800: 12, 400: 6}[width]
+    assert len(shown) == 1 and (shown[0] in matrix) == (count <= room)
+    page = "document.documentElement"
+    assert chrome.execute_script(f"return {page}.scrollWidth - {page}.clientWidth") == 0
+    scrolling = chrome.execute_script(SCROLLING)
+    assert not [each for each in scrolling if width == 1280 or not (each == "leaderboard" or "side by side" in each)]
+
+
+@pytest.mark.parametrize("width", [1280, 800, 400])
+def test_the_curves_are_seen_at_once(chrome: webdriver.Chrome, finished: RunDirectory, width: int) -> None:
+    show(chrome, finished.report, width=width)
+    curves = "document.querySelector('[data-figure=curves]').getBoundingClientRect()"
+    assert chrome.execute_script(f"return {curves}.top") < 700
+    assert width < 1280 or chrome.execute_script(f"return {curves}.bottom") <= 800
+
+
+def test_settings_stay_with_their_trial(chrome: webdriver.Chrome, finished: RunDirectory) -> None:
+    pairs = """return [...document.querySelectorAll('#trials tbody tr:not(.settings-of)')].map(
+      row => [row.cells[1].textContent, row.nextElementSibling?.matches('.settings-of:not([hidden])')
+        ? row.nextElementSibling.textContent.trim() : '', row.hidden])"""
+    show(chrome, finished.report)
+    before = chrome.execute_script(pairs)
+    settings = {trial: words for trial, words, _ in before if trial}
+    assert len(settings) == 10 and all("learning_rate" in words for words in settings.values())
+    for title in ("trial", "status", "trial"):
+        title_button(chrome, title).click()
+        after = chrome.execute_script(pairs)
+        assert {trial: words for trial, words, _ in after if trial} == settings
+    chrome.find_element(By.ID, "filter-words").send_keys("lstm")
+    found = {trial for trial, words, hidden in chrome.execute_script(pairs) if not hidden and trial}
+    assert found == {trial for trial, words in settings.items() if "lstm" in words}
 
 
 def test_words_that_look_like_html_stay_words(chrome: webdriver.Chrome, hostile_run: RunDirectory) -> None:

@@ -77,6 +77,9 @@ addEventListener("afterprint", () => { showTheme(remembered.get()); drawAll(); }
 
 // -- the leaderboard: sorted by a column, filtered by words, family and status
 
+const trialRows = () => find("#trials > tbody > tr:not(.settings-of)");
+const settingsOf = row => [row.nextElementSibling].filter(next => next && next.matches(".settings-of"));
+
 function sortBy(button) {
   const header = button.closest("th"), body = button.closest("table").tBodies[0];
   const column = header.cellIndex, numeric = button.dataset.kind === "number";
@@ -87,25 +90,27 @@ function sortBy(button) {
     const cell = row.cells[column], text = cell.dataset.value ?? cell.textContent.trim();
     return numeric ? (text === "" ? NaN : Number(text)) : text;
   };
-  const rows = [...body.rows].map((row, position) => ({ row, position, key: value(row) }));
+  const settings = new Map(trialRows().map(row => [row, settingsOf(row)]));
+  const rows = trialRows().map((row, position) => ({ row, position, key: value(row) }));
   rows.sort((a, b) => {
     if (numeric && (Number.isNaN(a.key) || Number.isNaN(b.key)))
       return Number.isNaN(a.key) - Number.isNaN(b.key) || a.position - b.position;
     const order = numeric ? a.key - b.key : a.key.localeCompare(b.key);
     return (ascending ? order : -order) || a.position - b.position;
   });
-  body.append(...rows.map(({ row }) => row));
+  body.append(...rows.flatMap(({ row }) => [row, ...settings.get(row)]));
 }
 
 const filters = document.querySelector(".filters");
 const [words, family, status] = ["words", "family", "status"].map(name => document.getElementById(`filter-${name}`));
 
 function filterRows() {
-  const wanted = words.value.toLowerCase().split(/\s+/).filter(Boolean), rows = find(".sortable tbody tr");
+  const wanted = words.value.toLowerCase().split(/\s+/).filter(Boolean), rows = trialRows();
   for (const row of rows) {
-    const text = row.textContent.toLowerCase();
+    const settings = settingsOf(row), text = [row, ...settings].map(each => each.textContent).join(" ").toLowerCase();
     row.hidden = !(wanted.every(word => text.includes(word))
       && (!family.value || row.dataset.family === family.value) && (!status.value || row.dataset.status === status.value));
+    for (const each of settings) each.hidden = row.hidden;
   }
   const shown = rows.filter(row => !row.hidden).length;
   document.getElementById("filter-count").textContent = shown < rows.length ? `${shown} of ${rows.length} rows` : "";
