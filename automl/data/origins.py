@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from automl.data.csv_rows import HEADER, decoded, has_quotes_or_long_lines, rows_of
-from automl.data.formats import delimiter, lines_of, open_text, table_format
-from automl.data.image_folder import IMAGE_FOLDER, survey
+from automl.data.formats import IMAGE_FOLDER, delimiter, lines_of, open_text, table_format
+from automl.data.image_folder import survey
 from automl.data.parts import open_split
 from automl.space import UserError
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torchmetrics.functional.classification  # noqa: F401  (imports Matplotlib, which makes a folder of its own at first)
 
 import automl
 from automl.cli import main
