@@ -7,7 +7,6 @@ import shlex
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
@@ -178,7 +177,7 @@ def resume(
 
 @app.command()
 def leaderboard(
-    run: Annotated[str | None, typer.Argument(metavar="RUN", help="A run directory: a path or URL.")] = None,
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run directories: paths or URLs.")],
     top: Top = None,
     sort: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="A column or setting; -COLUMN turns the order round [rank].")
@@ -186,9 +185,7 @@ def leaderboard(
     where: Annotated[
         str | None, typer.Option(metavar="EXPR", help="Only trials for which it holds, as in parameters < 50000.")
     ] = None,
-    compare: Annotated[
-        tuple[str, str] | None, typer.Option(metavar="RUN RUN", help="Two runs side by side, as a table or as JSON.")
-    ] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Their best models side by side, two or more.")] = False,
     columns: Annotated[
         str | None,
         typer.Option(metavar="A,B,C", help="What to show of each: columns and settings, as in rank,batch_size,time."),
@@ -199,38 +196,30 @@ def leaderboard(
     format: Annotated[Format, typer.Option(help="Output format.")] = Format.table,
     study: Study = None,
 ) -> None:
-    """Print the trials of a run, best first, or compare two runs.
+    """Print the trials of a run, or of several in one table, best first; or compare runs.
 
     Columns go by the names in JSON or over the table, settings by their path or its end.
     """
-    if wide and (format is not Format.table or compare is not None):
-        raise UserError("--wide is for the table of one run; the other formats are as wide as they are")
-    if run is None and compare is not None:
-        if columns is not None:
-            raise UserError("--columns is for one run; leave out --compare")
-        _print_comparison(compare, format, study)
-    elif run is None or compare is not None:
-        raise UserError("name two runs behind --compare, or one run without it")
+    if wide and (format is not Format.table or compare):
+        raise UserError("--wide is for the table of trials; the other formats are as wide as they are")
+    if compare:
+        named = {"--top": top, "--sort": sort, "--where": where, "--columns": columns}
+        if asked := next((name for name, value in named.items() if value is not None), None):
+            raise UserError(f"{asked} is for trials; leave out --compare")
+        run_commands.print_comparison(runs, format.value, study)
+    elif len(runs) > 1:
+        asked_top = top or (SHOWN_TRIALS if format is Format.table else None)
+        run_commands.print_several(runs, format.value, asked_top, where, sort, columns, wide=wide, study=study)
     elif format is Format.table:
         verbs.print_leaderboard(
-            run, top=top or SHOWN_TRIALS, where=where, sort=sort, columns=columns, wide=wide, hint=True, study=study
+            runs[0], top=top or SHOWN_TRIALS, where=where, sort=sort, columns=columns, wide=wide, hint=True, study=study
         )
     else:
         sys.stdout.write(
-            verbs.format_leaderboard(run, format.value, top=top, where=where, sort=sort, columns=columns, study=study)
+            verbs.format_leaderboard(
+                runs[0], format.value, top=top, where=where, sort=sort, columns=columns, study=study
+            )
         )
-
-
-def _print_comparison(runs: tuple[str, str], format: Format, study: str | None) -> None:
-    from automl.results.comparison import render_comparison
-
-    if format not in (Format.table, Format.json):
-        raise UserError("--compare is shown as a table or as JSON")
-    comparison = verbs.compare(*runs, study=study)
-    if format is Format.json:
-        _print_json(asdict(comparison))
-    else:
-        console().print(render_comparison(comparison))
 
 
 @app.command()

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from automl import verbs
 from automl.cluster import reading
 from automl.cluster.address import Cluster
 from automl.cluster.choosing import Choice, choose
@@ -18,8 +19,9 @@ from automl.cluster.run_table import format_runs, run_table
 from automl.cluster.status import RunStatus, list_folder
 from automl.data.store import is_url
 from automl.space import UserError
-from automl.space.printable import console
+from automl.space.printable import console, needed_width
 from automl.space.spinner import waiting
+from automl.training.run_directory import Allowed
 
 RUNS = "runs"  # where runs are made that were given no place
 
@@ -101,6 +103,46 @@ def jobs(
     with waiting(asking(cluster)):
         found = reading.jobs(cluster)
     _print(found, asked, Format.json if as_json else format, "no run was submitted yet")
+
+
+def print_comparison(places: Sequence[str], kind: str, study: str | None) -> None:
+    """Print runs side by side, as `table`, `csv`, `json` or `md`."""
+    from automl.results.comparison_text import format_comparison, render_comparison
+
+    found = verbs.compare(*places, study=study)
+    if kind == "table":
+        console().print(render_comparison(found))
+    else:
+        sys.stdout.write(format_comparison(found, kind))
+
+
+def print_several(
+    places: Sequence[str],
+    kind: str,
+    top: int | None,
+    where: str | None,
+    sort: str | None,
+    columns: str | None,
+    *,
+    wide: bool,
+    study: str | None,
+) -> None:
+    """Print the trials of several runs in one table, as `table`, `csv`, `json` or `md`."""
+    from rich.console import Group
+
+    from automl.results.columns import asked_columns
+    from automl.results.selection import Selection
+    from automl.results.several import format_several, render_several
+    from automl.results.study import read_run
+
+    asked, here = Selection(where, sort, top, asked_columns(columns), wide), console()
+    records = [read_run(verbs.open_run(each, allowed=Allowed(study))) for each in dict.fromkeys(places)]
+    if kind != "table":
+        sys.stdout.write(format_several(records, kind, asked))
+        return
+    table, *notes = render_several(records, asked, here.width).renderables
+    (console(width=needed_width(table)) if wide else here).print(table)
+    here.print(Group(*notes))
 
 
 def _print(found: Sequence[RunStatus], asked: Choice, format: Format, nothing: str) -> None:

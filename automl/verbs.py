@@ -192,10 +192,10 @@ def print_leaderboard(
     here.print(Group(*notes))
 
 
-def compare(run: str | Path, other: str | Path, *, study: str | None = None) -> Comparison:
-    """Two runs side by side: their best models on the same rows, and the settings that their files ask for differently.
+def compare(run: str | Path, *others: str | Path, study: str | None = None) -> Comparison:
+    """Runs side by side: their best models on the same rows, and the settings that their files ask for differently.
 
-    Raises UserError where one of them is no run, or where they looked for different metrics.
+    Raises UserError where there is one only, one of them is no run, or where they looked for different metrics.
     """
     with waiting("reading the runs"):
         return _compared(run, other, study)
@@ -207,12 +207,11 @@ def _compared(run: str | Path, other: str | Path, study: str | None) -> Comparis
     from automl.space.describe import settings
     from automl.space.reading import load_alone
 
-    runs = (open_run(each, allowed=Allowed(study)) for each in (run, other))
-    one, two = (read_run(directory) for directory in runs)
-    first, second = (
-        settings(load_alone(record.directory.space, FAMILIES, record.manifest["overrides"])) for record in (one, two)
-    )
-    return compared(one, two, (first, second))
+    if not others:
+        raise UserError("--compare takes two runs or more")
+    records = [read_run(open_run(each, allowed=Allowed(study))) for each in (run, *others)]
+    files = [load_alone(each.directory.space, FAMILIES, each.manifest["overrides"]) for each in records]
+    return compared(records, [settings(file) for file in files])
 
 
 def report(

@@ -54,7 +54,7 @@ def chosen(names: RowNames, columns: Iterable[str], known: Mapping[str, Cell]) -
 
 
 def fitted(
-    record: RunRecord, names: RowNames, asked: Selection, base: Mapping[str, Cell], rows: Sequence[Row], room: int
+    searched: Iterable[str], names: RowNames, asked: Selection, base: Mapping[str, Cell], rows: Sequence[Row], room: int
 ) -> tuple[dict[str, Cell], bool]:
     """`base` with the column that is sorted by and as many settings that differ as fit into `room` characters.
 
@@ -70,13 +70,19 @@ def fitted(
             del columns[title], widths[title]
     widths[STATUS] = min(max(_width(STATUS, columns[STATUS], rows), LEAST_STATUS), MOST_STATUS)
     every = True
-    for title, cell in differing(record, names, rows).items():
+    for title, cell in differing(searched, names, rows).items():
         if title not in columns:
             width = _width(title, cell, rows)
             if fits := sum(widths.values()) + width <= room:
                 columns, widths = _before_status(columns, title, cell), {**widths, title: width}
             every = every and fits
     return columns, every
+
+
+def searched_settings(record: RunRecord) -> list[str]:
+    """The paths of the settings that a run has searched, but for the family."""
+    names = (name for trial in record.study.get_trials(deepcopy=False) for name in trial.params if name != FAMILY)
+    return list(dict.fromkeys(name.partition("[")[0] for name in names))
 
 
 def with_sorted(names: RowNames, asked: Selection, columns: Mapping[str, Cell]) -> dict[str, Cell]:
@@ -89,18 +95,12 @@ def with_sorted(names: RowNames, asked: Selection, columns: Mapping[str, Cell]) 
     return _before_status(columns, title, cell) if STATUS in columns else {**columns, title: cell}
 
 
-def differing(record: RunRecord, names: RowNames, rows: Sequence[Row]) -> dict[str, Cell]:
-    """The settings that were searched and are not the same in all of `rows`, by their shortest name.
+def differing(searched: Iterable[str], names: RowNames, rows: Sequence[Row]) -> dict[str, Cell]:
+    """The settings that were `searched` and are not the same in all of `rows`, by their shortest name.
 
     Those of `training` come first, then those of the model; of each, those that most rows have. Settings of one name of
     several families are one column.
     """
-    searched = {
-        name.partition("[")[0]: None
-        for trial in record.study.get_trials(deepcopy=False)
-        for name in trial.params
-        if name != FAMILY
-    }
     found: dict[str, tuple[tuple[int, int], Cell]] = {}
     for path in searched:
         if path in names.kinds and (title := _title(names, path, rows)) not in found:

@@ -1,20 +1,15 @@
-"""Two runs side by side: their best models on the same rows, and what was asked differently."""
+"""Runs side by side: their best models on the same rows, and what was asked differently."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from rich.console import Group, RenderableType
-from rich.table import Table
-
-from automl.results.chance import LEVEL, Difference, differences
+from automl.results.chance import Difference, differences, holm
 from automl.results.predictions import LINEAR, SPLITS, Predictions, Probabilities, average, read_predictions
 from automl.results.study import RunRecord
 from automl.results.verdict import best_figures
 from automl.space import UserError
-from automl.space.durations import duration_text
-from automl.space.printable import Text, cell
 
 Settings = Mapping[str, str]
 
@@ -33,49 +28,130 @@ class Side:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs that looked for the same metric.
+    """Runs that looked for the same metric.
 
-    `same_rows` says of validation and test whether both runs measured on the same rows, None where that is not known;
-    `differences` are those of the best models there, the first less the second. `settings` are those that differ: by
-    their path what either file asks for, None where it does not have the setting.
+    `same_rows` says of validation and test whether all runs measured on the same rows, None where that is not known;
+    `best` is the run that is best there, and `ahead` how far it is ahead of each other run that was measured on the
+    same rows (p corrected for there being several); `differences` are, of two runs, those of the first less the second.
+    `same_data` says whether all have the same data, prepared alike. `settings` are those that differ: by their path
+    what each file asks for, None where it does not have the setting.
     """
 
     metric: str
     maximize: bool
-    sides: tuple[Side, Side]
+    sides: tuple[Side, ...]
+    same_data: bool
     same_rows: Mapping[str, bool | None]
     differences: Mapping[str, Difference]
-    settings: Mapping[str, tuple[str | None, str | None]]
+    best: Mapping[str, str]
+    ahead: Mapping[str, Mapping[str, Difference]]
+    settings: Mapping[str, tuple[str | None, ...]]
 
 
-def compare(one: RunRecord, other: RunRecord, asked: tuple[Settings, Settings]) -> Comparison:
-    """Compare two runs; `asked` are the settings of their files, by path.
+def compare(records: Sequence[RunRecord], asked: Sequence[Settings]) -> Comparison:
+    """Compare two runs or more; `asked` are the settings of their files, by path.
 
     Raises UserError where they looked for different metrics, or where no trial of one has ended.
     """
-    for record in (one, other):
+    names = names_of(records)
+    for name, record in zip(names, records, strict=True):
         if not record.ranked:
-            raise UserError(f"{record.directory.name} has nothing to compare yet: no trial has ended")
-    if one.metric != other.metric:
-        raise UserError(
-            f"{one.directory.name} looked for {one.metric} and {other.directory.name} for {other.metric}: "
-            "they cannot be compared"
-        )
-    kept = read_predictions(one.directory), read_predictions(other.directory)
-    same = {split: _same_rows(split, (one, other), kept) for split in SPLITS}
-    found = {}
+            raise UserError(f"{name} has nothing to compare yet: no trial has ended")
+    require_same_goal(records)
+    kept = [read_predictions(record.directory) for record in records]
+    sides = tuple(_side(name, record) for name, record in zip(names, records, strict=True))
+    metric, maximize = records[0].metric, records[0].maximize
+    same, differences_of_two, best, ahead = {}, {}, {}, {}
     for split in SPLITS:
-        said = [_of_best(record, each, split) for record, each in zip((one, other), kept, strict=True)]
-        if same[split] and said[0] is not None and said[1] is not None:
-            found[split] = differences(one.metric, [said[0], said[1]], kept[0].labels[split])[0, 1]
-    return Comparison(one.metric, one.maximize, (_side(one), _side(other)), same, found, _differing(*asked))
+        same[split] = _all_same_rows(split, records, kept)
+        said = [_of_best(record, each, split) for record, each in zip(records, kept, strict=True)]
+        leader = _leader(sides, split, maximize)
+        if leader is None:
+            continue
+        best[split] = sides[leader].run
+        found = _against(leader, split, records, kept, said)
+        ahead[split] = {sides[other].run: difference for other, difference in found.items()}
+        if len(records) == 2 and found:
+            ((_, difference),) = found.items()
+            differences_of_two[split] = difference if leader == 0 else _turned(difference)
+    same_data = len({record.manifest["data"]["fingerprint"] for record in records}) == 1
+    return Comparison(metric, maximize, sides, same_data, same, differences_of_two, best, ahead, _differing(asked))
 
 
-def _side(record: RunRecord) -> Side:
+def names_of(records: Sequence[RunRecord]) -> list[str]:
+    """The names of runs; of those that share one, where they lie."""
+    names = [record.directory.name for record in records]
+    return [
+        name if names.count(name) == 1 else record.directory.url or str(record.directory.path)
+        for name, record in zip(names, records, strict=True)
+    ]
+
+
+def require_same_goal(records: Sequence[RunRecord]) -> None:
+    """Raise UserError where runs looked for different metrics, or one for more of it and one for less."""
+    first, name = records[0], records[0].directory.name
+    for other in records[1:]:
+        if other.metric != first.metric:
+            raise UserError(
+                f"{name} looked for {first.metric} and {other.directory.name} for {other.metric}: "
+                "they cannot be compared"
+            )
+        if other.maximize != first.maximize:
+            raise UserError(
+                f"{name} and {other.directory.name} do not agree whether more {first.metric} is better: "
+                "they cannot be compared"
+            )
+
+
+def _leader(sides: Sequence[Side], split: str, maximize: bool) -> int | None:
+    """The place of the run with the best figure; None where fewer than two have one."""
+    figures = {place: getattr(side, split) for place, side in enumerate(sides) if getattr(side, split) is not None}
+    return (max if maximize else min)(figures, key=lambda place: figures[place]) if len(figures) > 1 else None
+
+
+def _against(
+    leader: int,
+    split: str,
+    records: Sequence[RunRecord],
+    kept: Sequence[Predictions],
+    said: Sequence[Probabilities | None],
+) -> dict[int, Difference]:
+    """The leader less each other run that kept what it says of the same rows."""
+    if said[leader] is None:
+        return {}
+    alike = [
+        place
+        for place in range(len(records))
+        if place == leader
+        or (
+            said[place] is not None
+            and _same_rows(split, (records[leader], records[place]), (kept[leader], kept[place]))
+        )
+    ]
+    if len(alike) < 2:
+        return {}
+    pairs = differences(
+        records[0].metric, [each for place in alike if (each := said[place]) is not None], kept[leader].labels[split]
+    )
+    corrected = holm({pair: each.p for pair, each in pairs.items()})
+    found = {}
+    for (one, other), raw in pairs.items():
+        if leader in (alike[one], alike[other]):
+            difference, first = replace(raw, p=corrected[one, other]), alike[one] == leader
+            found[alike[other] if first else alike[one]] = difference if first else _turned(difference)
+    return found
+
+
+def _turned(found: Difference) -> Difference:
+    """The same with the two runs the other way round."""
+    return Difference(-found.value, -found.high, -found.low, found.p)
+
+
+def _side(name: str, record: RunRecord) -> Side:
     best, figures = record.best_trial, best_figures(record)
     alone = f"trial {best.number}, {best.family}"
     return Side(
-        run=record.directory.name,
+        run=name,
         best="the linear floor"
         if record.linear
         else f"average of {len(record.ensemble['members'])} trials"
@@ -95,6 +171,14 @@ def _same_rows(split: str, runs: tuple[RunRecord, RunRecord], kept: tuple[Predic
     return one == other and runs[0].manifest["data"]["classes"] == runs[1].manifest["data"]["classes"]
 
 
+def _all_same_rows(split: str, records: Sequence[RunRecord], kept: Sequence[Predictions]) -> bool | None:
+    found = {
+        _same_rows(split, (records[0], record), (kept[0], each))
+        for record, each in zip(records[1:], kept[1:], strict=True)
+    }
+    return False if False in found else None if None in found else True
+
+
 def _of_best(record: RunRecord, kept: Predictions, split: str) -> Probabilities | None:
     """What the best model, a trial, the ensemble or the linear floor, says of a split; None where that was not kept."""
     made_of = record.made_of
@@ -105,64 +189,10 @@ def _of_best(record: RunRecord, kept: Predictions, split: str) -> Probabilities 
     return average([said[name] for name in names], said[LINEAR] if made_of["linear"] else None)
 
 
-def _differing(one: Settings, other: Settings) -> dict[str, tuple[str | None, str | None]]:
-    """The settings that differ; of an alternative that only one file names, only that it does."""
-    pairs = {path: (one.get(path), other.get(path)) for path in dict.fromkeys((*one, *other))}
-    found = {path: pair for path, pair in pairs.items() if pair[0] != pair[1]}
-    missing = [path for path, pair in found.items() if None in pair]
-    return {path: pair for path, pair in found.items() if not any(path.startswith(f"{each}.") for each in missing)}
-
-
-def render_comparison(comparison: Comparison) -> Group:
-    """The comparison for a terminal of 80 columns or more."""
-    sides = comparison.sides
-    lines = {
-        "best model": [side.best for side in sides],
-        f"validation {comparison.metric}": [_figure(side.validation) for side in sides],
-        f"test {comparison.metric}": [_figure(side.test) for side in sides],
-        "trials": [str(side.trials) for side in sides],
-        "time": [duration_text(side.seconds) for side in sides],
-    }
-    parts: list[RenderableType] = [_columns(sides, lines)]
-    measured = [split for split in SPLITS if None not in [getattr(side, split) for side in sides]]
-    parts += [Text(_in_words(comparison, split)) for split in measured]
-    if comparison.settings:
-        parts += [
-            Text("\nasked differently", style="bold"),
-            _columns(None, {path: [value or "-" for value in pair] for path, pair in comparison.settings.items()}),
-        ]
-    else:
-        parts.append(Text("Both files ask for the same."))
-    return Group(*parts)
-
-
-def _columns(sides: tuple[Side, Side] | None, lines: Mapping[str, list[str]]) -> Table:
-    table = Table(box=None, show_header=sides is not None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    for title in ("", *(side.run for side in sides)) if sides else ("", "", ""):
-        table.add_column(cell(title), overflow="fold")
-    for name, values in lines.items():
-        table.add_row(*map(cell, (name, *values)))
-    return table
-
-
-def _figure(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
-
-
-def _in_words(comparison: Comparison, split: str) -> str:
-    """`On the same test rows b is ahead by 0.0057 (95 % interval -0.0012 to 0.0126): that may be chance (p = 0.09).`"""
-    same, found = comparison.same_rows[split], comparison.differences.get(split)
-    if found is None:
-        why = "they are not the same rows" if same is False else "a run did not keep what its model says of them"
-        return f"The {split} figures cannot be compared by row: {why}."
-    first, second = comparison.sides
-    if found.value == 0:
-        return f"On the same {split} rows both are equal (95 % interval {found.low:.4f} to {found.high:.4f})."
-    ahead = (found.value > 0) == comparison.maximize
-    sign = 1 if found.value > 0 else -1
-    low, high = sorted((sign * found.low, sign * found.high))
-    chance = "that may be chance" if found.p >= LEVEL else "that is more than chance"
-    return (
-        f"On the same {split} rows {first.run if ahead else second.run} is ahead by {abs(found.value):.4f} "
-        f"(95 % interval {low:.4f} to {high:.4f}): {chance} (p = {found.p:.2g})."
-    )
+def _differing(asked: Sequence[Settings]) -> dict[str, tuple[str | None, ...]]:
+    """The settings that differ; of an alternative that not all files name, only that."""
+    paths = dict.fromkeys(path for each in asked for path in each)
+    found = {path: tuple(each.get(path) for each in asked) for path in paths}
+    found = {path: values for path, values in found.items() if len(set(values)) > 1}
+    missing = [path for path, values in found.items() if None in values]
+    return {path: values for path, values in found.items() if not any(path.startswith(f"{each}.") for each in missing)}

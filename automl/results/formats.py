@@ -42,10 +42,10 @@ def format_leaderboard(record: RunRecord, kind: str, asked: Selection = WHOLE) -
             "metric": record.metric,
             "mode": record.manifest["mode"],
             "objectives": list(record.objectives),
-            "trials": [_chosen(row, columns) for row in trials],
-            "ensemble": _chosen(ensemble_row(record), columns),
-            "compressed": [_chosen(row, columns) for row in compressed_rows(record)],
-            "floor": _chosen(floor_row(record), columns),
+            "trials": [chosen_values(row, columns) for row in trials],
+            "ensemble": chosen_values(ensemble_row(record), columns),
+            "compressed": [chosen_values(row, columns) for row in compressed_rows(record)],
+            "floor": chosen_values(floor_row(record), columns),
             "choice": (record.finalists or {}).get("choice"),
             **story.as_json(record),
         }
@@ -55,9 +55,9 @@ def format_leaderboard(record: RunRecord, kind: str, asked: Selection = WHOLE) -
         buffer = io.StringIO()
         fields = _SCHEMA.names if columns is None else list(columns)
         writer = csv.DictWriter(buffer, fieldnames=fields, lineterminator="\n")
-        writer.writerow({name: _cell(name) for name in fields})
-        chosen_ones = (_flat(_chosen(line, columns)) for line in lines)
-        writer.writerows({name: _cell(value) for name, value in line.items()} for line in chosen_ones)
+        writer.writerow({name: csv_cell(name) for name in fields})
+        chosen_ones = (flat(chosen_values(line, columns)) for line in lines)
+        writer.writerows({name: csv_cell(value) for name, value in line.items()} for line in chosen_ones)
         return buffer.getvalue()
     if kind == "md":
         return markdown(record, lines, asked)
@@ -69,24 +69,25 @@ def write_leaderboard(record: RunRecord) -> None:
     for kind in ("csv", "json", "md"):
         with replace_atomically(record.directory.leaderboard(kind)) as temporary:
             temporary.write_text(format_leaderboard(record, kind), encoding="utf-8")
-    lines = [_flat(line) for line in rows(record) + beside(record)]
+    lines = [flat(line) for line in rows(record) + beside(record)]
     with replace_atomically(record.directory.leaderboard("parquet")) as temporary:
         pa.parquet.write_table(pa.Table.from_pylist(lines, schema=_SCHEMA), temporary)
 
 
-def _cell(value: Any) -> Any:
+def csv_cell(value: Any) -> Any:
     """What stands in a cell of leaderboard.csv, which people open in spreadsheets: never a control or a formula."""
     return spreadsheet_cell(printable(value)) if isinstance(value, str) else value
 
 
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
+def flat(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with its trees as JSON text."""
     trees = {
         name: json.dumps(value, ensure_ascii=False) for name, value in row.items() if isinstance(value, dict | list)
     }
     return row | trees
 
 
-def _chosen(row: dict[str, Any] | None, columns: Mapping[str, tuple[str, ...]] | None) -> Any:
+def chosen_values(row: dict[str, Any] | None, columns: Mapping[str, tuple[str, ...]] | None) -> Any:
     """The values of these columns and settings, by the names that were asked for; the whole row where none were."""
     if row is None or columns is None:
         return row

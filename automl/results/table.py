@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Group, JustifyMethod, OverflowMethod
 from rich.table import Table
 
-from automl.results.columns import LEAST_STATUS, Cell, chosen, differing, fitted, with_sorted
+from automl.results.columns import LEAST_STATUS, Cell, chosen, differing, fitted, searched_settings, with_sorted
 from automl.results.leaderboard import COMPRESSED, FLOOR, PAUSED, beside, rows
 from automl.results.recommendation import chance_groups
 from automl.results.selection import WHOLE, RowNames, Selection, select
@@ -85,8 +85,8 @@ def _shown_columns(
     if asked.columns is not None:
         return with_sorted(names, asked, chosen(names, asked.columns, base | _FIGURES)), True
     if not asked.wide:
-        return fitted(record, names, asked, base, shown, width)
-    settings = differing(record, names, shown)
+        return fitted(searched_settings(record), names, asked, base, shown, width)
+    settings = differing(searched_settings(record), names, shown)
     status = {"status": base.pop("status")}
     figures = {name: value for name, value in _FIGURES.items() if name != "settings"}
     filled = {name: value for name, value in (base | figures | settings).items() if any(map(value, shown))}

@@ -82,12 +82,11 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(
     for arguments, message in (
         (("--compare", finished.path, copied.path), "run looked for accuracy and copied for macro_f1"),
         (("--compare", finished.path, tmp_path / "none"), "there is no run directory"),
-        (("--compare", finished.path, copied.path, "--format", "csv"), "as a table or as JSON"),
-        (
-            (finished.path, "--compare", finished.path, copied.path),
-            "name two runs behind --compare, or one",
-        ),
-        ((), "name two runs behind --compare, or one"),
+        (("--compare", finished.path, finished.path, copied.path), "looked for accuracy and copied for macro_f1"),
+        (("--compare", finished.path), "takes two runs or more"),
+        (("--compare", finished.path, finished.path, "--sort", "rank"), "leave out --compare"),
+        ((finished.path, copied.path), "run looked for accuracy and copied for macro_f1"),
+        ((finished.path, finished.path, "--sort", "none"), "there is no column or setting"),
     ):
         code, out, err = printed(capsys, *arguments)
         assert code == 2 and message in err and not out

@@ -70,7 +70,7 @@ def test_what_is_packed_is_the_floor_itself_and_everything_says_so(
     assert "The best searched configuration" in page and "optimistic" in page
     assert card.startswith("# small: TF-IDF and logistic regression") and "automl export" not in card
     assert "optimistic" in card and "out of fold" in card
-    assert compare(record, record, ({}, {})).sides[0].best == "the linear floor"
+    assert compare([record, record], [{}, {}]).sides[0].best == "the linear floor"
     assert read_json(run.examination)["model"] == ["linear"]
     moved = Path(shutil.copytree(run.best_model, tmp_path / "elsewhere"))
     assert load_model(moved).predict(["a lovely flight"])[0].label == "positive"
