@@ -196,7 +196,7 @@ def leaderboard(
     format: Annotated[Format, typer.Option(help="Output format.")] = Format.table,
     study: Study = None,
 ) -> None:
-    """Print the trials of a run, or of several in one table, best first; or compare runs.
+    """Print the trials of runs, best first, or compare runs.
 
     Columns go by the names in JSON or over the table, settings by their path or its end.
     """

@@ -11,7 +11,17 @@ from rich.cells import cell_len
 from rich.console import Group
 from rich.table import Table
 
-from automl.results.columns import GAP, LEAST_STATUS, Cell, chosen, differing, fitted, searched_settings, with_sorted
+from automl.results.columns import (
+    GAP,
+    LEAST_STATUS,
+    LESS_NEEDED,
+    Cell,
+    chosen,
+    differing,
+    fitted,
+    searched_settings,
+    with_sorted,
+)
 from automl.results.comparison import names_of, require_same_goal
 from automl.results.formats import SCHEMA_VERSION, chosen_values, csv_cell, flat
 from automl.results.leaderboard import COLUMNS, rows
@@ -72,6 +82,9 @@ def render_several(records: Sequence[RunRecord], asked: Selection, width: int = 
         columns = with_sorted(names, asked, columns | differing(searched, names, shown) | status)
     else:
         spare = max(0, _width(RUN, columns[RUN], shown) - MOST_RUN)
+        for name in LESS_NEEDED[:2]:  # epochs and time give way to names
+            if sum(_width(title, value, shown) + GAP for title, value in columns.items()) > width + spare:
+                del columns[name]
         columns, _ = fitted(searched, names, asked, columns, shown, width + spare)
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, GAP, 0, 0))
     free = asked.columns is not None and not asked.wide
