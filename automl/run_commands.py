@@ -136,7 +136,8 @@ def print_several(
     from automl.results.study import read_run
 
     asked, here = Selection(where, sort, top, asked_columns(columns), wide), console()
-    records = [read_run(verbs.open_run(each, allowed=Allowed(study))) for each in dict.fromkeys(places)]
+    with waiting("reading the runs"):
+        records = [read_run(verbs.open_run(each, allowed=Allowed(study))) for each in dict.fromkeys(places)]
     if kind != "table":
         sys.stdout.write(format_several(records, kind, asked))
         return

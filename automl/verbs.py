@@ -198,18 +198,18 @@ def compare(run: str | Path, *others: str | Path, study: str | None = None) -> C
     Raises UserError where there is one only, one of them is no run, or where they looked for different metrics.
     """
     with waiting("reading the runs"):
-        return _compared(run, other, study)
+        return _compared((run, *others), study)
 
 
-def _compared(run: str | Path, other: str | Path, study: str | None) -> Comparison:
+def _compared(runs: Sequence[str | Path], study: str | None) -> Comparison:
     from automl.results.comparison import compare as compared
     from automl.results.study import read_run
     from automl.space.describe import settings
     from automl.space.reading import load_alone
 
-    if not others:
+    if len(runs) < 2:
         raise UserError("--compare takes two runs or more")
-    records = [read_run(open_run(each, allowed=Allowed(study))) for each in (run, *others)]
+    records = [read_run(open_run(each, allowed=Allowed(study))) for each in runs]
     files = [load_alone(each.directory.space, FAMILIES, each.manifest["overrides"]) for each in records]
     return compared(records, [settings(file) for file in files])
 
