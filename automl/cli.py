@@ -34,8 +34,8 @@ app = typer.Typer(
 
 FAILED, WRONG_USE = 1, 2
 SHOWN_TRIALS = 20
-# Allocations between Python's collections of garbage, 700 by default: imports allocate much and free little, and a tenth
-# of the time of `automl check` was spent in collections that found nothing.
+# Allocations between Python's collections of garbage, 700 by default: imports allocate much and free little, so a tenth
+# of the time of `automl check` went into collections that found nothing.
 COLLECTED_AFTER = 50_000
 
 
@@ -352,6 +352,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     A mistake of the user is one clear message and exit code 2, a fault of the machine 1. Nothing that is printed holds
     a control character but the ends of lines.
     """
+    gc.set_threshold(COLLECTED_AFTER)
     with printable_streams(), spinning(sys.argv[1:] if arguments is None else arguments):
         _run(arguments)
 

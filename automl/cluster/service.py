@@ -44,7 +44,6 @@ def submit(
     name = run_name(name) if name is not None else None
     spec = load_space(space, overrides)
     name = name or new_run_name(spec.name)
-    tell(f"submitting  {name}")
     job = f"{name}.{secrets.token_hex(3)}"
     every = [argument for override in overrides for argument in ("--set", override)]
     submission = Submission(
@@ -61,6 +60,7 @@ def submit(
         if latest_state(job_states(client.list_jobs()), name) is not None:
             raise UserError(f"the cluster has a run {name} already; give another --name")
         pack(space, spec, folder)
+        tell(f"submitting  {name}")
         write_request(folder, submission, cluster.runs)
         metadata = {"automl_run": name, "owner": submission.owner, "submitted": submission.submitted}
         metadata |= {f"label_{key}": value for key, value in submission.labels.items()}

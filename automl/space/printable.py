@@ -28,6 +28,7 @@ _HIDDEN = (
 _ALL = re.compile(f"[{_HIDDEN}]")
 _NOT_LINES = re.compile(f"(?!\n)[{_HIDDEN}]")
 _COLOURS = re.compile(r"\x1b\[[0-9;:]*m")
+RESET = "\x1b[0m"
 MOST_WIDTH = 100_000  # characters of a line
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
@@ -152,6 +153,8 @@ class PrintableStream:
         """Write `text` with escapes; gives its length. Raises TypeError for bytes, by which text streams are known."""
         if not isinstance(text, str):
             raise TypeError(f"expected text, got {type(text).__name__}")
+        if text == RESET:  # colorama's farewell, which Ray loads: after the block, to the stream that it has found here
+            return len(text)
         _tell(text)
         self.rich_proxied_file.write(printable_lines(text))
         return len(text)

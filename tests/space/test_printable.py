@@ -18,6 +18,7 @@ from rich.live import Live
 from rich.table import Table
 
 from automl.space.printable import (
+    PrintableStream,
     Text,
     cell,
     console,
@@ -157,3 +158,11 @@ def test_all_that_is_printed_goes_through_one_module() -> None:
                 assert not imported.search(line), f"{path}: {line}"
                 if path.parent.name in ("automl", "cluster"):
                     assert not raw.search(line) or "format_leaderboard" in line, f"{path}: {line}"
+
+
+def test_a_reset_of_colours_alone_is_no_text() -> None:
+    written = io.StringIO()
+    stream = PrintableStream(written)
+    assert stream.write("\x1b[0m") == 4 and written.getvalue() == ""
+    stream.write("a\x1b[0m")
+    assert written.getvalue() == "a\\x1b[0m"
