@@ -219,11 +219,10 @@ def leaderboard(
             runs[0], top=top or SHOWN_TRIALS, where=where, sort=sort, columns=columns, wide=wide, hint=True, study=study
         )
     else:
-        sys.stdout.write(
-            verbs.format_leaderboard(
-                runs[0], format.value, top=top, where=where, sort=sort, columns=columns, study=study
-            )
+        found = verbs.format_leaderboard(
+            runs[0], format.value, top=top, where=where, sort=sort, columns=columns, study=study
         )
+        print(found, end="")
 
 
 @app.command()

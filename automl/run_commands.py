@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -113,7 +112,7 @@ def print_comparison(places: Sequence[str], kind: str, study: str | None) -> Non
     if kind == "table":
         console().print(render_comparison(found))
     else:
-        sys.stdout.write(format_comparison(found, kind))
+        print(format_comparison(found, kind), end="")
 
 
 def print_several(
@@ -139,7 +138,7 @@ def print_several(
     with waiting("reading the runs"):
         records = [read_run(verbs.open_run(each, allowed=Allowed(study))) for each in dict.fromkeys(places)]
     if kind != "table":
-        sys.stdout.write(format_several(records, kind, asked))
+        print(format_several(records, kind, asked), end="")
         return
     table, *notes = render_several(records, asked, here.width).renderables
     (console(width=needed_width(table)) if wide else here).print(table)
@@ -152,4 +151,4 @@ def _print(found: Sequence[RunStatus], asked: Choice, format: Format, nothing: s
         terminal = console()
         terminal.print(run_table(chosen, f"none of {len(found)} runs meets that" if found else nothing, terminal.width))
     else:
-        sys.stdout.write(format_runs(chosen, format.value))
+        print(format_runs(chosen, format.value), end="")

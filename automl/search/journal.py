@@ -137,7 +137,7 @@ def open_study(run: RunDirectory, *, modes: Sequence[str]) -> Journal:
     database = database_of(run)
     if database is None:
         return open_journal(run.journal, mode=modes[0], further=modes[1:])
-    return Journal(database.connect(), database.name, study_directions(modes))
+    return Journal(database.connect(keep_open=True), database.name, study_directions(modes))
 
 
 def open_journal(path: Path, *, mode: str, further: Sequence[str] = ()) -> Journal:

@@ -46,10 +46,12 @@ class Database:
         """The same for the manifest, without a password; raises UserError for a URL that will not do."""
         return {"database": _parsed(self.url)._replace(password=None).render_as_string(), "name": self.name}
 
-    def connect(self, *, make_tables: bool = True) -> RDBStorage:
+    def connect(self, *, make_tables: bool = True, keep_open: bool = False) -> RDBStorage:
         """Open it, with its tables made where it is empty; raises UserError where that does not work.
 
-        Nothing is written without `make_tables`. The error and what it was caused by have no password.
+        Nothing is written without `make_tables`. With `keep_open` connections stay open between transactions, which a
+        search needs for speed; else a program that reads often would use up the connections that a server has. The
+        error and what it was caused by have no password.
         """
         import sqlalchemy
         from optuna.storages import RDBStorage
@@ -60,7 +62,8 @@ class Database:
         arguments: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS}
         if name != "postgresql":
             arguments["local_infile"] = False  # else the server may ask for any file of this machine
-        options = {"pool_pre_ping": True, "connect_args": arguments}
+        options: dict[str, Any] = {"connect_args": arguments}
+        options |= {"pool_pre_ping": True} if keep_open else {"poolclass": sqlalchemy.pool.NullPool}
 
         def open_it() -> RDBStorage:
             text = url.render_as_string(hide_password=False)

@@ -31,7 +31,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 def studies(server: Server) -> list[str]:
     """The names of the studies in the database; none before the first has made its tables."""
-    engine = sqlalchemy.create_engine(server.engine_url)
+    engine = sqlalchemy.create_engine(server.engine_url, poolclass=sqlalchemy.pool.NullPool)
     with engine.connect() as connection:
         if not sqlalchemy.inspect(connection).has_table("studies"):
             return []
@@ -142,3 +142,11 @@ def test_a_wrong_password_is_said_and_not_repeated(server: Server) -> None:
     with pytest.raises(UserError, match=r"password authentication failed|Access denied") as raised:
         Database(server.url.replace(PASSWORD, "guessed"), "study").connect()
     assert "guessed" not in str(raised.value)
+
+
+def test_reading_again_and_again_leaves_no_connection_open(server: Server, tmp_path: Path) -> None:
+    database = Database(server.url, "read-often")
+    database.create(["max"])
+    storages = [database.connect(make_tables=False) for _ in range(150)]  # more than servers let in, by default
+    assert {len(storage.get_all_studies()) > 0 for storage in storages} == {True}
+    database.delete()
