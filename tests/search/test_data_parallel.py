@@ -45,8 +45,8 @@ def test_two_workers_do_what_one_does_and_leave_nothing_reserved(
     real, after = engine.ray_session, {}
 
     @contextmanager
-    def watched(address: str | None) -> Iterator[Capacity]:
-        with real(address) as capacity:
+    def watched(*arguments: Any) -> Iterator[Capacity]:
+        with real(*arguments) as capacity:
             yield capacity
             deadline = time.monotonic() + 30
             while time.monotonic() < deadline:
