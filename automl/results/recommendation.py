@@ -79,10 +79,9 @@ def recommendation(record: RunRecord) -> str:
     if trial is best:
         others = f"trial{'s' if len(found.alike) > 1 else ''} {listing(found.alike, 'and')}"
         return f"{said} what it is ahead of {others} may be chance, and it is the cheapest of them."
-    return (
-        f"{said} it differs from the best, trial {best.number}, by no more than chance, and is "
-        f"{_cheaper(record, trial, best)}."
-    )
+    cheaper = _cheaper(record, trial, best)
+    said = f"{said} it differs from the best, trial {best.number}, by no more than chance"
+    return f"{said}, and is {cheaper}." if cheaper else f"{said}."
 
 
 def _advice(record: RunRecord) -> _Advice:
@@ -160,12 +159,12 @@ def _none(record: RunRecord, found: _Advice) -> str:
 
 
 def _cheaper(record: RunRecord, trial: TrialRecord, best: TrialRecord) -> str:
-    """In what the recommended trial is cheaper: it is faster, or smaller and about as fast."""
+    """In what the recommended trial is cheaper: it is faster, or smaller and about as fast; empty where not known."""
     parts = []
     ours, theirs = _latency(record, trial), _latency(record, best)
-    if ours < theirs:
+    if ours < theirs < inf:
         parts.append(f"faster ({ours:.2g} ms for an example against {theirs:.2g})")
-    if (trial.parameters or inf) < (best.parameters or inf):
+    if trial.parameters is not None and best.parameters is not None and trial.parameters < best.parameters:
         parts.append(f"smaller ({trial.parameters:,} parameters against {best.parameters:,})")
     return " and ".join(parts)
 

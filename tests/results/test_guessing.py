@@ -118,6 +118,16 @@ def test_a_guessing_trial_in_the_group_of_the_best_is_not_taken_for_its_size(rec
     assert recommended(replace(found, finalists=finalists)) == record.ranked[1].number
 
 
+@pytest.mark.parametrize("unknown", [[0], [1], [0, 1]])
+def test_costs_that_are_not_known_are_not_compared(record: RunRecord, unknown: list[int]) -> None:
+    labels = balanced(300)
+    found = with_answers(record, [of_accuracy(labels, 0.9, 0), of_accuracy(labels, 0.88, 1)], labels)
+    numbers = {record.ranked[place].number for place in unknown}
+    trials = tuple(replace(trial, parameters=None) if trial.number in numbers else trial for trial in found.trials)
+    said = recommendation(replace(found, trials=type(found.trials)(trials)))
+    assert "is recommended" in said and "None" not in said and "inf" not in said and "is ." not in said
+
+
 def test_a_run_of_an_earlier_version_keeps_its_recommendation(record: RunRecord) -> None:
     labels = balanced(6)
     found = with_answers(record, [of_accuracy(labels, 1.0, 0), of_accuracy(labels, 0.5, 1)], labels)
