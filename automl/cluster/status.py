@@ -227,7 +227,10 @@ def _with_manifest(found: RunStatus, folder: Path) -> RunStatus:
 
 def _why(error: Exception, folder: Path | None = None) -> str:
     said = first_line(getattr(error, "strerror", None) or error)
-    return said if folder is None else said.replace(f"{folder}/", "").replace(str(folder), "it")
+    if folder is None:
+        return said
+    inside = said.removeprefix(f"{folder / 'x'}"[:-1])  # of the folder "." nothing stands before its files
+    return f"it{said.removeprefix(str(folder))}" if said.startswith(f"{folder} ") else inside
 
 
 def _submitted(submission: Submission, runs: Runs) -> RunStatus:

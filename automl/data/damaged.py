@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import csv
 import json
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,14 +14,20 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from automl.data.csv_rows import LONG_ROW, OPEN_QUOTE, SWALLOWED, CsvFaults, decoded, rows_of
-from automl.data.formats import delimiter, lines_of, open_text, table_format
+from automl.data.formats import delimiter, open_text, table_format
 from automl.data.tables import read_batches, reading
-from automl.data.text_tables import BATCH_CHARACTERS, BATCH_ROWS, BLOCK_BYTES, json_batch, read_csv
+from automl.data.text_tables import (
+    BATCH_CHARACTERS,
+    BATCH_ROWS,
+    BLOCK_BYTES,
+    NOT_TEXT,
+    json_batch,
+    json_lines,
+    read_csv,
+)
 
 NOT_UTF8, UNREADABLE_LINE = "text that is not UTF-8", "a line that cannot be read"
 
-SURROGATE = re.compile("[\udc80-\udcff]")  # bytes that are no UTF-8, carried along
-BYTE_ORDER_MARK = "\ufeff"
 
 Numbers = npt.NDArray[np.int64]
 
@@ -71,7 +76,7 @@ def _csv_rows(path: Path, columns: Sequence[str], note: Note) -> Iterator[tuple[
     start = 0
     # Bytes that are not UTF-8 would stop the reader in a row that is invalid besides; read as Latin-1 nothing is.
     utf8 = _is_utf8(path)
-    wanted = columns if utf8 else [_as_latin1(mark + name) for name in columns for mark in ("", BYTE_ORDER_MARK)]
+    wanted = columns if utf8 else list(map(_as_latin1, columns))
     encoding = "utf-8" if utf8 else "latin-1"
     for batch in read_csv(path, wanted, encoding=encoding, on_invalid=skip):
         numbers: list[int] = []
@@ -97,7 +102,7 @@ def _faulty_csv_rows(
         numbers: list[int] = []
         characters = 0
         for number, row in enumerate(rows):
-            text = "".join(row.lines[:3]).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+            text = _replaced("".join(row.lines[:3]))
             if number in faults.quotes:
                 line, swallowed = faults.quotes[number]
                 note(OPEN_QUOTE, number, f"line {line}: {text}")
@@ -108,7 +113,7 @@ def _faulty_csv_rows(
                 continue
             cells = next(csv.reader(row.lines, delimiter=separator))
             kept = [cells[place] for place in wanted] if len(cells) == len(names) else None
-            if kept is None or any(SURROGATE.search(cell) for cell in kept):
+            if kept is None or any(NOT_TEXT.search(cell) for cell in kept):
                 note(UNREADABLE_LINE if kept is None else NOT_UTF8, number, text)
                 continue
             found.append(kept)
@@ -132,7 +137,7 @@ def _from_latin1(rows: Numbers, batch: pa.RecordBatch, note: Note) -> tuple[Numb
     columns: dict[str, list[str]] = {}
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         cells = [text.encode("latin-1") for text in column.to_pylist()]
-        name = name.encode("latin-1").decode("utf-8").removeprefix(BYTE_ORDER_MARK)
+        name = name.encode("latin-1").decode("utf-8")
         found = columns[name] = [cell.decode("utf-8", "replace") for cell in cells]
         for row, cell in enumerate(cells):
             if sound[row] and "\ufffd" in found[row] and not _decodes(cell):
@@ -162,6 +167,10 @@ def _decodes(content: bytes) -> bool:
     return True
 
 
+def _replaced(text: str) -> str:
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def _as_latin1(name: str) -> str:
     return name.encode("utf-8").decode("latin-1")
 
@@ -171,25 +180,22 @@ def _json_rows(path: Path, columns: Sequence[str], note: Note) -> Iterator[tuple
     numbers: list[int] = []
     names = dict.fromkeys(columns, False)
     characters = 0
-    with open_text(path) as file:
-        for number, line in enumerate(each for each in lines_of(file) if each.strip()):
-            if number == 0:
-                line = line.removeprefix(codecs.BOM_UTF8)
-            try:
-                row = json.loads(line.decode("utf-8"))
-            except UnicodeDecodeError:
-                note(NOT_UTF8, number, line.decode("utf-8", "replace"))
-                continue
-            except (ValueError, RecursionError):
-                row = None
-            if not isinstance(row, dict):
-                note(UNREADABLE_LINE, number, line.decode("utf-8", "replace"))
-                continue
-            rows.append({name: row.get(name) for name in columns})
-            numbers.append(number)
-            characters += len(line)
-            if len(rows) == BATCH_ROWS or characters > BATCH_CHARACTERS:
-                yield np.array(numbers, dtype=np.int64), json_batch(rows, names, columns)
-                rows, numbers, characters = [], [], 0
+    for number, (_, line) in enumerate(json_lines(path)):
+        if NOT_TEXT.search(line):
+            note(NOT_UTF8, number, _replaced(line))
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if not isinstance(row, dict):
+            note(UNREADABLE_LINE, number, line)
+            continue
+        rows.append({name: row.get(name) for name in columns})
+        numbers.append(number)
+        characters += len(line)
+        if len(rows) == BATCH_ROWS or characters > BATCH_CHARACTERS:
+            yield np.array(numbers, dtype=np.int64), json_batch(rows, names, columns)
+            rows, numbers, characters = [], [], 0
     if rows:
         yield np.array(numbers, dtype=np.int64), json_batch(rows, names, columns)

@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from automl.data.csv_rows import HEADER, decoded, has_quotes_or_long_lines, rows_of
-from automl.data.formats import IMAGE_FOLDER, delimiter, lines_of, open_text, table_format
+from automl.data.formats import IMAGE_FOLDER, delimiter, lines_of, table_format
 from automl.data.image_folder import survey
 from automl.data.parts import open_split
+from automl.data.text_tables import json_lines
 from automl.space import UserError
 
 SCHEMA = pa.schema([("file", pa.int32()), ("row", pa.int64())])
@@ -103,12 +104,12 @@ def _lines(path: Path, kind: str, rows: set[int]) -> dict[int, int]:
 
 
 def _rows_of_one_line(path: Path, kind: str) -> Iterator[tuple[int, int]]:
-    row = 0 if kind == "jsonl" else HEADER
-    with open_text(path) if kind == "jsonl" else decoded(path) as file:
-        for line, content in enumerate(lines_of(file), start=1):
-            if content.strip() if kind == "jsonl" else content.strip("\r\n"):
-                yield row, line
-                row += 1
+    if kind == "jsonl":
+        yield from enumerate(line for line, _ in json_lines(path))
+        return
+    with decoded(path) as file:
+        filled = (line for line, content in enumerate(lines_of(file), start=1) if content.strip("\r\n"))
+        yield from enumerate(filled, start=HEADER)
 
 
 def _csv(path: Path) -> Iterator[tuple[int, int]]:

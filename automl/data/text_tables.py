@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -24,6 +25,7 @@ from automl.space import UserError
 BATCH_ROWS = 16_384
 BATCH_CHARACTERS = 64 * 1024 * 1024  # of JSON Lines, beside the last one
 BLOCK_BYTES = 16 * 1024 * 1024  # no CSV row may be longer
+NOT_TEXT = re.compile("[\udc80-\udcff]")  # bytes that are no UTF-8, carried along
 
 
 def csv_names(path: Path) -> list[str]:
@@ -62,10 +64,9 @@ def read_csv(
     parse = pa.csv.ParseOptions(delimiter=delimiter(path), newlines_in_values=True)
     # Two looks at the file: the names of its columns first, so that all of them can be read as text. The file is
     # opened by Arrow: its threads may outlive the reader, and one that holds a Python file at exit aborts the process.
-    packed = packing(path)
     if on_invalid:
         parse.invalid_row_handler = lambda row: "skip"
-    with pa.input_stream(pa.OSFile(os.fsencode(path)), compression=packed) as file:
+    with _opened_by_arrow(path) as file:
         names = pa.csv.open_csv(file, read_options=options, parse_options=parse).schema.names
     wanted = names if columns is None else [name for name in columns if name in names]
     convert = pa.csv.ConvertOptions(
@@ -73,20 +74,40 @@ def read_csv(
     )
     if on_invalid:
         parse.invalid_row_handler = on_invalid
-    with pa.input_stream(pa.OSFile(os.fsencode(path)), compression=packed) as file:
+    with _opened_by_arrow(path) as file:
         yield from pa.csv.open_csv(file, read_options=options, parse_options=parse, convert_options=convert)
+
+
+def _opened_by_arrow(path: Path) -> Any:
+    """The file after its byte order mark, which Arrow knows in UTF-8 alone."""
+    with open_text(path) as file:
+        marked = file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
+    stream = pa.input_stream(pa.OSFile(os.fsencode(path)), compression=packing(path))
+    if marked:
+        stream.read(len(codecs.BOM_UTF8))
+    return stream
 
 
 def json_names(path: Path) -> list[str]:
     """The columns of the first rows of JSON Lines, lines that cannot be read left out."""
     names: dict[str, None] = {}
-    with open_text(path) as file:
-        for line in islice(lines_of(file), BATCH_ROWS):
-            with suppress(ValueError, RecursionError):
-                row = json.loads(line.removeprefix(codecs.BOM_UTF8).decode("utf-8"))
-                names |= dict.fromkeys(row if isinstance(row, dict) else ())
-                COLUMNS.require(len(names), f"{path} has")
+    for _, line in islice(json_lines(path), BATCH_ROWS):
+        with suppress(ValueError, RecursionError):
+            row = None if NOT_TEXT.search(line) else json.loads(line)
+            names |= dict.fromkeys(row if isinstance(row, dict) else ())
+            COLUMNS.require(len(names), f"{path} has")
     return list(names)
+
+
+def json_lines(path: Path, errors: str = "surrogateescape") -> Iterator[tuple[int, str]]:
+    """The lines of JSON Lines that are not blank, each with its number (from 1): every reader has the same ones.
+
+    Bytes that are no UTF-8 are carried along (PEP 383), or `strict` errors.
+    """
+    with io.TextIOWrapper(open_text(path), encoding="utf-8-sig", errors=errors) as file:
+        for number, line in enumerate(lines_of(file), start=1):
+            if line.strip():
+                yield number, line
 
 
 def read_json_lines(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
@@ -94,21 +115,18 @@ def read_json_lines(path: Path, columns: Sequence[str] | None) -> Iterator[pa.Re
     rows: list[dict[str, Any]] = []
     names: dict[str, bool] = {}
     characters = 0
-    with io.TextIOWrapper(open_text(path), encoding="utf-8-sig") as file:
-        for number, line in enumerate(lines_of(file), start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise UserError(f"{path}:{number}: not a JSON object: {error}") from error
-            if not isinstance(row, dict):
-                raise UserError(f"{path}:{number}: expected a JSON object, got {line.strip()[:40]}")
-            rows.append(row)
-            characters += len(line)
-            if len(rows) == BATCH_ROWS or characters > BATCH_CHARACTERS:
-                yield json_batch(rows, names, columns)
-                rows, characters = [], 0
+    for number, line in json_lines(path, "strict"):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}:{number}: not a JSON object: {error}") from error
+        if not isinstance(row, dict):
+            raise UserError(f"{path}:{number}: expected a JSON object, got {line.strip()[:40]}")
+        rows.append(row)
+        characters += len(line)
+        if len(rows) == BATCH_ROWS or characters > BATCH_CHARACTERS:
+            yield json_batch(rows, names, columns)
+            rows, characters = [], 0
     if rows:
         yield json_batch(rows, names, columns)
 

@@ -5,6 +5,7 @@ A column is called by its name or by what stands over it in a table, a setting b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +22,7 @@ STATUSES = ("completed", "stopped", "paused", "failed")
 SCORES = ("score", "confirmed_mean", "test_score", "test_low", "test_high")  # the best of them come first
 _KINDS = {"int64": NUMBER, "float64": NUMBER, "bool": TRUTH, "string": TEXT}
 _TREES = ("config", "objectives")  # whose parts have names of their own
+_INDEX = re.compile(r"[0-9]{1,9}\]")  # of a list, after its bracket
 # What stands over a column in a terminal, in Markdown and in the report, where that is not its name.
 HEADINGS = {
     "validation": "score",
@@ -194,7 +196,10 @@ class RowNames(Names):
 
     def resolve(self, name: str, where: str) -> tuple[str, ...]:
         """The column, the objective or the settings that a name means; raises UserError that begins with `where`."""
-        path = name.partition("[")[0]
+        path, bracket, index = name.partition("[")
+        known = path and any(each == path or each.endswith(f".{path}") for each in self.kinds)
+        if known and bracket and not _INDEX.fullmatch(index):
+            raise UserError(f"{where}: {name!r} has no such place; write a number from 0, such as {path}[0]")
         if path in self.kinds or name in _TREES:
             return (name,)
         if (column := self._headings.get(plain(name), plain(name))) in COLUMNS:

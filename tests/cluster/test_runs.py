@@ -266,6 +266,21 @@ def test_a_run_that_cannot_be_read_is_one_line(finished: RunDirectory, tmp_path:
     assert len(list_folder(folder)) == len(states) + 2
 
 
+@pytest.mark.parametrize("name", ["best", ".", "manifest"])
+def test_why_a_run_cannot_be_read_is_not_changed_by_its_folders_name(
+    finished: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / name).mkdir(exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    manifest = read_json(finished.manifest)
+    write_json(tmp_path / name / "manifest.json", {**manifest, "best": {"score": "x", "trial": 1, "family": "f"}})
+    (found,) = list_folder(Path(name))
+    assert found.reason.startswith("manifest.json is damaged: best.score: ")
+    write_json(tmp_path / name / "manifest.json", {**manifest, "schema_version": 999})
+    (found,) = list_folder(Path(name))
+    assert found.reason == "it was written by a later version of automl; upgrade to read it"
+
+
 def test_a_copy_of_a_run_that_goes_on_elsewhere_is_not_lost(folder: Path) -> None:
     write_json(folder / "gone" / ".fetched.json", {"run": "gone", "states": []})
     assert {each.name: each.state for each in list_folder(folder)}["gone"] == "running"

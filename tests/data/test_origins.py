@@ -47,6 +47,37 @@ def test_the_line_of_a_csv_row_is_where_its_text_begins(
     assert row_places(path, range(len(texts))) == {row: f"line {line}" for row, line in enumerate(lines)}
 
 
+@pytest.mark.parametrize("mode", ["fail", "report"])
+@given(data=st.data())
+def test_the_line_of_a_json_row_is_the_same_for_every_reader(
+    mode: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder, lines = tmp_path_factory.mktemp("json"), []
+    blank = st.sampled_from(["", " ", "\t", "\x0c", "\x1c", "\xa0", "\u2003"])
+    for number in range(12):
+        lines += data.draw(st.lists(blank, max_size=2))
+        lines.append(json.dumps({"text": f"number {number}", "label": "ab"[number % 2]}))
+    mark, ending = (data.draw(st.sampled_from(each)) for each in (["", "\ufeff"], ["\n", "\r\n", "\r"]))
+    (folder / "t.jsonl").write_bytes((mark + ending.join(lines) + ending).encode())
+    prepared = prepare(settings_for(folder / "t.jsonl", on_bad_rows=mode), seed=0, cache=folder / "cache")
+    found = {}
+    for split in ("train", "validation"):
+        found |= dict(zip(prepared.texts(split) or [], places(prepared, split), strict=True))
+    assert len(found) == 12
+    for text, place in found.items():
+        assert text in lines[int(place.rpartition(" ")[2]) - 1]
+
+
+@pytest.mark.parametrize("header", [b"label,text", b"\n\nlabel,text", b"\xef\xbb\xbf\n\nlabel,text"])
+def test_a_byte_order_mark_and_empty_lines_before_the_header_of_a_damaged_file(tmp_path: Path, header: bytes) -> None:
+    rows = [b"%c,number %d" % (b"ab"[number % 2], number) for number in range(20)]
+    (tmp_path / "t.csv").write_bytes(b"\n".join([header, b"a,caf\xe9", *rows]))
+    prepared = prepare(settings_for(tmp_path / "t.csv", on_bad_rows="report"), seed=0, cache=tmp_path / "cache")
+    lines = (tmp_path / "t.csv").read_bytes().split(b"\n")
+    for text, place in zip(prepared.texts("train") or [], places(prepared, "train"), strict=True):
+        assert lines[int(place.rpartition(" ")[2]) - 1].endswith(text.encode())
+
+
 def test_rows_of_several_files_and_splits_are_found_again(tmp_path: Path) -> None:
     rows = [
         (f"text\nnumber {number}" if number % 3 else f"text number {number}", "ab"[number % 2]) for number in range(40)

@@ -104,6 +104,13 @@ def test_a_column_that_is_not_there_is_refused_with_the_nearest() -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.parametrize("name", ["sizes[x]", "sizes[-1]", "sizes[", "sizes[1", "sizes[1]]", "sizes[²]"])
+def test_a_place_in_a_list_is_a_number(name: str) -> None:
+    with pytest.raises(UserError, match=r"^--sort: .* has no such place; write a number from 0, such as sizes\[0\]$"):
+        select(ROWS, Selection(sort=name), maximize=True)
+    assert [each["trial"] for each in select(ROWS, Selection(sort="sizes[0]"), maximize=True)] == [1, 2, 3, 4, 5]
+
+
 def test_every_format_shows_the_same_selection(capsys: pytest.CaptureFixture[str], finished: RunDirectory) -> None:
     def printed(*more: str) -> str:
         with pytest.raises(SystemExit) as end:
