@@ -187,6 +187,15 @@ def test_what_a_cluster_relays_is_printable(command: Command, monkeypatch: pytes
     clean(command("submit", "x.yaml", "--follow"), 1)
 
 
+def test_stop_says_what_happens_and_how_to_go_on(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "stop", lambda cluster, run, wait: True)
+    monkeypatch.setenv("AUTOML_ADDRESS", "http://127.0.0.1:1")
+    asked, ended = command("stop", "x"), command("stop", "x", "--wait")
+    assert asked.out == ended.out == ""
+    assert "automl status x" in asked.err and "automl resume x" in asked.err
+    assert "ended" in ended.err and "automl resume x" in ended.err
+
+
 @pytest.mark.parametrize(
     "error", [UserError(ESCAPES), OSError(2, ESCAPES, ESCAPES), OSError(ESCAPES), RuntimeError(ESCAPES)]
 )

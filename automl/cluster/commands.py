@@ -120,13 +120,17 @@ def stop(
 ) -> None:
     """End a submitted search in good order.
 
-    What has run is ranked, and the best model is packed; resume goes on with it.
+    Trials that have ended are ranked, and the best model is packed; resume goes on, also with those that ran.
     """
     cluster = Cluster(address, runs)
     with waiting(f"waiting for {run} to end" if wait else asking(cluster)):
         was_running = service.stop(cluster, run, wait=wait)
     if not was_running:
         print(f"{printable(run)} was not running")
+    elif wait:
+        say(f"ended; go on with: automl resume {run}")
+    else:
+        say(f"it ends in a moment, best model packed: automl status {run}; go on with: automl resume {run}")
 
 
 def fetch(

@@ -85,7 +85,7 @@ def resume(cluster: Cluster, name: str, arguments: Sequence[str] = ()) -> str:
 
 
 def stop(cluster: Cluster, name: str, *, wait: bool = False) -> bool:
-    """Ask a run's driver to end in good order: it ranks running trials at what they reached and packs the best model.
+    """Ask a run's driver to end in good order: it ranks trials that have ended and packs the best model.
 
     With `wait` it comes back when the driver has ended. False where nothing ran. Raises UserError for an unknown run.
     """

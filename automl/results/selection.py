@@ -213,7 +213,9 @@ class RowNames(Names):
         headings = [heading for heading in self._headings if heading.isidentifier()]
         ends = [path.rpartition(".")[2] for path in self.kinds]
         near = nearest_path(name, [*self.kinds, *headings, *ends])
-        hint = f"did you mean {near!r}?" if near else f"columns are {', '.join(name for name in COLUMNS)}"
+        titles = {column: heading for heading, column in reversed(self._headings.items()) if heading in headings}
+        known = ", ".join(titles.get(name, name) for name in COLUMNS if name not in _TREES)
+        hint = f"did you mean {near!r}?" if near else f"there are {known}, and settings by their path or its end"
         return f"there is no column or setting {name!r}; {hint}"
 
     def texts(self, node: Node) -> list[str] | None:

@@ -47,21 +47,23 @@ def render_table(record: RunRecord, asked: Selection, width: int = 80, *, hint: 
         style = {FLOOR: "cyan", ENSEMBLE: "green", COMPRESSED: "green"}.get(row["status"], style)
         table.add_row(*(cell(value(row)) for value in columns.values()), style=style)
     metric = f"{record.metric}, {'more' if record.maximize else 'less'} is better; "
-    if "test" in record.manifest["data"]["profile"]["rows"]:
+    if "test" in columns and "test" in record.manifest["data"]["profile"]["rows"]:
         metric += "test is measured for the best and each family's best"
     metric = metric.removesuffix("; ")
     if record.front:
         others = ", ".join(f"{name} ({'more' if mode(name) == 'max' else 'less'})" for name in record.objectives)
         metric = f"* the front: no other trial is as good in all of {others} and better in one; {metric}"
     notes = [Text(metric, style="dim")]
-    notes += [Text(each, style="dim") for each in legend(record, found[: asked.top])]
+    if "validation" in columns:
+        notes += [Text(each, style="dim") for each in legend(record, found[: asked.top])]
     if error := record.manifest.get("floor_error"):
         notes.append(Text(f"no linear floor: {error}"))
     notes += [Text(_confirmed_text(row)) for row in found if row["confirmed_seeds"]]
     if asked.where is not None:
         notes.append(Text(f"{len(found)} of {len(every)} trials meet {asked.where}", style="dim"))
     if asked.top is not None and len(found) > asked.top:
-        notes.append(Text(f"{len(found) - asked.top} more: automl leaderboard RUN --top {len(found)}", style="dim"))
+        again = "" if asked.where or asked.sort or asked.columns or asked.wide else "automl leaderboard RUN "
+        notes.append(Text(f"{len(found) - asked.top} more: {again}--top {len(found)}", style="dim"))
     if hint and not whole:
         notes.append(Text("settings that differ have no room here: --wide shows them, --columns chooses", style="dim"))
     notes += [Text(said) for said in _refit_text(record)]

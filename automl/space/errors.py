@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from automl.space.urls import redacted_urls
 
 SHOWN_PROBLEMS = 40
-SHOWN_WIDTH = 100
+SHOWN_WIDTH = 76  # with the four spaces before it as wide as most terminals: where it wraps, the caret points nowhere
 
 
 class UserError(Exception):

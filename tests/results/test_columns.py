@@ -136,6 +136,20 @@ def test_names_that_there_are_not_are_refused_with_the_nearest(command: Any) -> 
     assert "names no column" in command("--columns", " , ", code=2)
     assert "--wide" in command("--wide", "--format", "csv", code=2)
     assert "one of them" in command("--sort", "settings", code=2)
+    listed = " ".join(command("--sort", "zzzzzz", code=2).split())
+    assert "there are rank, trial, status, family, epochs, validation," in listed and " time, " in listed
+
+
+def test_what_is_said_below_a_table_is_of_the_columns_that_it_shows(command: Any) -> None:
+    for columns, test, level in [("rank,time", False, False), ("rank,test", True, False), ("validation", False, True)]:
+        said = command("--columns", columns)
+        assert ("test is measured" in said) == test and ("= not behind" in said) == level, columns
+
+
+def test_how_to_see_more_keeps_what_was_asked(command: Any) -> None:
+    assert "more: automl leaderboard RUN --top" in command("--top", "1")
+    said = command("--top", "1", "--where", "epochs >= 1")
+    assert "more: --top" in said and "RUN --top" not in said
 
 
 def test_names_of_columns_are_taken_once_and_in_their_order(command: Any) -> None:
