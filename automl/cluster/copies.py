@@ -19,6 +19,7 @@ from automl.space.safe_files import read_as
 from automl.training.run_directory import RunDirectory, write_json
 
 RECORD = ".fetched.json"  # in a copy
+PARTS = ("members", "linear")  # folders of a best model that is an average or linear
 
 
 class Record(BaseModel):
@@ -87,10 +88,13 @@ def _note(folder: Path, name: str, states: list[str]) -> None:
 
 
 def _own_files(output: Path) -> list[Path]:
-    """The files of a copy that only its search writes."""
+    """The files of a copy that only its search writes: beside them may lie models that were exported or packed here."""
     run = RunDirectory(output)
-    trials = [path for _, trial in run.trials() for path in trial.path.rglob("*")]
-    return [path for path in (*trials, *run.best_model.glob("*")) if path.is_file()]
+    trials = [
+        path for _, trial in run.trials() for path in (*trial.path.glob("*"), *trial.rerun(1).path.parent.rglob("*"))
+    ]
+    parts = [path for name in PARTS for path in (run.best_model / name).rglob("*")]
+    return [path for path in (*trials, *run.best_model.glob("*"), *parts) if path.is_file()]
 
 
 def _state(folder: Path) -> tuple[str, str]:

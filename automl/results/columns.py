@@ -11,7 +11,7 @@ from rich.cells import cell_len
 
 from automl.results.leaderboard import COLUMNS
 from automl.results.parameter_names import FAMILY, short_name, value_text
-from automl.results.selection import RowNames, Selection, plain, sort_name, value_of_any
+from automl.results.selection import HEADINGS, RowNames, Selection, plain, sort_name, value_of_any
 from automl.results.study import RunRecord
 from automl.space import UserError
 from automl.space.printable import printable
@@ -30,14 +30,19 @@ Cell = Callable[[Row], str]
 def asked_columns(words: str | None) -> tuple[str, ...] | None:
     """The names of `rank,trial,model.rnn.hidden`, each once; None where nothing is asked.
 
-    Raises UserError where there is no name.
+    A heading that has a comma itself, such as `test, 95 %`, is one name. Raises UserError where there is no name.
     """
     if words is None:
         return None
-    names = tuple(dict.fromkeys(filter(None, (name.strip() for name in words.split(",")))))
+    names: list[str] = []
+    for name in filter(None, (name.strip() for name in words.split(","))):
+        if names and plain(heading := f"{names[-1]}, {name}") in HEADINGS:
+            names[-1] = heading
+        else:
+            names.append(name)
     if not names:
         raise UserError("--columns names no column; write names with commas between them, such as trial,validation")
-    return names
+    return tuple(dict.fromkeys(names))
 
 
 def chosen(names: RowNames, columns: Iterable[str], known: Mapping[str, Cell]) -> dict[str, Cell]:
@@ -45,22 +50,24 @@ def chosen(names: RowNames, columns: Iterable[str], known: Mapping[str, Cell]) -
 
     Raises UserError for a name that there is not.
     """
-    titles = {plain(title): cell for title, cell in known.items()}
-    return {
-        name: titles.get(plain(name)) or partial(_value, resolved)
-        for name in columns
-        for resolved in [names.resolve(name, "--columns")]
-    }
+    return {name: _cell(name, names.resolve(name, "--columns"), known) for name in columns}
 
 
 def fitted(
-    searched: Iterable[str], names: RowNames, asked: Selection, base: Mapping[str, Cell], rows: Sequence[Row], room: int
+    searched: Iterable[str],
+    names: RowNames,
+    asked: Selection,
+    base: Mapping[str, Cell],
+    known: Mapping[str, Cell],
+    rows: Sequence[Row],
+    room: int,
 ) -> tuple[dict[str, Cell], bool]:
     """`base` with the column that is sorted by and as many settings that differ as fit into `room` characters.
 
-    Gives also whether all of these settings fit. `rows` are those that are shown, the status is the last column.
+    Gives also whether all of these settings fit. `known` is as in `chosen`; `rows` are those that are shown. The status
+    is the last column.
     """
-    columns, kept = with_sorted(names, asked, base), set()
+    columns, kept = with_sorted(names, asked, base, known), set()
     if asked.sort is not None:
         kept = {title for title in columns if title not in base or _same(names, title, asked.sort)}
     widths = {title: _width(title, cell, rows) for title, cell in columns.items()}
@@ -85,12 +92,14 @@ def searched_settings(record: RunRecord) -> list[str]:
     return list(dict.fromkeys(name.partition("[")[0] for name in names))
 
 
-def with_sorted(names: RowNames, asked: Selection, columns: Mapping[str, Cell]) -> dict[str, Cell]:
-    """`columns` and, where none of them is it, the one that the rows are sorted by."""
+def with_sorted(
+    names: RowNames, asked: Selection, columns: Mapping[str, Cell], known: Mapping[str, Cell]
+) -> dict[str, Cell]:
+    """`columns` and, where none of them is it, the one that the rows are sorted by; `known` is as in `chosen`."""
     if asked.sort is None or any(_same(names, title, asked.sort) for title in columns):
         return dict(columns)
     name = sort_name(asked.sort)
-    cell = partial(_value, names.resolve(name, "--sort"))
+    cell = _cell(name, names.resolve(name, "--sort"), known)
     title = _title(names, name)
     return _before_status(columns, title, cell) if STATUS in columns else {**columns, title: cell}
 
@@ -132,6 +141,11 @@ def _same(names: RowNames, title: str, sort: str) -> bool:
 def _before_status(columns: Mapping[str, Cell], title: str, cell: Cell) -> dict[str, Cell]:
     status = {STATUS: columns[STATUS]}
     return {**{name: each for name, each in columns.items() if name != STATUS}, title: cell, **status}
+
+
+def _cell(name: str, resolved: tuple[str, ...], known: Mapping[str, Cell]) -> Cell:
+    titles = {plain(title): cell for title, cell in known.items()}
+    return titles.get(plain(name)) or partial(_value, resolved)
 
 
 def _value(names: tuple[str, ...], row: Row) -> str:

@@ -10,6 +10,7 @@ from automl.results.predictions import LINEAR, SPLITS, Predictions, Probabilitie
 from automl.results.study import RunRecord
 from automl.results.verdict import best_figures
 from automl.space import UserError
+from automl.space.urls import redacted
 
 Settings = Mapping[str, str]
 
@@ -82,7 +83,7 @@ def names_of(records: Sequence[RunRecord]) -> list[str]:
     """The names of runs; of those that share one, where they lie."""
     names = [record.directory.name for record in records]
     return [
-        name if names.count(name) == 1 else record.directory.url or str(record.directory.path)
+        name if names.count(name) == 1 else redacted(record.directory.url or "") or str(record.directory.path)
         for name, record in zip(names, records, strict=True)
     ]
 

@@ -60,7 +60,7 @@ def format_leaderboard(record: RunRecord, kind: str, asked: Selection = WHOLE) -
         writer.writerows({name: csv_cell(value) for name, value in line.items()} for line in chosen_ones)
         return buffer.getvalue()
     if kind == "md":
-        return markdown(record, lines, asked)
+        return markdown(record, names, lines, asked)
     raise ValueError(f"no format is called {kind!r}")
 
 

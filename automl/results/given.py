@@ -73,20 +73,25 @@ def _of_table(table: Any, inputs: Inputs) -> list[Any]:
         chosen = names
     else:
         chosen = inputs.columns(TABLE, names)
-    columns = {name: _values(table[keys[name]]) for name in chosen}
+    columns = {name: _values(table[keys[name]], name, inputs.modality.name) for name in chosen}
     if not inputs.wide:
         return columns[chosen[0]]
     channels = inputs.channels(names)
     rows = len(next(iter(columns.values())))
+    if other := next((name for name, column in columns.items() if len(column) != rows), None):
+        raise UserError(f"the columns {chosen[0]!r} and {other!r} are not of the same length")
     cells = [columns.get(name, [None] * rows) for channel in channels for name in channel]
     return [join_cells(row, len(channels), inputs.garbage) for row in zip(*cells, strict=True)]
 
 
-def _values(column: Any) -> list[Any]:
-    """The Python values of a column of a table."""
-    for name in ("to_pylist", "to_list", "tolist"):
-        if hasattr(column, name):
-            return list(getattr(column, name)())
+def _values(column: Any, name: str, kind: str) -> list[Any]:
+    """The Python values of a column of a table; raises UserError where it holds one value, not a list."""
+    for method in ("to_pylist", "to_list", "tolist"):
+        if hasattr(column, method):
+            column = getattr(column, method)()
+            break
+    if isinstance(column, str | bytes | bytearray | memoryview | Mapping | Set) or not isinstance(column, Iterable):
+        raise UserError(f"expected a list of {MODALITIES[kind].plural} in the column {name!r}, found {_said(column)}")
     return list(column)
 
 

@@ -76,6 +76,8 @@ def recommendation(record: RunRecord) -> str:
     said = f"{'Of the trials, trial' if record.linear else 'Trial'} {trial.number} ({trial.family}) is recommended:"
     if list(grouped.values()).count(1) == 1:
         return f"{said} it is better than the other finalists by more than chance."
+    if trial is best and not found.alike:
+        return f"{said} of the others that may be as good none is better than guessing by more than chance."
     if trial is best:
         others = f"trial{'s' if len(found.alike) > 1 else ''} {listing(found.alike, 'and')}"
         return f"{said} what it is ahead of {others} may be chance, and it is the cheapest of them."
@@ -97,17 +99,13 @@ def _advice(record: RunRecord) -> _Advice:
         if ahead is None or ahead["p"] * guessing["trials"] >= LEVEL:
             return _Advice(None, "guessing", _rows_beyond_guessing(guessing, ahead))
         large = LARGE_LOSS * ahead["value"] if metric_to_compare(record.metric) == record.metric else inf
-        others = [
-            trial
-            for trial in first[1:]
-            if leads.get(str(trial.number), {"p": 1.0})["p"] < LEVEL and Z95 * _error(record, trial) < large
-        ]
-        if len(first) > 1 and not others:
+        told = [trial for trial in first[1:] if Z95 * _error(record, trial) < large]
+        if len(first) > 1 and not told:
             errors = [_error(record, trial) for trial in first[1:]]
             needed = [rows_to_tell(guessing["rows"], error, large, level=LEVEL / 2) for error in errors]
             rows = min((each for each in needed if each is not None), default=None)
             return _Advice(None, "level", rows, tuple(trial.number for trial in first[1:]))
-        candidates = [best, *others]
+        candidates = [best, *(each for each in told if leads.get(str(each.number), {"p": 1.0})["p"] < LEVEL)]
     least = min(_latency(record, trial) for trial in candidates)
     fast = [trial for trial in candidates if _latency(record, trial) <= ABOUT_AS_FAST * least]
     trial = min(fast, key=lambda each: each.parameters or inf)

@@ -27,7 +27,7 @@ from automl.results.formats import SCHEMA_VERSION, chosen_values, csv_cell, flat
 from automl.results.leaderboard import COLUMNS, rows
 from automl.results.selection import RowNames, Selection, select
 from automl.results.study import RunRecord
-from automl.results.table import duration, status_text
+from automl.results.table import FIGURES, duration, status_text
 from automl.space import UserError
 from automl.space.markdown import markdown_text
 from automl.space.objectives import mode
@@ -74,18 +74,19 @@ def render_several(records: Sequence[RunRecord], asked: Selection, width: int = 
     every, found = rows_of(records, asked)
     shown, names = found[: asked.top], RowNames(every, records[0].metric)
     columns = _columns()
+    known = columns | FIGURES
     searched = list(dict.fromkeys(path for record in records for path in searched_settings(record)))
     if asked.columns is not None:
-        columns = with_sorted(names, asked, chosen(names, asked.columns, columns))
+        columns = with_sorted(names, asked, chosen(names, asked.columns, known), known)
     elif asked.wide:
         status = {"status": columns.pop("status")}
-        columns = with_sorted(names, asked, columns | differing(searched, names, shown) | status)
+        columns = with_sorted(names, asked, columns | differing(searched, names, shown) | status, known)
     else:
         spare = max(0, _width(RUN, columns[RUN], shown) - MOST_RUN)
         for name in LESS_NEEDED[:2]:  # epochs and time give way to names
             if sum(_width(title, value, shown) + GAP for title, value in columns.items()) > width + spare:
                 del columns[name]
-        columns, _ = fitted(searched, names, asked, columns, shown, width + spare)
+        columns, _ = fitted(searched, names, asked, columns, known, shown, width + spare)
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, GAP, 0, 0))
     free = asked.columns is not None and not asked.wide
     for name in columns:
@@ -109,9 +110,10 @@ def format_several(records: Sequence[RunRecord], kind: str, asked: Selection) ->
     names, shown = RowNames(every, records[0].metric), found[: asked.top]
     if kind == "md":
         columns = _columns()
+        known = columns | FIGURES
         if asked.columns is not None:
-            columns = chosen(names, asked.columns, columns)
-        return _markdown(with_sorted(names, asked, columns), shown, _notes(records, asked, every, found))
+            columns = chosen(names, asked.columns, known)
+        return _markdown(with_sorted(names, asked, columns, known), shown, _notes(records, asked, every, found))
     picked = None if asked.columns is None else {name: names.resolve(name, "--columns") for name in asked.columns}
     lines = [_said(row) if picked is None else chosen_values(row, picked) for row in shown]
     if kind == "csv":

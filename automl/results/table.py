@@ -84,15 +84,16 @@ def _shown_columns(
     """The columns of a terminal, and whether they hold all settings that differ or need not."""
     names = RowNames(every, record.metric)
     base = _columns(record) | {"family": lambda row: _BESIDE.get(row["status"]) or row["family"]}
+    known = base | FIGURES
     if asked.columns is not None:
-        return with_sorted(names, asked, chosen(names, asked.columns, base | _FIGURES)), True
+        return with_sorted(names, asked, chosen(names, asked.columns, known), known), True
     if not asked.wide:
-        return fitted(searched_settings(record), names, asked, base, shown, width)
+        return fitted(searched_settings(record), names, asked, base, known, shown, width)
     settings = differing(searched_settings(record), names, shown)
     status = {"status": base.pop("status")}
-    figures = {name: value for name, value in _FIGURES.items() if name != "settings"}
+    figures = {name: value for name, value in FIGURES.items() if name != "settings"}
     filled = {name: value for name, value in (base | figures | settings).items() if any(map(value, shown))}
-    return with_sorted(names, asked, filled | status), True
+    return with_sorted(names, asked, filled | status, known), True
 
 
 def _columns(record: RunRecord) -> dict[str, Cell]:
@@ -135,7 +136,7 @@ def hours_text(name: str, row: Mapping[str, Any]) -> str:
 
 _BESIDE = {FLOOR: "linear", ENSEMBLE: ENSEMBLE}  # what stands for a family in rows that are no trials
 # What has no room in a terminal.
-_FIGURES: dict[str, Cell] = {
+FIGURES: dict[str, Cell] = {
     "group": lambda row: _number(row["group"], "d"),
     "recommended": lambda row: "yes" if row["recommended"] else "",
     "test, 95 %": _interval,
@@ -227,13 +228,14 @@ def _number(value: Any, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
-def markdown(record: RunRecord, lines: list[dict[str, Any]], asked: Selection = WHOLE) -> str:
-    """The rows `lines` as a Markdown table, and the verdict; of all columns those that are asked for."""
-    names = RowNames(lines, record.metric)
-    columns = _columns(record) | _FIGURES
-    if asked.columns is not None:
-        columns = chosen(names, asked.columns, columns)
-    columns = with_sorted(names, asked, columns)
+def markdown(record: RunRecord, names: RowNames, lines: list[dict[str, Any]], asked: Selection = WHOLE) -> str:
+    """The rows `lines` as a Markdown table, and the verdict; of all columns those that are asked for.
+
+    `names` are those of all rows: none of the `lines` may have a setting that is asked for.
+    """
+    known = _columns(record) | FIGURES
+    columns = known if asked.columns is None else chosen(names, asked.columns, known)
+    columns = with_sorted(names, asked, columns, known)
     header = [f"validation {record.metric}" if name == "validation" else markdown_text(name) for name in columns]
     title = f"# Leaderboard of {markdown_text(record.directory.name)}"
     text = [title, "", f"| {' | '.join(header)} |", "|" + " --- |" * len(header)]

@@ -67,8 +67,9 @@ class Waiting:
         return max(self._idle_since, self._lacking_since)
 
     def end(self) -> None:
-        """No trial is given out any more."""
-        self.places, self.waits_for = NOWHERE, ""
+        """No trial is given out any more; what is given out later has waited for nothing yet."""
+        self.places, self.waits_for, self.seconds = NOWHERE, "", 0.0
+        self._idle_since = self._lacking_since = None
 
     def too_long(self) -> str | None:
         """Why the search is to end, where it has waited for too long."""

@@ -177,6 +177,10 @@ def test_a_copy_of_a_run_that_has_not_ended_is_partial_and_is_brought_up_to_date
     copy = Path("runs/mine")
     (copy / "exported").mkdir()
     (copy / "exported" / "model.onnx").write_text("made here")
+    packed, member = copy / "trials" / "0" / "packed" / "config.json", copy / "best_model" / "members" / "9" / "encoder"
+    for path in (packed, member):
+        path.parent.mkdir(parents=True)
+        path.touch()
     weights = RunDirectory(source).trial(0).weights
     weights.unlink(missing_ok=True)
     RunDirectory(copy).trial(0).weights.touch()
@@ -190,6 +194,7 @@ def test_a_copy_of_a_run_that_has_not_ended_is_partial_and_is_brought_up_to_date
     assert RunDirectory(copy).journal.read_bytes() == run.journal.read_bytes()
     assert not RunDirectory(copy).trial(0).weights.exists()
     assert (copy / "exported" / "model.onnx").read_text() == "made here"
+    assert packed.exists() and not member.exists()
     assert automl(*again).stdout == "runs/mine\n"
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from automl.results.formats import format_leaderboard
 from automl.results.leaderboard import COLUMNS, rows
 from automl.results.report_table import leaderboard_table
 from automl.results.selection import RowNames, Selection, select
+from automl.results.several import render_several
 from automl.results.study import RunRecord, read_run
 from automl.results.table import render_table
 from automl.space import UserError
@@ -110,6 +112,33 @@ def test_the_column_that_is_sorted_by_is_shown_and_nothing_is_wider_than_the_ter
     assert whole if width == 240 else width > 80 or not whole
 
 
+def test_a_column_is_written_alike_where_rows_are_sorted_by_it_and_where_it_is_chosen(record: RunRecord) -> None:
+    def columns(asked: Selection, several: bool) -> dict[str, list[str]]:
+        shown = render_several([record, record], asked, 200) if several else render_table(record, asked, 200)
+        return {str(column.header): [str(each) for each in column.cells] for column in shown.renderables[0].columns}
+
+    names = columns(Selection(wide=True), several=False).keys() - {"status"}
+    assert {"CPU time", "parameters", "test, 95 %"} <= names
+    for several in (False, True):
+        for name in names - {"validation"} if several else names:  # whose marks are of one run
+            asked = Selection(sort=name)
+            chosen = columns(replace(asked, columns=(name,)), several)[name]
+            assert columns(asked, several)[name] == chosen, name
+            assert columns(replace(asked, columns=("trial",)), several)[name] == chosen, name
+
+
+def test_a_heading_with_a_comma_is_one_name(command: Any) -> None:
+    assert asked_columns("rank,test, 95 %,ms for 1, p50 and p95,time") == (
+        "rank",
+        "test, 95 %",
+        "ms for 1, p50 and p95",
+        "time",
+    )
+    assert asked_columns("test,time, 95 %") == ("test", "time", "95 %")
+    said = command("--columns", "rank,test, 95 %,CPU time", width=120).splitlines()
+    assert cells(said[0]) == ["rank", "test, 95 %", "CPU time"] and " to 0." in said[1]
+
+
 def test_settings_that_differ_are_columns_and_those_that_are_the_same_are_not(record: RunRecord, command: Any) -> None:
     shown = cells(command(width=240).splitlines()[0])
     chosen = [trial.params for trial in record.study.get_trials(deepcopy=False)]
@@ -188,3 +217,9 @@ def test_words_of_strangers_are_shown_as_they_are_in_every_column(hostile_run: R
 def test_python_takes_the_same_names(finished: RunDirectory) -> None:
     trials = [row for row in automl.leaderboard(finished.path, sort="time") if row["trial"] is not None]
     assert [row["train_seconds"] for row in trials] == sorted(row["train_seconds"] for row in trials)
+
+
+@pytest.mark.parametrize("kind", ["json", "csv", "md"])
+def test_settings_have_names_where_no_row_is_left(record: RunRecord, kind: str) -> None:
+    asked = Selection(where="score > 2", sort="training.batch_size", columns=("trial", "training.batch_size"))
+    assert format_leaderboard(record, kind, asked)

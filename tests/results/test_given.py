@@ -191,3 +191,21 @@ def test_numbers_that_are_missing_are_filled_in_as_in_training(tmp_path: Path, m
     assert predict_file(model, tmp_path / "in.parquet", tmp_path / "out.parquet") == 0
     with pytest.raises(UserError, match="input 0 cannot be used"):
         model.predict([[10**400, None]])
+
+
+@pytest.mark.parametrize(
+    ("name", "lone"),
+    [
+        ("text", {"text": "worth every penny"}),
+        ("text", {"whatever": np.array("worth every penny")}),
+        ("text", {"text": None}),
+        ("text", {"text": 5}),
+        ("text", {"text": {"a": 1}}),
+        ("image", {"image": b"bytes"}),
+        ("image", {"image": "a.png"}),
+    ],
+)
+def test_a_column_of_one_value_is_no_list(models: dict[str, Model], name: str, lone: dict[str, Any]) -> None:
+    (column,) = lone
+    with pytest.raises(UserError, match=f"^expected a list of {name}s in the column '{column}', found "):
+        models[name].predict(lone)

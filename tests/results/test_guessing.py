@@ -128,6 +128,21 @@ def test_costs_that_are_not_known_are_not_compared(record: RunRecord, unknown: l
     assert "is recommended" in said and "None" not in said and "inf" not in said and "is ." not in said
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "calibration_error"])
+def test_the_best_is_taken_where_all_that_may_be_as_good_may_be_guessing(record: RunRecord, metric: str) -> None:
+    """Rows that do tell how far they are apart are enough: no more of them are asked for."""
+    labels = balanced(300)
+    found = with_answers(record, [of_accuracy(labels, 0.9, 0), of_accuracy(labels, 0.0, 1)], labels, metric)
+    first, second = (str(trial.number) for trial in record.ranked[:2])
+    measured = dict((found.finalists or {})["chance"])
+    measured |= {"groups": {first: 1, second: 1}, "behind_best": {second: {"low": 0.01, "high": 0.02}}}
+    measured["guessing"]["leads"][first] |= {"value": 0.4, "p": 0.0}
+    measured["guessing"]["leads"][second] |= {"value": 0.01, "p": 0.3}
+    found = replace(found, finalists={**(found.finalists or {}), "chance": measured})
+    assert recommended(found) == record.ranked[0].number and rows_needed(found) is None
+    assert "of the others that may be as good none is better than guessing" in recommendation(found)
+
+
 def test_a_run_of_an_earlier_version_keeps_its_recommendation(record: RunRecord) -> None:
     labels = balanced(6)
     found = with_answers(record, [of_accuracy(labels, 1.0, 0), of_accuracy(labels, 0.5, 1)], labels)

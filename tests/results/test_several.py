@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 import automl
 from automl.cli import app
 from automl.results.chance import Difference, differences, holm
+from automl.results.comparison import names_of
 from automl.results.leaderboard import COLUMNS
 from automl.results.predictions import read_predictions, write_predictions
 from automl.results.study import read_run
@@ -199,3 +200,10 @@ def test_a_difference_has_both_directions() -> None:
     from automl.results.comparison import _turned
 
     assert _turned(Difference(0.25, -0.125, 0.5, 0.3)) == Difference(-0.25, -0.5, 0.125, 0.3)
+
+
+def test_runs_of_one_name_in_stores_go_by_their_urls_without_the_passwords(three: list[RunDirectory]) -> None:
+    urls = [f"s3://user:secret@{bucket}/runs/run" for bucket in ("one", "two")]
+    records = [replace(read_run(three[0]), directory=replace(three[0], url=url)) for url in urls]
+    assert [name.partition("@")[2] for name in names_of(records)] == ["one/runs/run", "two/runs/run"]
+    assert "secret" not in "".join(names_of(records))

@@ -300,3 +300,12 @@ def test_the_limit_is_a_setting(tmp_path: Path, small_data: Path) -> None:
     checked = automl.check(space, overrides=["resources.wait=90s"])
     assert checked.as_json()["plan"]["wait"] == "90s"
     assert "where others hold them, trials wait for at most 90s" in " ".join(dict(checked.plan.lines()).values())
+
+
+def test_trials_that_are_given_out_later_have_not_waited_before(search: Search) -> None:
+    """As those that train the best again: between the last trial and them the best are measured."""
+    search.spend(2, LACKING)
+    search.stop.waiting.end()
+    search.now += 2 * LIMIT
+    assert not search.spend(LIMIT / 2, STARTING)
+    assert search.stop.reason is None and search.stop.waiting.seconds < LIMIT
