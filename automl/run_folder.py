@@ -14,7 +14,7 @@ from automl.data.files import OwnFolder, TakenError, make_own_folder
 from automl.data.store import Store
 from automl.places import run_directory
 from automl.search.lease import BeingDrivenError, is_lease
-from automl.search.publishing import Publisher, driving
+from automl.search.publishing import LOCK_SECONDS, Publisher, driving
 from automl.training.database import Database
 from automl.training.run_directory import RunDirectory
 
@@ -103,7 +103,7 @@ def _claim_copy(directory: RunDirectory, claim: ExitStack) -> None:
         raise TakenError(f"{directory.url} exists already")
     if directory.path.exists():
         try:
-            FileLock(directory.lock).acquire(timeout=0).lock.release()
+            FileLock(directory.lock).acquire(timeout=LOCK_SECONDS).lock.release()
         except Timeout as error:
             raise BeingDrivenError(f"another process is driving {directory.url}") from error
         shutil.rmtree(directory.path)

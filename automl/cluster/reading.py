@@ -91,7 +91,7 @@ def fetch(cluster: Cluster, name: str, output: Path) -> tuple[Path, str]:
         client = None
         if (runs := cluster.sees(name)) is not None:
             copy_files(runs.run(name), folder)
-            with suppress(UserError):  # the files are here, whatever the cluster answers
+            with suppress(UserError):
                 client = cluster.client()
         elif (client := cluster.client_if_up()) is None:
             raise UserError(f"no run {name} was submitted to {redacted(cluster.runs or '')}")
@@ -100,7 +100,9 @@ def fetch(cluster: Cluster, name: str, output: Path) -> tuple[Path, str]:
                 unpack(base64.b64decode(_ask(client, cluster, "archive", name)["archive"]), folder)
         if not RunDirectory(folder).manifest.is_file():
             raise UserError(f"{name} has not begun; there is nothing to fetch yet")
-        driven = None if client is None else _latest(client, cluster, name) in ALIVE
+        driven = None
+        with suppress(UserError):  # the files are here, whatever the cluster answers
+            driven = None if client is None else _latest(client, cluster, name) in ALIVE
         partial = _partial(name, str(read_manifest(RunDirectory(folder))["status"]), driven=driven)
         put_in_place(folder, output, name)
     return output, partial

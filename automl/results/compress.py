@@ -167,7 +167,7 @@ def compress(
                 add(name, f"{share} of the features, in 8 bits", module, left[0])
         else:
             tell(f"fewer features are not tried: {next(iter(model))} is no family whose features can be taken out")
-        found = _recommend(found, tolerance, output, tells=not may_be_guessing(record))
+        found = _recommend(found, tolerance, output, tells=not may_be_guessing(record, best.number))
         rows = [asdict(variant) for variant in found]
         content = {"schema_version": 1, "metric": record.metric, "trial": best.number, "text": story, "variants": rows}
         write_json(folder / record.directory.compressed_record.name, content)

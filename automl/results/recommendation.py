@@ -60,9 +60,13 @@ def rows_needed(record: RunRecord) -> int | None:
     return _advice(record).rows
 
 
-def may_be_guessing(record: RunRecord) -> bool:
-    """Whether the validation rows do not tell the best trial from guessing."""
-    return _advice(record).why == "guessing"
+def may_be_guessing(record: RunRecord, number: int) -> bool:
+    """Whether the validation rows do not tell a trial from guessing; of one that was not measured, whether the best."""
+    guessing: Mapping[str, Any] = _chance(record).get("guessing") or {"leads": {}}
+    ahead = guessing["leads"].get(str(number))
+    if ahead is None:
+        return _advice(record).why == "guessing"
+    return bool(ahead["p"] * guessing["trials"] >= LEVEL)
 
 
 def recommendation(record: RunRecord) -> str:

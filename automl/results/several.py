@@ -61,7 +61,7 @@ def rows_of(records: Sequence[RunRecord], asked: Selection) -> tuple[list[dict[s
     maximize, every = records[0].maximize, []
     for name, record in zip(names_of(records), records, strict=True):
         for row in rows(record):
-            every.append(row | dict.fromkeys(_OF_ITS_RUN) | {"config": {RUN: name, **row["config"]}})
+            every.append(row | dict.fromkeys(_OF_ITS_RUN) | {"config": {**row["config"], RUN: name}})
     ranked = [row for row in every if row["rank"] is not None]
     ranked.sort(key=lambda row: row["score"], reverse=maximize)
     ranked = [row | {"rank": rank} for rank, row in enumerate(ranked, start=1)]

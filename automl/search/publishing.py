@@ -136,6 +136,9 @@ class Publisher:
         return True
 
 
+LOCK_SECONDS = 0.5  # longer than `automl runs` holds the lock, which asks by it whether a run is driven
+
+
 @contextmanager
 def driving(run: RunDirectory) -> Iterator[Publisher]:
     """Hold the run for the time of the block; raises UserError where another process drives it.
@@ -148,7 +151,7 @@ def driving(run: RunDirectory) -> Iterator[Publisher]:
     require_no_links_out(run.path)
     lock, publisher = FileLock(run.lock), Publisher(run)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=LOCK_SECONDS)
     except Timeout as error:
         raise BeingDrivenError(f"another process is driving {run.path}") from error
     try:
@@ -188,7 +191,7 @@ def not_driven_here(run: RunDirectory) -> Iterator[None]:
     """For the time of the block no process of this machine drives the run; raises BeingDrivenError where one does."""
     run.path.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(run.lock).acquire(timeout=0):
+        with FileLock(run.lock).acquire(timeout=LOCK_SECONDS):
             yield
     except Timeout as error:
         raise BeingDrivenError(f"another process is driving {run.url or run.path}") from error

@@ -35,6 +35,7 @@ TOKENIZERS: list[dict[str, Any]] = [
     {"bpe": {"vocabulary": 2000}},
     {"unigram": {"vocabulary": 2000}},
 ]
+TRIES = 6  # a busy machine may slow one of them
 ORDINARY = ["the cat sat on the mat, and it's :-) #ok @me", "plain words to learn from here"] * 20
 
 
@@ -118,7 +119,7 @@ def grows_as_its_length(work: Callable[[str], object], make: Callable[[int], str
     What takes less than a twentieth of a second says nothing.
     """
     return seconds(work, make(4 * size)) < 0.05 or any(
-        seconds(work, make(4 * size)) < 12 * max(seconds(work, make(size)), 0.005) for _ in range(3)
+        seconds(work, make(4 * size)) < 12 * max(seconds(work, make(size)), 0.005) for _ in range(TRIES)
     )
 
 

@@ -72,7 +72,7 @@ def test_guessing_trials_are_never_recommended(record: RunRecord, metric: str, r
     for seed in range(5):
         labels = balanced(rows)
         found = with_answers(record, [of_accuracy(labels, 0.0, 10 * seed + each) for each in range(4)], labels, metric)
-        assert recommended(found) is None and may_be_guessing(found)
+        assert recommended(found) is None and may_be_guessing(found, record.ranked[0].number)
         assert not any(row["recommended"] for row in rows_of(found))
         assert recommendation(found).startswith("No trial is recommended: ") and recommendation(found) in verdict(found)
 
@@ -116,6 +116,8 @@ def test_a_guessing_trial_in_the_group_of_the_best_is_not_taken_for_its_size(rec
     groups = dict.fromkeys((found.finalists or {})["chance"]["groups"], 1)
     finalists = {**(found.finalists or {}), "chance": {**(found.finalists or {})["chance"], "groups": groups}}
     assert recommended(replace(found, finalists=finalists)) == record.ranked[1].number
+    guessers = [may_be_guessing(found, trial.number) for trial in record.ranked[:3]]
+    assert guessers == [False, False, True]
 
 
 @pytest.mark.parametrize("unknown", [[0], [1], [0, 1]])
