@@ -20,7 +20,7 @@ from automl.data.text_tables import json_lines
 from automl.space import UserError
 
 SCHEMA = pa.schema([("file", pa.int32()), ("row", pa.int64())])
-FILES = "files"  # of the schema's metadata: the paths, as JSON
+FILES = "files"  # of the schema's metadata: the paths and the states of the files, as JSON
 
 
 class OriginWriter:
@@ -28,7 +28,8 @@ class OriginWriter:
 
     def __init__(self, folder: Path, split: str, files: Sequence[str]) -> None:
         self._sink = pa.OSFile(str(_path(folder, split)), "wb")
-        self._writer = pa.ipc.new_file(self._sink, SCHEMA.with_metadata({FILES: json.dumps(list(files))}))
+        described = [[file, _state(Path(file))] for file in files]
+        self._writer = pa.ipc.new_file(self._sink, SCHEMA.with_metadata({FILES: json.dumps(described)}))
 
     def __enter__(self) -> OriginWriter:
         return self
@@ -47,14 +48,16 @@ class OriginWriter:
 def find_origins(source: Path, split: str, rows: Sequence[int]) -> list[str] | None:
     """Where rows (from 0) of a prepared split lie, as `origins_of` has it.
 
-    None where the data was prepared before origins were kept, or a file has gone.
+    None where the data was prepared before origins were kept, or a file has gone or changed since.
     """
     if not _path(source, split).exists():
         return None
     table = open_split(_path(source, split))
-    files = json.loads(table.schema.metadata[FILES.encode()])
+    described = json.loads(table.schema.metadata[FILES.encode()])
     try:
-        return origins_of(files, table, rows)
+        if any(_state(Path(file)) != state for file, state in described):
+            return None
+        return origins_of([file for file, _ in described], table, rows)
     except (OSError, UserError):
         return None
 
@@ -120,6 +123,14 @@ def _csv(path: Path) -> Iterator[tuple[int, int]]:
 
 def _named(file: Path, place: str) -> str:
     return str(file / place) if file.is_dir() else f"{file}, {place}"
+
+
+def _state(file: Path) -> list[int]:
+    """What changes with a file; of a folder of images how many there are."""
+    if file.is_dir():
+        return [len(survey(file).labelled)]
+    found = file.stat()
+    return [found.st_size, found.st_mtime_ns]
 
 
 def _path(folder: Path, split: str) -> Path:

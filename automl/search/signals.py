@@ -26,15 +26,19 @@ def on_interrupt(answer: Callable[[], None]) -> Iterator[None]:
     def not_lost(failed: sys.UnraisableHookArgs) -> None:
         """Python drops what is raised while it calls a destructor, such as one of Ray: the signal comes again."""
         if failed.exc_type is KeyboardInterrupt:
-            threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), signal.SIGINT)).start()
+            again.append(threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), signal.SIGINT)))
+            again[-1].start()
         else:
             hook_before(failed)
 
+    again: list[threading.Timer] = []
     hook_before, sys.unraisablehook = sys.unraisablehook, not_lost
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
+        for timer in again:  # a signal after the block would be answered by somebody else
+            timer.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
         sys.unraisablehook = hook_before

@@ -123,6 +123,9 @@ def test_a_row_of_a_folder_of_images_is_its_file(tmp_path: Path) -> None:
 def test_data_that_was_prepared_before_or_has_gone_has_no_origins(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("text,label\n" + "".join(f"text {n},{n % 2}\n" for n in range(20)))
     prepared = prepare(settings_for(tmp_path / "t.csv"), seed=0, cache=tmp_path / "cache")
+    assert find_origins(prepared.source, "train", [0]) is not None
+    (tmp_path / "t.csv").write_text("\n" + (tmp_path / "t.csv").read_text())
+    assert find_origins(prepared.source, "train", [0]) is None
     (tmp_path / "t.csv").unlink()
     assert find_origins(prepared.source, "train", [0]) is None
     for path in prepared.source.glob("origins-*"):
