@@ -20,6 +20,7 @@ from automl import data_commands, model_commands, run_commands, verbs
 from automl.cluster import commands as cluster_commands
 from automl.cluster.job import SUBMITTED
 from automl.model_commands import Families, FetchData, OfTrial, Study
+from automl.run_commands import Format
 from automl.space import UserError
 from automl.space.printable import cell, console, printable, printable_json, printable_streams, say
 from automl.space.spinner import spinning
@@ -37,15 +38,6 @@ SHOWN_TRIALS = 20
 # Allocations between Python's collections of garbage, 700 by default: imports allocate much and free little, so a tenth
 # of the time of `automl check` went into collections that found nothing.
 COLLECTED_AFTER = 50_000
-
-
-class Format(StrEnum):
-    """How a result is printed."""
-
-    table = "table"
-    csv = "csv"
-    json = "json"
-    md = "md"
 
 
 class TextFormat(StrEnum):

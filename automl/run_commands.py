@@ -18,7 +18,7 @@ from automl.cluster.run_table import format_runs, run_table
 from automl.cluster.status import RunStatus, list_folder
 from automl.data.store import is_url
 from automl.space import UserError
-from automl.space.printable import console, needed_width
+from automl.space.printable import console, print_table
 from automl.space.spinner import waiting
 from automl.training.run_directory import Allowed
 
@@ -127,8 +127,6 @@ def print_several(
     study: str | None,
 ) -> None:
     """Print the trials of several runs in one table, as `table`, `csv`, `json` or `md`."""
-    from rich.console import Group
-
     from automl.results.columns import asked_columns
     from automl.results.selection import Selection
     from automl.results.several import format_several, render_several
@@ -140,9 +138,7 @@ def print_several(
     if kind != "table":
         print(format_several(records, kind, asked), end="")
         return
-    table, *notes = render_several(records, asked, here.width).renderables
-    (console(width=needed_width(table)) if wide else here).print(table)
-    here.print(Group(*notes))
+    print_table(render_several(records, asked, here.width), here, wide=wide)
 
 
 def _print(found: Sequence[RunStatus], asked: Choice, format: Format, nothing: str) -> None:

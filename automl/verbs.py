@@ -12,7 +12,7 @@ from automl.places import model_folder, open_run, require_own_place, run_of_tria
 from automl.runs import RunResult, load_space, resume, run
 from automl.space import UserError, json_schema
 from automl.space.families import FAMILIES
-from automl.space.printable import console, needed_width
+from automl.space.printable import console, print_table
 from automl.space.reading import located
 from automl.space.spinner import waiting
 from automl.training.run_directory import Allowed, RunDirectory
@@ -178,8 +178,6 @@ def print_leaderboard(
     said how to see settings that have no room.
     """
     with waiting(READING):
-        from rich.console import Group
-
         from automl.results.columns import asked_columns
         from automl.results.selection import Selection
         from automl.results.study import read_run
@@ -187,9 +185,8 @@ def print_leaderboard(
 
         asked, here = Selection(where, sort, top, asked_columns(columns), wide), console()
         record = read_run(open_run(run, allowed=Allowed(study)))
-        table, *notes = render_table(record, asked, here.width, hint=hint).renderables
-    (console(width=needed_width(table)) if wide else here).print(table)
-    here.print(Group(*notes))
+        shown = render_table(record, asked, here.width, hint=hint)
+    print_table(shown, here, wide=wide)
 
 
 def compare(run: str | Path, *others: str | Path, study: str | None = None) -> Comparison:

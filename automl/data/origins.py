@@ -26,10 +26,9 @@ FILES = "files"  # of the schema's metadata: the paths and the states of the fil
 class OriginWriter:
     """Writes the origins of a split's rows: of each the number of its file and the row there, from 0."""
 
-    def __init__(self, folder: Path, split: str, files: Sequence[str]) -> None:
+    def __init__(self, folder: Path, split: str, files: Sequence[tuple[str, list[int]]]) -> None:
         self._sink = pa.OSFile(str(_path(folder, split)), "wb")
-        described = [[file, _state(Path(file))] for file in files]
-        self._writer = pa.ipc.new_file(self._sink, SCHEMA.with_metadata({FILES: json.dumps(described)}))
+        self._writer = pa.ipc.new_file(self._sink, SCHEMA.with_metadata({FILES: json.dumps(list(files))}))
 
     def __enter__(self) -> OriginWriter:
         return self
@@ -43,6 +42,11 @@ class OriginWriter:
     def write(self, file: pa.Array, row: pa.Array) -> None:
         """Add rows: `file` int32 and `row` int64 of the same length."""
         self._writer.write_batch(pa.record_batch([file, row], schema=SCHEMA))
+
+
+def describe_files(files: Sequence[Path]) -> list[tuple[str, list[int]]]:
+    """The paths of files and what changes with each, as origins keep them; looks through folders of images."""
+    return [(str(file), _state(file)) for file in files]
 
 
 def find_origins(source: Path, split: str, rows: Sequence[int]) -> list[str] | None:

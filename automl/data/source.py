@@ -18,7 +18,7 @@ from automl.data.counted import add_counted, source_counts
 from automl.data.findings import findings
 from automl.data.found import describe_folders, folder_sentences
 from automl.data.modalities import Modality, modality_of
-from automl.data.origins import OriginWriter, origins_of
+from automl.data.origins import OriginWriter, describe_files, origins_of
 from automl.data.parts import open_split, parts_of
 from automl.data.repeats import Conflicts, count_repeats, find_conflicts, first_ones, hash_inputs
 from automl.data.splits import set_aside, split_key
@@ -67,18 +67,21 @@ def write_source(data: Mapping[str, Any], seed: int, folder: Path, workers: Work
     with workers(sum(file["rows"] for file in files.values())) as apply:
         hashes = {split: hash_inputs(path, kind, apply) for split, path in staged.items()}
     labels = renumber[_column(staged["train"], "label")]
+    described = {split: describe_files(find_files(data[split])) for split in staged}
     conflicts = find_conflicts(hashes["train"], labels, SHOWN)
-    examples = _conflict_examples(conflicts, staged["train"], labels, classes, kind, _files_of(data, "train"))
+    examples = _conflict_examples(
+        conflicts, staged["train"], labels, classes, kind, [file for file, _ in described["train"]]
+    )
     kept = {split: np.ones(len(those), dtype=bool) for split, those in hashes.items()}
     if data.get("duplicates") == "remove":
         kept = first_ones(hashes)
     parts = _split(data, staged, kept, labels, seed)
+    of_split = {split: split if split in staged else "train" for split in parts}
     counts = {
-        split: _write_split(kind, *parts[split], renumber, folder, split, _files_of(data, split))
+        split: _write_split(kind, *parts[split], renumber, folder, split, described[of_split[split]])
         for split in SPLITS
         if split in parts
     }
-    of_split = {split: "train" if split not in staged else split for split in counts}
     within, across = count_repeats({split: hashes[of_split[split]][parts[split][1]] for split in counts})
     for path in folder.glob("staged-*"):
         path.unlink()
@@ -133,11 +136,6 @@ def _split(
         parts[split] = staged["train"], chosen
         parts["train"] = staged["train"], parts["train"][1] & ~chosen
     return parts
-
-
-def _files_of(data: Mapping[str, Any], split: str) -> list[str]:
-    """The files that have the rows of a split, in the order in which they are numbered."""
-    return [str(file) for file in find_files(data[split] if isinstance(data[split], list) else data["train"])]
 
 
 def _why_none(data: Mapping[str, Any], split: str) -> tuple[str, str]:
@@ -202,7 +200,7 @@ def _write_split(
     renumber: npt.NDArray[np.int32],
     folder: Path,
     split: str,
-    files: Sequence[str],
+    files: Sequence[tuple[str, list[int]]],
 ) -> list[int]:
     """Write input and label of the rows of a staged file where `keep` is true, and where these rows came from.
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any, TextIO
 
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.segment import Segment
 from rich.style import StyleType
 from rich.text import Text as RichText
@@ -133,6 +133,13 @@ def needed_width(table: RenderableType) -> int:
     """How many characters the longest line of `table` has where nothing wraps."""
     wide = console(width=MOST_WIDTH)
     return max(1, wide.measure(table).maximum)
+
+
+def print_table(shown: Group, here: Console, *, wide: bool) -> None:
+    """Print a table and the notes below it on `here`; a `wide` table in lines as long as they need."""
+    table, *notes = shown.renderables
+    (console(width=needed_width(table)) if wide else here).print(table)
+    here.print(Group(*notes))
 
 
 def say(line: object) -> None:
